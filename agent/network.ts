@@ -1,0 +1,64 @@
+/**
+ * The userspace network of a node as the main thread sees it: streams and listeners inside the mesh.
+ *
+ * The shapes follow `Deno.Conn` and `Deno.Listener`, so that what is written for one works on the other.
+ *
+ * @module
+ */
+import type { SocketAddress } from "../core/mod.ts";
+
+/** One end of a byte stream: a tunnel connection, or a `Deno.Conn`. */
+export interface ByteStream {
+  /** Reads at least one byte into `target`; `null` at the end of the stream. */
+  read(target: Uint8Array): Promise<number | null>;
+  /** Writes at least one byte and returns how many were taken. */
+  write(source: Uint8Array): Promise<number>;
+  /** Ends the sending direction; reading goes on. */
+  closeWrite(): Promise<void>;
+  /** Closes at once. Safe to call twice. */
+  close(): void;
+}
+
+/** A TCP connection inside the mesh. */
+export interface TunnelConn extends ByteStream, Disposable {
+  /** Our end, an address of this node. */
+  readonly local: SocketAddress;
+  /** The other end. */
+  readonly remote: SocketAddress;
+  /** Resets the connection instead of closing it in order. */
+  abort(): void;
+}
+
+/** Listens for TCP connections inside the mesh. */
+export interface TunnelListener extends AsyncIterable<TunnelConn>, Disposable {
+  /** The port listened on. */
+  readonly port: number;
+  /** The next connection. Rejects with `closed` once the listener has closed. */
+  accept(): Promise<TunnelConn>;
+  /** Stops listening. Connections already accepted stay. */
+  close(): void;
+}
+
+/** Options of {@linkcode Network.connect}. */
+export interface ConnectOptions {
+  /** Gives up when aborted; the promise rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** Streams and names inside the mesh. */
+export interface Network {
+  /**
+   * Opens a TCP connection to a mesh address.
+   *
+   * Rejects with `MorayError`: `refused` (the peer answered with a reset), `timedOut`, `unreachable` (no peer
+   * has this address), `limit` (too many streams) or `closed`.
+   */
+  connect(address: SocketAddress, options?: ConnectOptions): Promise<TunnelConn>;
+  /** Listens on a TCP port of every mesh address of this node. Throws `portInUse` or `limit`. */
+  listen(port: number): TunnelListener;
+  /**
+   * Resolves a name inside the mesh to a literal: an IP literal itself, a node's name, or `<node>.<mesh>.internal`.
+   * `undefined` when no node is called so.
+   */
+  resolve(name: string): string | undefined;
+}

@@ -1,0 +1,90 @@
+/** What a node says of itself and its peers: the shape behind `moray status --json`. @module */
+
+/** How packets reach a peer. */
+export type PathKind = "direct" | "relayed" | "none";
+
+/** The path to a peer. */
+export interface PathStatus {
+  /** Whether and how the peer is reached. */
+  readonly kind: PathKind;
+  /** The peer's outer address as `host:port`; `null` without a path. */
+  readonly remote: string | null;
+  /** The relay's address while relayed. */
+  readonly relay: string | null;
+  /** Smoothed round trip in milliseconds; `null` until measured. */
+  readonly rttMs: number | null;
+  /** Largest inner packet in bytes that the path carries. */
+  readonly mtu: number | null;
+}
+
+/** One peer. */
+export interface PeerStatus {
+  /** The node's name, or the start of its key where it has none. */
+  readonly name: string;
+  /** WireGuard public key, base64. */
+  readonly publicKey: string;
+  /** Mesh IPv4 address; `null` if it has none. */
+  readonly meshIpv4: string | null;
+  /** Mesh IPv6 address. */
+  readonly meshIpv6: string | null;
+  /** The path in use. */
+  readonly path: PathStatus;
+  /** Why the path is what it is, where it is not direct: one sentence for a person. */
+  readonly reason: string | null;
+  /** Time of the last completed handshake, RFC 3339; `null` before the first. */
+  readonly lastHandshakeAt: string | null;
+  /** Bytes of inner packets received. */
+  readonly rxBytes: number;
+  /** Bytes of inner packets sent. */
+  readonly txBytes: number;
+}
+
+/** The NAT in front of this node, in the words of RFC 4787. */
+export interface NatStatus {
+  /** `endpointIndependent`, `addressDependent`, `addressAndPortDependent`, or `unknown`. */
+  readonly mapping: string;
+  /** As `mapping`. */
+  readonly filtering: string;
+  /** The RFC's NatHint: `NAT_UNKNOWN`, `NAT_CONE`, `NAT_RESTRICTED` or `NAT_SYMMETRIC`. */
+  readonly hint: string;
+}
+
+/** A node and its peers. */
+export interface NodeStatus {
+  /** This node. */
+  readonly node: {
+    readonly name: string;
+    readonly publicKey: string;
+    readonly meshIpv4: string | null;
+    readonly meshIpv6: string | null;
+    readonly nat: NatStatus;
+    /** Candidates as `host:port`, best first. */
+    readonly endpoints: readonly string[];
+    /** `portable` or `fast`, and why where it was not chosen freely. */
+    readonly datapath: string;
+  };
+  /** The Discovery service; `null` for a plain WireGuard peer. */
+  readonly discovery: { readonly url: string; readonly connected: boolean } | null;
+  /** Every peer, connected or not. */
+  readonly peers: readonly PeerStatus[];
+  /** Packets dropped and other events, by name; only what is not zero. */
+  readonly counters: Readonly<Record<string, number>>;
+}
+
+/** One answer to `moray ping`. */
+export interface PingReply {
+  /** 1, 2, 3 ... */
+  readonly sequence: number;
+  /** Round trip through the tunnel in milliseconds; `null` if no answer came in time. */
+  readonly rttMs: number | null;
+  /** The path when the answer came. */
+  readonly path: PathStatus;
+}
+
+/** A running node, as the local API and the commands see it. */
+export interface NodeHandle {
+  /** The present state. */
+  status(): Promise<NodeStatus>;
+  /** Sends one ICMP echo to a peer by name or mesh address. Rejects with `unreachable` if there is no such peer. */
+  ping(peer: string, options: { sequence: number; timeoutMs: number }): Promise<PingReply>;
+}
