@@ -1,0 +1,89 @@
+/** What a node is started with: the values behind the flags of DESIGN.md 2.9. @module */
+import type { SocketAddress } from "../core/mod.ts";
+import type { NodeHandle } from "./status.ts";
+
+/** One line of the log. Levels as in most loggers; `fields` hold no secrets. */
+export type Log = (
+  level: "debug" | "info" | "warn" | "error",
+  message: string,
+  fields?: Readonly<Record<string, string | number | boolean | null>>,
+) => void;
+
+/** `--forward H:P:PEER:PORT`: a local TCP port that leads to a peer's port. */
+export interface ForwardRule {
+  /** Local address to listen on. */
+  readonly listen: SocketAddress;
+  /** Node name, `<node>.<mesh>.internal` or mesh address literal. */
+  readonly peer: string;
+  /** Port on the peer, 1 to 65535. */
+  readonly port: number;
+}
+
+/** `--expose MESHPORT:HOST:PORT`: a port inside the mesh that leads to a local service. */
+export interface ExposeRule {
+  /** Port inside the mesh, 1 to 65535. */
+  readonly meshPort: number;
+  /** Local service: name or literal. */
+  readonly hostname: string;
+  /** Local service's port. */
+  readonly port: number;
+}
+
+/** What every kind of node takes. */
+export interface CommonOptions {
+  /** UDP port for WireGuard and STUN; 0 lets the system choose. @default 0 */
+  readonly wgPort?: number;
+  /** Local SOCKS5 listener. Absent: none. */
+  readonly socks5?: SocketAddress;
+  /** Local HTTP CONNECT proxy. Absent: none. */
+  readonly httpProxy?: SocketAddress;
+  /** Local ports that lead to peers. @default [] */
+  readonly forwards?: readonly ForwardRule[];
+  /** Mesh ports that lead to local services. @default [] */
+  readonly exposes?: readonly ExposeRule[];
+  /** Datapath driver. @default "auto" */
+  readonly datapath?: "auto" | "portable" | "fast";
+  /** Where the node's log lines go. */
+  readonly log: Log;
+}
+
+/** `moray colony` and `moray agent`. */
+export interface MeshNodeOptions extends CommonOptions {
+  /** Mesh id: 1 to 63 of `a-z 0-9 -`, a DNS label. */
+  readonly mesh: string;
+  /** Discovery base URLs, tried in order; at least one. */
+  readonly discovery: readonly string[];
+  /** State directory: key file and local API socket. Created with mode 0700. */
+  readonly state: string;
+  /** Node name, a DNS label. @default `colony`, or the host's name */
+  readonly name?: string;
+  /** STUN servers as `host:port`. Empty: the ones that Discovery names. @default [] */
+  readonly stunServers?: readonly string[];
+  /** A fixed public endpoint, announced as a candidate. */
+  readonly publicEndpoint?: SocketAddress;
+  /** Colony only: admit whoever is registered in the mesh. @default true until invites exist */
+  readonly open?: boolean;
+  /** Colony only: the ConnectRPC port announced to Coral clients. @default 9000 */
+  readonly connectPort?: number;
+}
+
+/** `moray wireguard FILE`. */
+export interface WireGuardNodeOptions extends CommonOptions {
+  /** Path of the configuration file, for messages. */
+  readonly file: string;
+  /** Content of the configuration file. */
+  readonly text: string;
+}
+
+/** A started node. */
+export interface RunningNode extends NodeHandle, AsyncDisposable {
+  /**
+   * Every listening address, for the `ready` line, as `key=value`: `wg=0.0.0.0:51820`, `socks5=127.0.0.1:1080`,
+   * `forward=127.0.0.1:8080`, `expose=8080` ...
+   */
+  readonly listening: readonly string[];
+  /** Resolves when the node has stopped by `stop`; rejects if it died. */
+  readonly finished: Promise<void>;
+  /** Deregisters, closes every listener and stream, stops the Worker. Takes at most 2 s. Safe to call twice. */
+  stop(): Promise<void>;
+}
