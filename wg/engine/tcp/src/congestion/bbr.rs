@@ -1,0 +1,422 @@
+//! BBR after the IETF draft (draft-ietf-ccwg-bbr): the model and gain cycle of version 1, with the loss
+//! ceiling of version 3, so that losses below the threshold are ridden out and heavier ones bound the flight.
+
+use super::{carried, rate, Ack, CongestionControl};
+use crate::config::INITIAL_WINDOW;
+use crate::{Time, MS, SEC};
+
+/// Gains in percent.
+const STARTUP_GAIN: u64 = 277;
+const DRAIN_GAIN: u64 = 36;
+const STARTUP_WINDOW_GAIN: u64 = 200;
+const WINDOW_GAIN: u64 = 200;
+const PROBE_RTT_WINDOW_GAIN: u64 = 50;
+const CYCLE: [u64; 8] = [125, 75, 100, 100, 100, 100, 100, 100];
+const PROBE_UP: usize = 0;
+const PROBE_DOWN: usize = 1;
+/// Pace a little below the estimate so that queues drain.
+const PACING_MARGIN: u64 = 99;
+/// Rounds in the bandwidth maximum.
+const BANDWIDTH_ROUNDS: usize = 10;
+/// The pipe is full when this many rounds brought less than this growth.
+const FULL_ROUNDS: u32 = 3;
+const FULL_GROWTH: u64 = 125;
+/// Version 3: tolerated loss per round in percent, needed loss events, and the reduction.
+const LOSS_THRESHOLD: u64 = 2;
+const LOSS_EVENTS: u32 = 6;
+/// Our departure from version 3: loss without a queue (round trips within this many percent of the smallest)
+/// is mostly a property of the path, and is tolerated up to a higher threshold.
+const QUEUE_PERCENT: u64 = 110;
+const LOSS_THRESHOLD_NO_QUEUE: u64 = 10;
+const BETA: u64 = 70;
+/// Each clean probe raises the ceiling to this many percent.
+const CEILING_GROWTH: u64 = 200;
+const MIN_RTT_WINDOW: Time = 10 * SEC;
+const PROBE_RTT_INTERVAL: Time = 5 * SEC;
+const PROBE_RTT_TIME: Time = 200 * MS;
+const MIN_SEGMENTS: u64 = 4;
+/// Round trip assumed for pacing before any sample.
+const FIRST_RTT: Time = MS;
+/// Rounds in the maximum of aggregated acknowledgments.
+const EXTRA_ROUNDS: u64 = 5;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mode {
+    Startup,
+    Drain,
+    ProbeBandwidth,
+    ProbeRtt,
+}
+
+pub struct Bbr {
+    mss: u64,
+    mode: Mode,
+    window: u64,
+    saved_window: u64,
+    pacing: u64,
+    bandwidths: [u64; BANDWIDTH_ROUNDS],
+    bandwidth: u64,
+    round: u64,
+    round_end: u64,
+    min_rtt: Time,
+    min_rtt_at: Time,
+    probe_rtt_done: Option<Time>,
+    full_bandwidth: u64,
+    full_rounds: u32,
+    full: bool,
+    phase: usize,
+    phase_at: Time,
+    /// Most that may be in flight after losses, and what this round saw.
+    ceiling: u64,
+    round_lost: u64,
+    round_losses: u32,
+    round_delivered: u64,
+    /// Smallest round trip of this round: above the path's own, there is a queue.
+    round_rtt: Time,
+    recovering: bool,
+    conserve_until: Option<u64>,
+    /// Acknowledged beyond the estimate in this epoch, and the windowed maximum.
+    extra_at: Time,
+    extra_delivered: u64,
+    extra: [(u64, u64); 2],
+    idle: bool,
+    seed: u32,
+}
+
+impl Bbr {
+    pub fn new(mss: u64, seed: u32) -> Self {
+        let window = INITIAL_WINDOW * mss;
+        Bbr {
+            mss,
+            mode: Mode::Startup,
+            window,
+            saved_window: 0,
+            pacing: rate(window, FIRST_RTT) * STARTUP_GAIN / 100,
+            bandwidths: [0; BANDWIDTH_ROUNDS],
+            bandwidth: 0,
+            round: 0,
+            round_end: 0,
+            min_rtt: Time::MAX,
+            min_rtt_at: 0,
+            probe_rtt_done: None,
+            full_bandwidth: 0,
+            full_rounds: 0,
+            full: false,
+            phase: 0,
+            phase_at: 0,
+            ceiling: u64::MAX,
+            round_lost: 0,
+            round_losses: 0,
+            round_delivered: 0,
+            round_rtt: Time::MAX,
+            recovering: false,
+            conserve_until: None,
+            extra_at: 0,
+            extra_delivered: 0,
+            extra: [(0, 0); 2],
+            idle: false,
+            seed,
+        }
+    }
+
+    fn pipe_size(&self, gain: u64) -> u64 {
+        if self.min_rtt == Time::MAX {
+            return INITIAL_WINDOW * self.mss;
+        }
+        carried(self.bandwidth, self.min_rtt) * gain / 100
+    }
+
+    /// Room for what segmentation offload and delayed acknowledgments hold back.
+    fn quantum(&self) -> u64 {
+        carried(self.pacing, MS).clamp(2 * self.mss, crate::config::MAX_BURST as u64)
+    }
+
+    fn target(&self, gain: u64) -> u64 {
+        self.pipe_size(gain) + 3 * self.quantum()
+    }
+
+    fn update_round(&mut self, ack: &Ack) -> bool {
+        let Some(sample) = ack.rate else { return false };
+        if sample.prior_delivered < self.round_end {
+            return false;
+        }
+        self.round_end = ack.total_delivered;
+        self.round += 1;
+        self.bandwidths[self.round as usize % BANDWIDTH_ROUNDS] = 0;
+        true
+    }
+
+    fn update_bandwidth(&mut self, ack: &Ack) {
+        let Some(s) = ack.rate else { return };
+        // A sample shorter than the path can be is compressed acknowledgments.
+        if s.interval == 0 || (self.min_rtt != Time::MAX && s.interval < self.min_rtt) {
+            return;
+        }
+        let measured = rate(s.delivered, s.interval);
+        if !s.app_limited || measured >= self.bandwidth {
+            let slot = &mut self.bandwidths[self.round as usize % BANDWIDTH_ROUNDS];
+            *slot = measured.max(*slot);
+        }
+        self.bandwidth = self.bandwidths.iter().copied().max().unwrap_or(0);
+    }
+
+    /// Acknowledgments that arrive in clumps need a larger window.
+    fn update_extra(&mut self, ack: &Ack) {
+        let expected = carried(self.bandwidth, ack.now - self.extra_at);
+        if self.extra_delivered <= expected {
+            self.extra_delivered = 0;
+            self.extra_at = ack.now;
+        }
+        self.extra_delivered += ack.delivered;
+        let expected = carried(self.bandwidth, ack.now - self.extra_at);
+        let extra = self.extra_delivered.saturating_sub(expected).min(self.window);
+        let slot = (self.round / EXTRA_ROUNDS % 2) as usize;
+        if self.extra[slot].1 != self.round / EXTRA_ROUNDS {
+            self.extra[slot] = (0, self.round / EXTRA_ROUNDS);
+        }
+        self.extra[slot].0 = self.extra[slot].0.max(extra);
+    }
+
+    fn extra_acked(&self) -> u64 {
+        if self.full {
+            self.extra[0].0.max(self.extra[1].0).min(carried(self.bandwidth, 100 * MS))
+        } else {
+            0
+        }
+    }
+
+    fn check_full(&mut self, app_limited: bool) {
+        if self.full || app_limited {
+            return;
+        }
+        if self.bandwidth * 100 >= self.full_bandwidth * FULL_GROWTH {
+            self.full_bandwidth = self.bandwidth;
+            self.full_rounds = 0;
+            return;
+        }
+        self.full_rounds += 1;
+        self.full = self.full_rounds >= FULL_ROUNDS;
+    }
+
+    /// Version 3's reaction to loss above the threshold, judged once a round.
+    fn check_loss(&mut self, ack: &Ack) {
+        let threshold = if self.queue_seen() { LOSS_THRESHOLD } else { LOSS_THRESHOLD_NO_QUEUE };
+        let heavy = self.round_losses >= LOSS_EVENTS
+            && self.round_lost * 100 > (self.round_lost + self.round_delivered) * threshold;
+        if heavy {
+            match self.mode {
+                Mode::Startup => {
+                    self.full = true;
+                    self.ceiling = self.pipe_size(100).max(ack.prior_pipe * BETA / 100);
+                }
+                Mode::ProbeBandwidth if self.phase == PROBE_UP => {
+                    self.ceiling =
+                        (ack.prior_pipe.max(self.pipe_size(100)) * BETA / 100).max(self.pipe_size(100) * BETA / 100);
+                    self.set_phase(PROBE_DOWN, ack.now);
+                }
+                _ => {}
+            }
+        } else if self.ceiling != u64::MAX && self.mode == Mode::ProbeBandwidth && self.phase == PROBE_UP {
+            self.ceiling = self.ceiling.saturating_mul(CEILING_GROWTH) / 100;
+        }
+        self.round_lost = 0;
+        self.round_losses = 0;
+        self.round_delivered = 0;
+        self.round_rtt = Time::MAX;
+    }
+
+    /// This round's smallest round trip is above the path's own.
+    fn queue_seen(&self) -> bool {
+        self.round_rtt != Time::MAX && self.round_rtt * 100 > self.min_rtt.saturating_mul(QUEUE_PERCENT)
+    }
+
+    /// Loss while starting up on a path without a queue does not hold back the search for its bandwidth.
+    fn searching(&self) -> bool {
+        self.mode == Mode::Startup && !self.queue_seen()
+    }
+
+    fn set_phase(&mut self, phase: usize, now: Time) {
+        self.phase = phase;
+        self.phase_at = now;
+    }
+
+    fn advance_cycle(&mut self, ack: &Ack) {
+        let elapsed = ack.now - self.phase_at > self.min_rtt;
+        let next = match self.phase {
+            PROBE_UP => elapsed && (ack.lost > 0 || ack.prior_pipe >= self.pipe_size(125).min(self.ceiling)),
+            PROBE_DOWN => elapsed || ack.prior_pipe <= self.pipe_size(100),
+            _ => elapsed,
+        };
+        if next {
+            self.set_phase((self.phase + 1) % CYCLE.len(), ack.now);
+        }
+    }
+
+    fn enter_probe_bandwidth(&mut self, now: Time) {
+        self.mode = Mode::ProbeBandwidth;
+        self.seed = self.seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        // Any phase but the draining one.
+        let pick = (self.seed >> 16) as usize % (CYCLE.len() - 1);
+        self.set_phase(if pick == 0 { PROBE_UP } else { pick + 1 }, now);
+    }
+
+    fn update_mode(&mut self, ack: &Ack) {
+        if self.mode == Mode::Startup && self.full {
+            self.mode = Mode::Drain;
+        }
+        if self.mode == Mode::Drain && ack.pipe <= self.pipe_size(100) {
+            self.enter_probe_bandwidth(ack.now);
+        }
+        if self.mode == Mode::ProbeBandwidth {
+            self.advance_cycle(ack);
+        }
+    }
+
+    fn update_min_rtt(&mut self, ack: &Ack) {
+        let expired = ack.now > self.min_rtt_at + MIN_RTT_WINDOW.min(2 * PROBE_RTT_INTERVAL);
+        if let Some(rtt) = ack.rtt {
+            if rtt <= self.min_rtt || expired {
+                self.min_rtt = rtt;
+                self.min_rtt_at = ack.now;
+            }
+        }
+        if expired && self.mode != Mode::ProbeRtt && !self.idle {
+            self.saved_window = self.saved_window.max(self.window);
+            self.mode = Mode::ProbeRtt;
+            self.probe_rtt_done = None;
+        }
+        if self.mode == Mode::ProbeRtt {
+            match self.probe_rtt_done {
+                None if ack.pipe <= self.probe_rtt_window() => self.probe_rtt_done = Some(ack.now + PROBE_RTT_TIME),
+                Some(at) if ack.now >= at => {
+                    self.min_rtt_at = ack.now;
+                    self.window = self.window.max(self.saved_window);
+                    self.saved_window = 0;
+                    if self.full {
+                        self.enter_probe_bandwidth(ack.now);
+                    } else {
+                        self.mode = Mode::Startup;
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.idle = false;
+    }
+
+    fn probe_rtt_window(&self) -> u64 {
+        self.pipe_size(PROBE_RTT_WINDOW_GAIN).max(MIN_SEGMENTS * self.mss)
+    }
+
+    fn update_pacing(&mut self, ack: &Ack) {
+        let gain = match self.mode {
+            Mode::Startup => STARTUP_GAIN,
+            Mode::Drain => DRAIN_GAIN,
+            Mode::ProbeBandwidth => CYCLE[self.phase],
+            Mode::ProbeRtt => 100,
+        };
+        let base =
+            if self.bandwidth > 0 { self.bandwidth } else { rate(INITIAL_WINDOW * self.mss, ack.smoothed.max(1)) };
+        let pacing = base * gain / 100 * PACING_MARGIN / 100;
+        if self.full || pacing > self.pacing || self.bandwidth == 0 || self.round < 1 {
+            self.pacing = pacing;
+        }
+    }
+
+    fn update_window(&mut self, ack: &Ack) {
+        if ack.lost > 0 && !self.searching() {
+            self.window = self.window.saturating_sub(ack.lost).max(self.mss);
+        }
+        if self.recovering && self.conserve_until.is_some() {
+            self.window = self.window.max(ack.pipe + ack.delivered);
+        } else {
+            let gain = if self.mode == Mode::Startup { STARTUP_WINDOW_GAIN } else { WINDOW_GAIN };
+            let target = self.target(gain) + self.extra_acked();
+            if self.full {
+                self.window = (self.window + ack.delivered).min(target);
+            } else if self.window < target || ack.total_delivered < INITIAL_WINDOW * self.mss {
+                self.window += ack.delivered;
+            }
+        }
+        self.window = self.window.max(MIN_SEGMENTS * self.mss);
+        if self.mode == Mode::ProbeRtt {
+            self.window = self.window.min(self.probe_rtt_window());
+        }
+        if self.mode != Mode::Startup {
+            self.window = self.window.min(self.ceiling.max(MIN_SEGMENTS * self.mss));
+        }
+    }
+}
+
+impl CongestionControl for Bbr {
+    fn window(&self) -> u64 {
+        self.window
+    }
+
+    fn pacing_rate(&self) -> u64 {
+        self.pacing
+    }
+
+    fn on_ack(&mut self, ack: &Ack) {
+        self.round_delivered += ack.delivered;
+        self.round_lost += ack.lost;
+        self.round_losses += ack.losses.min(1);
+        self.round_rtt = self.round_rtt.min(ack.rtt.unwrap_or(Time::MAX));
+        let round_start = self.update_round(ack);
+        self.update_bandwidth(ack);
+        self.update_extra(ack);
+        if round_start {
+            self.check_full(ack.rate.is_some_and(|s| s.app_limited));
+            self.check_loss(ack);
+            if self.conserve_until.is_some_and(|r| self.round > r) {
+                self.conserve_until = None;
+                self.window = self.window.max(self.saved_window);
+            }
+        }
+        self.update_mode(ack);
+        self.update_min_rtt(ack);
+        self.update_pacing(ack);
+        self.update_window(ack);
+    }
+
+    fn on_sent(&mut self, now: Time, _bytes: u64, pipe: u64) {
+        if pipe == 0 {
+            self.idle = true;
+            self.extra_at = now;
+            self.extra_delivered = 0;
+        }
+    }
+
+    fn on_recovery(&mut self, _now: Time, pipe: u64) {
+        self.recovering = true;
+        if self.searching() {
+            return;
+        }
+        self.saved_window = self.saved_window.max(self.window);
+        self.window = pipe.max(MIN_SEGMENTS * self.mss);
+        self.conserve_until = Some(self.round);
+    }
+
+    fn on_recovered(&mut self, _now: Time) {
+        self.recovering = false;
+        self.conserve_until = None;
+        if self.mode != Mode::ProbeRtt {
+            self.window = self.window.max(self.saved_window);
+            self.saved_window = 0;
+        }
+    }
+
+    fn on_timeout(&mut self, _now: Time, pipe: u64) {
+        self.saved_window = self.saved_window.max(self.window);
+        self.window = pipe + self.mss;
+        self.full_bandwidth = 0;
+        self.recovering = true;
+        self.conserve_until = None;
+    }
+
+    fn on_spurious(&mut self, _now: Time) {
+        self.on_recovered(_now);
+    }
+
+    fn on_restart(&mut self, _now: Time) {}
+}

@@ -1,0 +1,336 @@
+//! One connection (RFC 9293): its state and what the application may do.
+//! What comes in is in `arrival`, what goes out in `departure`.
+
+use crate::config::*;
+use crate::receiver::Receiver;
+use crate::segment::Segment;
+use crate::sender::Sender;
+use crate::seq::{wire, ORIGIN};
+use crate::{earlier, Time, SEC};
+use std::net::SocketAddr;
+
+mod arrival;
+mod departure;
+
+/// Unanswered keepalive probes before the peer is given up, and the time between them.
+const KEEPALIVE_PROBES: u32 = 6;
+const KEEPALIVE_INTERVAL: Time = 10 * SEC;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    SynSent,
+    SynReceived,
+    Established,
+    FinWait1,
+    FinWait2,
+    CloseWait,
+    Closing,
+    LastAck,
+    TimeWait,
+    Closed,
+}
+
+/// Why a connection ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    Refused,
+    Reset,
+    TimedOut,
+    Aborted,
+}
+
+/// Retransmission of SYN or SYN-ACK.
+struct Opening {
+    due: bool,
+    sent_at: Time,
+    retries: u32,
+    at: Option<Time>,
+}
+
+pub struct Connection {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    state: State,
+    error: Option<Error>,
+    config: Config,
+    iss: u32,
+    irs: u32,
+    snd: Sender,
+    rcv: Receiver,
+    snd_shift: u8,
+    rcv_shift: u8,
+    timestamps: bool,
+    sack: bool,
+    /// TS.Recent and Last.ACK.sent (RFC 7323 section 4.3).
+    recent: u32,
+    recent_at: Time,
+    last_ack: u64,
+    opening: Opening,
+    /// A reset to send, at this sequence number.
+    reset: Option<(u32, bool)>,
+    challenge_at: Time,
+    heard_at: Time,
+    probes: u32,
+    keepalive_due: bool,
+    /// End of TIME-WAIT or of an orphaned FIN-WAIT-2.
+    close_at: Option<Time>,
+}
+
+/// Smallest shift that can express the largest window (RFC 7323 section 2).
+fn shift_for(window: usize) -> u8 {
+    (0..14).find(|s| window >> s <= 0xffff).unwrap_or(14)
+}
+
+/// Secrets and clocks of a new connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// Initial sequence number (RFC 6528).
+    pub iss: u32,
+    /// Timestamp offset (RFC 7323 section 7.1).
+    pub stamp_offset: u32,
+}
+
+impl Connection {
+    fn new(config: Config, local: SocketAddr, remote: SocketAddr, id: Identity, state: State) -> Self {
+        let mss = config.mtu - if local.is_ipv4() { 40 } else { 60 };
+        Connection {
+            local,
+            remote,
+            state,
+            error: None,
+            config,
+            iss: id.iss,
+            irs: 0,
+            snd: Sender::new(&config, mss, id.iss, id.stamp_offset),
+            rcv: Receiver::new(&config, mss),
+            snd_shift: 0,
+            rcv_shift: shift_for(config.receive_buffer_max),
+            timestamps: true,
+            sack: true,
+            recent: 0,
+            recent_at: 0,
+            last_ack: ORIGIN,
+            opening: Opening { due: true, sent_at: 0, retries: 0, at: None },
+            reset: None,
+            challenge_at: 0,
+            heard_at: 0,
+            probes: 0,
+            keepalive_due: false,
+            close_at: None,
+        }
+    }
+
+    /// An active open: the first transmission is a SYN.
+    pub fn connect(config: Config, local: SocketAddr, remote: SocketAddr, id: Identity) -> Self {
+        Connection::new(config, local, remote, id, State::SynSent)
+    }
+
+    /// A passive open: answers a SYN.
+    pub fn accept(now: Time, config: Config, syn: &Segment, id: Identity) -> Self {
+        let mut c = Connection::new(config, syn.dst, syn.src, id, State::SynReceived);
+        c.take_syn(now, syn);
+        c
+    }
+
+    /// The shift that a connection with this configuration announces.
+    pub(crate) fn shift_of(config: &Config) -> u8 {
+        shift_for(config.receive_buffer_max)
+    }
+
+    /// The SYN-ACK went out before this connection existed, as a cookie; its age is unknown.
+    pub(crate) fn assume_answered(&mut self, now: Time) {
+        self.rcv.advertise(0);
+        self.opening = Opening { due: false, sent_at: now, retries: 1, at: Some(now + INITIAL_RTO) };
+    }
+
+    /// A SYN that may follow this connection out of TIME-WAIT: its timestamp or sequence number has moved on.
+    pub(crate) fn is_newer(&self, s: &Segment) -> bool {
+        match s.options.timestamps.filter(|_| self.timestamps) {
+            Some((value, _)) => crate::seq::before(self.recent, value),
+            None => crate::seq::before(wire(self.irs, self.rcv.next), s.seq),
+        }
+    }
+
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    pub fn error(&self) -> Option<Error> {
+        self.error
+    }
+
+    /// Nothing is left to do or say.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Closed && self.reset.is_none()
+    }
+
+    pub fn is_established(&self) -> bool {
+        !matches!(self.state, State::SynSent | State::SynReceived | State::Closed)
+    }
+
+    /// Bytes that [`send`](Self::send) takes now.
+    pub fn send_room(&self) -> usize {
+        if self.can_send() {
+            self.snd.room()
+        } else {
+            0
+        }
+    }
+
+    fn can_send(&self) -> bool {
+        matches!(self.state, State::SynSent | State::SynReceived | State::Established | State::CloseWait)
+    }
+
+    /// Queues data and says how much was taken.
+    pub fn send(&mut self, data: &[u8]) -> usize {
+        if self.can_send() {
+            self.snd.write(data)
+        } else {
+            0
+        }
+    }
+
+    pub fn receive_ready(&self) -> usize {
+        self.rcv.ready()
+    }
+
+    /// Nothing more will come.
+    pub fn receive_finished(&self) -> bool {
+        self.rcv.ready() == 0 && (self.rcv.finished() || self.state == State::Closed)
+    }
+
+    /// What can be read in place; [`consume`](Self::consume) takes it.
+    pub fn peek(&self) -> (&[u8], &[u8]) {
+        self.rcv.peek(usize::MAX)
+    }
+
+    pub fn consume(&mut self, now: Time, n: usize) {
+        self.rcv.consume(now, n);
+    }
+
+    pub fn recv(&mut self, now: Time, out: &mut [u8]) -> usize {
+        let (a, b) = self.rcv.peek(out.len());
+        out[..a.len()].copy_from_slice(a);
+        out[a.len()..a.len() + b.len()].copy_from_slice(b);
+        let n = a.len() + b.len();
+        if n > 0 {
+            self.rcv.consume(now, n);
+        }
+        n
+    }
+
+    /// Ends our direction (RFC 9293 section 3.10.4).
+    pub fn shutdown(&mut self) {
+        match self.state {
+            State::Established => self.state = State::FinWait1,
+            State::SynReceived => {}
+            State::CloseWait => self.state = State::LastAck,
+            State::SynSent => self.fail(Error::Aborted),
+            _ => return,
+        }
+        self.snd.finish();
+    }
+
+    /// Ends our direction and drops whatever still arrives.
+    pub fn close(&mut self, now: Time) {
+        self.rcv.discard = true;
+        self.rcv.consume(now, self.rcv.ready());
+        self.shutdown();
+        if self.state == State::FinWait2 {
+            self.close_at = Some(now + FIN_WAIT_2);
+        }
+    }
+
+    /// Resets the connection (RFC 9293 section 3.10.5).
+    pub fn abort(&mut self) {
+        if !matches!(self.state, State::Closed | State::SynSent | State::TimeWait) {
+            self.reset = Some((wire(self.iss, self.snd.next), true));
+        }
+        self.fail(Error::Aborted);
+    }
+
+    fn fail(&mut self, error: Error) {
+        if self.state != State::Closed {
+            self.state = State::Closed;
+            self.error = Some(error);
+        }
+    }
+
+    /// The path carries less (or more) than thought: later segments follow, also retransmitted ones.
+    pub fn set_mtu(&mut self, mtu: usize) {
+        let headers = if self.local.is_ipv4() { 40 } else { 60 } + if self.timestamps { 12 } else { 0 };
+        self.snd.mss = (mtu.saturating_sub(headers)).clamp(MIN_MSS, self.config.mtu - headers) as u64;
+    }
+
+    /// Gives buffers back while nothing is stored; for idle connections.
+    pub fn trim(&mut self) {
+        self.snd.trim();
+        self.rcv.trim();
+    }
+
+    /// Congestion window, bytes in flight, pacing rate, smoothed round trip, retransmissions, and receive window.
+    pub fn figures(&self) -> (u64, u64, u64, Time, u64, u64) {
+        let s = &self.snd;
+        (s.window(), s.pipe(), s.pacing_rate(), s.rtt.smoothed, s.retransmissions, self.rcv.window())
+    }
+
+    /// When [`poll_transmit`](Self::poll_transmit) wants to be called even if nothing arrives.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if self.reset.is_some() || self.opening.due {
+            return Some(0);
+        }
+        match self.state {
+            State::Closed => return None,
+            State::TimeWait => return if self.rcv.ack_now { Some(0) } else { self.close_at },
+            State::SynSent | State::SynReceived => return self.opening.at,
+            _ => {}
+        }
+        if self.rcv.ack_now || self.keepalive_due {
+            return Some(0);
+        }
+        let stalled = self.snd.stalled_since.map(|s| s + self.config.user_timeout);
+        let quiet = earlier(earlier(self.close_at, stalled), self.keepalive_at());
+        earlier(quiet, earlier(self.rcv.ack_at, self.snd.deadline()))
+    }
+
+    fn keepalive_at(&self) -> Option<Time> {
+        let idle = self.config.keepalive.filter(|_| self.snd.idle())?;
+        Some(self.heard_at + idle + Time::from(self.probes) * KEEPALIVE_INTERVAL)
+    }
+
+    fn on_timers(&mut self, now: Time) {
+        if self.close_at.is_some_and(|t| t <= now) {
+            self.state = State::Closed;
+            return;
+        }
+        if self.opening.at.is_some_and(|t| t <= now) {
+            let limit = if self.state == State::SynSent { SYN_RETRIES } else { SYN_ACK_RETRIES };
+            self.opening.at = None;
+            self.opening.retries += 1;
+            self.opening.due = true;
+            if self.opening.retries > limit {
+                self.opening.due = false;
+                self.fail(Error::TimedOut);
+            }
+            return;
+        }
+        if !self.is_established() {
+            return;
+        }
+        if !self.snd.on_timers(now, self.config.user_timeout) {
+            self.reset = Some((wire(self.iss, self.snd.next), true));
+            self.fail(Error::TimedOut);
+            return;
+        }
+        if self.rcv.ack_at.is_some_and(|t| t <= now) {
+            self.rcv.ack_now = true;
+        }
+        if self.keepalive_at().is_some_and(|t| t <= now) {
+            self.probes += 1;
+            self.keepalive_due = true;
+            if self.probes > KEEPALIVE_PROBES {
+                self.fail(Error::TimedOut);
+            }
+        }
+    }
+}

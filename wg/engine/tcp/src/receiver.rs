@@ -1,0 +1,264 @@
+//! The receiving half: reassembly, acknowledgment policy, SACK and DSACK, window autotuning.
+
+use crate::config::*;
+use crate::range::RangeSet;
+use crate::ring::Ring;
+use crate::segment::{Options, MAX_SACK};
+use crate::seq::{wire, ORIGIN};
+use crate::{Time, MS};
+
+/// Room for growth that the window keeps above what was read in a round trip, in segments.
+const WINDOW_SLACK: u64 = 16;
+
+pub struct Receiver {
+    ring: Ring,
+    /// RCV.NXT.
+    pub next: u64,
+    out_of_order: RangeSet,
+    fin: Option<u64>,
+    /// The application reads no more; data is acknowledged and dropped.
+    pub discard: bool,
+    target: u64,
+    max: u64,
+    /// Right edge last advertised.
+    edge: u64,
+    mss: u64,
+    /// Positions inside the ranges that changed last, newest first (RFC 2018 section 4).
+    recent: [u64; MAX_SACK],
+    duplicate: Option<(u64, u64)>,
+    unacknowledged: u64,
+    pub ack_now: bool,
+    pub ack_at: Option<Time>,
+    quick: u32,
+    /// Dynamic right-sizing: round trip seen by the receiver, start of this round, bytes read in it and the one before.
+    rtt: Time,
+    round_at: Time,
+    round_read: u64,
+    previous_read: u64,
+}
+
+impl Receiver {
+    pub fn new(config: &Config, mss: usize) -> Self {
+        let start = ORIGIN + 1;
+        Receiver {
+            ring: Ring::new(start),
+            next: start,
+            out_of_order: RangeSet::default(),
+            fin: None,
+            discard: false,
+            target: config.receive_buffer_initial as u64,
+            max: config.receive_buffer_max as u64,
+            edge: start,
+            mss: mss as u64,
+            recent: [0; MAX_SACK],
+            duplicate: None,
+            unacknowledged: 0,
+            ack_now: false,
+            ack_at: None,
+            quick: QUICK_ACKS,
+            rtt: 0,
+            round_at: 0,
+            round_read: 0,
+            previous_read: 0,
+        }
+    }
+
+    /// Bytes ready to be read.
+    pub fn ready(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// Everything up to the FIN has arrived.
+    pub fn finished(&self) -> bool {
+        self.fin.is_some_and(|f| self.next > f)
+    }
+
+    /// Right edge that may be advertised; it never moves back (RFC 9293 section 3.8.6).
+    fn new_edge(&self) -> u64 {
+        let edge = (self.ring.start() + self.target).max(self.edge);
+        // Receiver's silly-window avoidance (RFC 9293 section 3.8.6.2.2).
+        if edge - self.edge >= self.mss.min(self.target / 2)
+            || edge == self.ring.start() + self.target && self.edge <= self.next
+        {
+            edge
+        } else {
+            self.edge
+        }
+    }
+
+    /// Window to advertise now.
+    pub fn advertise(&mut self, shift: u8) -> u64 {
+        let window = (self.new_edge().saturating_sub(self.next)).min(0xffff << shift) >> shift << shift;
+        self.edge = self.edge.max(self.next + window);
+        window
+    }
+
+    pub fn window(&self) -> u64 {
+        self.edge.saturating_sub(self.next)
+    }
+
+    /// Takes payload at a position; `fin` follows it. True when the in-order edge moved.
+    pub fn accept(&mut self, now: Time, start: u64, data: &[u8], fin: bool) -> bool {
+        let end = start + data.len() as u64;
+        if fin && self.fin.is_none() {
+            self.fin = Some(end);
+        }
+        if end + u64::from(fin) <= self.next && (!data.is_empty() || fin) {
+            self.duplicate = Some((start, end + u64::from(fin)));
+            self.ack_now = true;
+            return false;
+        }
+        let skip = self.next.saturating_sub(start).min(data.len() as u64);
+        if skip > 0 {
+            self.duplicate = Some((start, start + skip));
+            self.ack_now = true;
+        }
+        let limit = self.edge.max(self.ring.start() + self.target);
+        let keep = (limit.saturating_sub(start + skip)).min(data.len() as u64 - skip);
+        let body = &data[skip as usize..(skip + keep) as usize];
+        let start = start + skip;
+        let stop = start + keep;
+        if start > self.next {
+            self.store_ahead(start, stop, body);
+            return false;
+        }
+        if keep < data.len() as u64 - skip {
+            self.ack_now = true;
+        }
+        let before = self.next;
+        self.store(start, body);
+        self.next = stop.max(self.next);
+        if !self.out_of_order.is_empty() {
+            if let Some(r) = self.out_of_order.around(self.next) {
+                self.next = self.next.max(r.1);
+            }
+            self.out_of_order.trim(self.next);
+            self.ack_now = true;
+        }
+        self.ring.set_end(self.next);
+        if self.discard {
+            self.ring.advance(self.next);
+        }
+        if self.fin == Some(self.next) {
+            self.next += 1;
+            self.ack_now = true;
+        }
+        self.schedule_ack(now, self.next - before);
+        self.next > before
+    }
+
+    fn store(&mut self, start: u64, body: &[u8]) {
+        if self.discard || body.is_empty() {
+            return;
+        }
+        let needed = (start + body.len() as u64 - self.ring.start()) as usize;
+        if needed > self.ring.capacity() {
+            self.ring.reserve(needed.max(MIN_BUFFER));
+        }
+        self.ring.put(start, body);
+    }
+
+    fn store_ahead(&mut self, start: u64, stop: u64, body: &[u8]) {
+        self.ack_now = true;
+        if stop == start {
+            return;
+        }
+        if self.out_of_order.contains(start, stop) {
+            self.duplicate = Some((start, stop));
+        } else if self.out_of_order.insert(start, stop, MAX_RANGES) {
+            self.store(start, body);
+        } else {
+            return;
+        }
+        let range = self.out_of_order.around(start).unwrap_or((start, stop));
+        let mut kept = [0; MAX_SACK];
+        kept[0] = start;
+        let others = self.recent.iter().filter(|p| **p != 0 && !(range.0..range.1).contains(p));
+        for (slot, p) in kept[1..].iter_mut().zip(others) {
+            *slot = *p;
+        }
+        self.recent = kept;
+    }
+
+    /// Every second full segment, at once in the beginning, else soon (RFC 9293 section 3.8.6.3, RFC 5681 section 4.2).
+    fn schedule_ack(&mut self, now: Time, bytes: u64) {
+        self.unacknowledged += bytes;
+        if self.quick > 0 || self.unacknowledged >= 2 * self.mss {
+            self.quick = self.quick.saturating_sub(1);
+            self.ack_now = true;
+        } else if bytes > 0 && self.ack_at.is_none() {
+            self.ack_at = Some(now + DELAYED_ACK);
+        }
+    }
+
+    /// An acknowledgment is on its way.
+    pub fn acknowledged(&mut self) {
+        self.unacknowledged = 0;
+        self.ack_now = false;
+        self.ack_at = None;
+        self.duplicate = None;
+    }
+
+    /// Adds DSACK (RFC 2883) and SACK blocks; `room` of them fit.
+    pub fn blocks(&self, irs: u32, room: usize, o: &mut Options) {
+        let mut count = 0;
+        let mut add = |a: u64, b: u64| {
+            if count < room {
+                o.sack[count] = (wire(irs, a), wire(irs, b));
+                count += 1;
+            }
+        };
+        if let Some((a, b)) = self.duplicate {
+            add(a, b);
+        }
+        for p in self.recent.iter().filter(|p| **p != 0) {
+            if let Some((a, b)) = self.out_of_order.around(*p) {
+                add(a, b);
+            }
+        }
+        o.sack_count = count as u8;
+    }
+
+    /// A round-trip sample from timestamps or the handshake.
+    pub fn sample(&mut self, rtt: Time) {
+        self.rtt = if self.rtt == 0 { rtt } else { (7 * self.rtt + rtt) / 8 };
+    }
+
+    pub fn peek(&self, length: usize) -> (&[u8], &[u8]) {
+        self.ring.slices(self.ring.start(), length.min(self.ring.len()))
+    }
+
+    /// The application took `n` bytes.
+    pub fn consume(&mut self, now: Time, n: usize) {
+        self.ring.advance(self.ring.start() + n as u64);
+        self.right_size(now, n as u64);
+        let edge = self.ring.start() + self.target;
+        if !self.finished() && edge >= self.edge + (self.target / 4).max(2 * self.mss).min(self.target / 2) {
+            self.ack_now = true;
+        }
+    }
+
+    /// Dynamic right-sizing: the window follows what the application reads in a round trip, with room to double.
+    fn right_size(&mut self, now: Time, n: u64) {
+        self.round_read += n;
+        if now < self.round_at + self.rtt.max(MS) {
+            return;
+        }
+        if self.round_read > self.previous_read {
+            let mut wanted = 2 * self.round_read + WINDOW_SLACK * self.mss;
+            if self.previous_read > 0 {
+                wanted += (wanted * (self.round_read - self.previous_read) / self.previous_read).min(wanted);
+            }
+            self.target = self.target.max(wanted.min(self.max));
+            self.previous_read = self.round_read;
+        }
+        self.round_read = 0;
+        self.round_at = now;
+    }
+
+    pub fn trim(&mut self) {
+        if self.ring.len() == 0 && self.out_of_order.is_empty() {
+            self.ring.release();
+        }
+    }
+}

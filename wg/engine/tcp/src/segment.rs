@@ -1,0 +1,322 @@
+//! Wire format: IPv4 (RFC 791), IPv6 (RFC 8200), TCP and its options (RFC 9293, 7323, 2018).
+
+use crate::checksum;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+pub const FIN: u8 = 1;
+pub const SYN: u8 = 2;
+pub const RST: u8 = 4;
+pub const PSH: u8 = 8;
+pub const ACK: u8 = 16;
+
+/// Most SACK blocks that fit beside timestamps (RFC 2018 section 3).
+pub const MAX_SACK: usize = 4;
+const HOP_LIMIT: u8 = 64;
+const TCP: u8 = 6;
+const MAX_WINDOW_SHIFT: u8 = 14;
+
+/// TCP options that we read and write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    pub mss: Option<u16>,
+    pub window_shift: Option<u8>,
+    pub sack_permitted: bool,
+    pub sack: [(u32, u32); MAX_SACK],
+    pub sack_count: u8,
+    /// TSval and TSecr (RFC 7323 section 3).
+    pub timestamps: Option<(u32, u32)>,
+}
+
+impl Options {
+    pub fn sack_blocks(&self) -> &[(u32, u32)] {
+        &self.sack[..usize::from(self.sack_count)]
+    }
+
+    fn parse(mut b: &[u8]) -> Self {
+        let mut o = Options::default();
+        while let [kind, rest @ ..] = b {
+            match kind {
+                0 => break,
+                1 => {
+                    b = rest;
+                    continue;
+                }
+                _ => {}
+            }
+            let Some(&length) = rest.first() else { break };
+            let length = usize::from(length);
+            if length < 2 || length > b.len() {
+                break;
+            }
+            let v = &b[2..length];
+            match (kind, v.len()) {
+                (2, 2) => o.mss = Some(u16::from_be_bytes([v[0], v[1]])),
+                (3, 1) => o.window_shift = Some(v[0].min(MAX_WINDOW_SHIFT)),
+                (4, 0) => o.sack_permitted = true,
+                (5, n) if n % 8 == 0 => {
+                    for (slot, x) in o.sack.iter_mut().zip(v.chunks_exact(8)) {
+                        *slot = (word(x, 0), word(x, 4));
+                        o.sack_count += 1;
+                    }
+                }
+                (8, 8) => o.timestamps = Some((word(v, 0), word(v, 4))),
+                _ => {}
+            }
+            b = &b[length..];
+        }
+        o
+    }
+
+    pub fn length(&self) -> usize {
+        let mut n = if self.mss.is_some() { 4 } else { 0 };
+        n += if self.window_shift.is_some() { 4 } else { 0 };
+        n += if self.timestamps.is_some() { 12 } else { 0 };
+        n += if self.sack_permitted { 4 } else { 0 };
+        n + if self.sack_count > 0 { 4 + 8 * usize::from(self.sack_count) } else { 0 }
+    }
+
+    fn emit(&self, out: &mut [u8]) {
+        let mut at = 0;
+        let mut put = |bytes: &[u8]| {
+            out[at..at + bytes.len()].copy_from_slice(bytes);
+            at += bytes.len();
+        };
+        if let Some(mss) = self.mss {
+            put(&[2, 4]);
+            put(&mss.to_be_bytes());
+        }
+        if self.sack_permitted {
+            put(&[1, 1, 4, 2]);
+        }
+        if let Some((value, echo)) = self.timestamps {
+            put(&[1, 1, 8, 10]);
+            put(&value.to_be_bytes());
+            put(&echo.to_be_bytes());
+        }
+        if let Some(shift) = self.window_shift {
+            put(&[1, 3, 3, shift]);
+        }
+        if self.sack_count > 0 {
+            put(&[1, 1, 5, 2 + 8 * self.sack_count]);
+            for (a, b) in self.sack_blocks() {
+                put(&a.to_be_bytes());
+                put(&b.to_be_bytes());
+            }
+        }
+    }
+}
+
+fn word(b: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]])
+}
+
+fn half(b: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([b[at], b[at + 1]])
+}
+
+/// A received segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    pub src: SocketAddr,
+    pub dst: SocketAddr,
+    pub seq: u32,
+    pub ack: u32,
+    pub flags: u8,
+    pub window: u16,
+    pub options: Options,
+    pub payload: &'a [u8],
+}
+
+/// Why a packet was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    Truncated,
+    NotTcp,
+    Fragment,
+    Checksum,
+}
+
+/// The TCP part of an IP packet with its addresses.
+fn strip_ip(p: &[u8]) -> Result<(IpAddr, IpAddr, &[u8]), Malformed> {
+    match p.first().map(|b| b >> 4) {
+        Some(4) if p.len() >= 20 => {
+            let header = usize::from(p[0] & 15) * 4;
+            let total = usize::from(half(p, 2));
+            if header < 20 || total < header || total > p.len() {
+                return Err(Malformed::Truncated);
+            }
+            if half(p, 6) & 0x3fff != 0 {
+                return Err(Malformed::Fragment);
+            }
+            if p[9] != TCP {
+                return Err(Malformed::NotTcp);
+            }
+            let v4 = |i: usize| IpAddr::V4(Ipv4Addr::new(p[i], p[i + 1], p[i + 2], p[i + 3]));
+            Ok((v4(12), v4(16), &p[header..total]))
+        }
+        Some(6) if p.len() >= 40 => {
+            let total = 40 + usize::from(half(p, 4));
+            if total > p.len() {
+                return Err(Malformed::Truncated);
+            }
+            let (mut next, mut at) = (p[6], 40);
+            while matches!(next, 0 | 43 | 60) {
+                if at + 8 > total {
+                    return Err(Malformed::Truncated);
+                }
+                next = p[at];
+                at += 8 + usize::from(p[at + 1]) * 8;
+            }
+            if next == 44 {
+                return Err(Malformed::Fragment);
+            }
+            if next != TCP || at > total {
+                return Err(Malformed::NotTcp);
+            }
+            let v6 = |i: usize| <[u8; 16]>::try_from(&p[i..i + 16]).map(|o| IpAddr::V6(Ipv6Addr::from(o)));
+            match (v6(8), v6(24)) {
+                (Ok(a), Ok(b)) => Ok((a, b, &p[at..total])),
+                _ => Err(Malformed::Truncated),
+            }
+        }
+        _ => Err(Malformed::NotTcp),
+    }
+}
+
+impl<'a> Segment<'a> {
+    /// Reads an IP packet. A multicast or unspecified source never passes.
+    pub fn parse(packet: &'a [u8], verify: bool) -> Result<Self, Malformed> {
+        let (src, dst, t) = strip_ip(packet)?;
+        if t.len() < 20 {
+            return Err(Malformed::Truncated);
+        }
+        let header = usize::from(t[12] >> 4) * 4;
+        if header < 20 || header > t.len() {
+            return Err(Malformed::Truncated);
+        }
+        if src.is_multicast() || dst.is_multicast() || src.is_unspecified() {
+            return Err(Malformed::NotTcp);
+        }
+        if verify && checksum::fold(checksum::sum(checksum::pseudo(src, dst, t.len()), t)) != 0xffff {
+            return Err(Malformed::Checksum);
+        }
+        Ok(Segment {
+            src: SocketAddr::new(src, half(t, 0)),
+            dst: SocketAddr::new(dst, half(t, 2)),
+            seq: word(t, 4),
+            ack: word(t, 8),
+            flags: t[13],
+            window: half(t, 14),
+            options: Options::parse(&t[20..header]),
+            payload: &t[header..],
+        })
+    }
+
+    pub fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Sequence space used (RFC 9293 section 3.4).
+    pub fn length(&self) -> u64 {
+        self.payload.len() as u64 + u64::from(self.has(SYN)) + u64::from(self.has(FIN))
+    }
+}
+
+/// One header and up to [`crate::config::MAX_BURST`] bytes of payload, to be cut into segments.
+#[derive(Clone, Copy, Debug)]
+pub struct Burst<'a> {
+    pub src: SocketAddr,
+    pub dst: SocketAddr,
+    pub seq: u32,
+    pub ack: u32,
+    /// PSH and FIN go on the last segment only.
+    pub flags: u8,
+    pub window: u16,
+    pub options: Options,
+    /// Payload of every segment but the last.
+    pub segment_size: usize,
+    pub head: &'a [u8],
+    pub tail: &'a [u8],
+}
+
+impl Burst<'_> {
+    pub fn payload_length(&self) -> usize {
+        self.head.len() + self.tail.len()
+    }
+
+    /// Number of packets.
+    pub fn count(&self) -> usize {
+        self.payload_length().div_ceil(self.segment_size).max(1)
+    }
+
+    fn ip_length(&self) -> usize {
+        if self.src.is_ipv4() {
+            20
+        } else {
+            40
+        }
+    }
+
+    /// Length of IP and TCP headers.
+    pub fn header_length(&self) -> usize {
+        self.ip_length() + 20 + self.options.length()
+    }
+
+    /// Writes packet `index` and says how long it is; `out` must hold an MTU.
+    pub fn write(&self, index: usize, out: &mut [u8]) -> usize {
+        let from = index * self.segment_size;
+        let n = self.segment_size.min(self.payload_length() - from);
+        self.write_range(from, n, out)
+    }
+
+    /// Writes everything as one packet, for a device that segments by itself.
+    pub fn write_whole(&self, out: &mut [u8]) -> usize {
+        self.write_range(0, self.payload_length(), out)
+    }
+
+    fn write_range(&self, from: usize, n: usize, out: &mut [u8]) -> usize {
+        let ip = self.ip_length();
+        let header = self.header_length();
+        let total = header + n;
+        let out = &mut out[..total];
+        let split = self.head.len();
+        if from >= split {
+            out[header..].copy_from_slice(&self.tail[from - split..from - split + n]);
+        } else {
+            let first = n.min(split - from);
+            out[header..header + first].copy_from_slice(&self.head[from..from + first]);
+            out[header + first..].copy_from_slice(&self.tail[..n - first]);
+        }
+        match (self.src.ip(), self.dst.ip()) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                let length = (total as u16).to_be_bytes();
+                out[..12].copy_from_slice(&[0x45, 0, length[0], length[1], 0, 0, 0x40, 0, HOP_LIMIT, TCP, 0, 0]);
+                out[12..16].copy_from_slice(&a.octets());
+                out[16..20].copy_from_slice(&b.octets());
+                let sum = checksum::finish(checksum::sum(0, &out[..20]));
+                out[10..12].copy_from_slice(&sum);
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                let length = ((total - 40) as u16).to_be_bytes();
+                out[..8].copy_from_slice(&[0x60, 0, 0, 0, length[0], length[1], TCP, HOP_LIMIT]);
+                out[8..24].copy_from_slice(&a.octets());
+                out[24..40].copy_from_slice(&b.octets());
+            }
+            _ => {}
+        }
+        let last = from + n == self.payload_length();
+        let t = &mut out[ip..];
+        t[..2].copy_from_slice(&self.src.port().to_be_bytes());
+        t[2..4].copy_from_slice(&self.dst.port().to_be_bytes());
+        t[4..8].copy_from_slice(&self.seq.wrapping_add(from as u32).to_be_bytes());
+        t[8..12].copy_from_slice(&self.ack.to_be_bytes());
+        t[12] = (((header - ip) / 4) << 4) as u8;
+        t[13] = if last { self.flags } else { self.flags & !(PSH | FIN) };
+        t[14..16].copy_from_slice(&self.window.to_be_bytes());
+        t[16..20].copy_from_slice(&[0; 4]);
+        self.options.emit(&mut t[20..header - ip]);
+        let sum = checksum::sum(checksum::pseudo(self.src.ip(), self.dst.ip(), total - ip), t);
+        t[16..18].copy_from_slice(&checksum::finish(sum));
+        total
+    }
+}

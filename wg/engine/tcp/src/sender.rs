@@ -1,0 +1,386 @@
+//! The sending half: buffer, scoreboard, recovery, timers and pacing.
+
+use crate::config::*;
+use crate::congestion::{controller, CongestionControl};
+use crate::delivery::Delivery;
+use crate::rack::Rack;
+use crate::ring::Ring;
+use crate::rtt::Rtt;
+use crate::scoreboard::{Record, Scoreboard};
+use crate::seq::ORIGIN;
+use crate::{earlier, Time, MS};
+
+mod feedback;
+
+/// Unused pacing credit kept for late wake-ups.
+const PACING_CREDIT: Time = 2 * MS;
+/// What one pacing step sends: this much time's worth.
+const PACING_STEP: Time = MS;
+
+/// What an incoming acknowledgment says, in positions.
+pub struct Feedback<'a> {
+    pub position: u64,
+    pub window: u64,
+    /// The window may be taken from this segment (RFC 9293 section 3.10.7.4).
+    pub window_valid: bool,
+    pub sack: &'a [(u64, u64)],
+    /// TSecr, and our own timestamp clock now (RFC 7323).
+    pub echo: Option<u32>,
+}
+
+/// Something to transmit now.
+#[derive(Clone, Copy, Debug)]
+pub struct Chunk {
+    pub start: u64,
+    pub end: u64,
+}
+
+struct Recovery {
+    /// Ends when this is acknowledged.
+    point: u64,
+    timeout: bool,
+}
+
+/// What is needed to find out that a reduction was a mistake (RFC 3522, RFC 3708).
+#[derive(Default)]
+struct Undo {
+    first_stamp: Option<u32>,
+    retransmissions: u32,
+    armed: bool,
+}
+
+pub struct Sender {
+    ring: Ring,
+    pub una: u64,
+    pub next: u64,
+    fin: bool,
+    /// Right edge of the peer's window, and the largest window seen.
+    edge: u64,
+    max_window: u64,
+    pub mss: u64,
+    nagle: bool,
+    buffer_max: usize,
+    board: Scoreboard,
+    rack: Rack,
+    pub rtt: Rtt,
+    delivery: Delivery,
+    control: Box<dyn CongestionControl>,
+    recovery: Option<Recovery>,
+    undo: Undo,
+    /// Tail probe in flight: its end, and whether it was a retransmission (RFC 8985 section 7.4).
+    tail: Option<(u64, bool)>,
+    send_tail: bool,
+    rto_at: Option<Time>,
+    probe_at: Option<Time>,
+    reorder_at: Option<Time>,
+    persist_at: Option<Time>,
+    /// A zero-window probe is due, or a small window has been waited for long enough.
+    pub window_probe: bool,
+    overridden: bool,
+    pace_at: Time,
+    last_sent: Time,
+    /// Since when the oldest data has seen no progress.
+    pub stalled_since: Option<Time>,
+    stamp_offset: u32,
+    pub retransmissions: u64,
+}
+
+impl Sender {
+    pub fn new(config: &Config, mss: usize, seed: u32, stamp_offset: u32) -> Self {
+        let start = ORIGIN + 1;
+        Sender {
+            ring: Ring::new(start),
+            una: start,
+            next: start,
+            fin: false,
+            edge: start,
+            max_window: 0,
+            mss: mss as u64,
+            nagle: config.nagle,
+            buffer_max: config.send_buffer_max,
+            board: Scoreboard::default(),
+            rack: Rack::default(),
+            rtt: Rtt::default(),
+            delivery: Delivery::default(),
+            control: controller(config.algorithm, mss as u64, seed),
+            recovery: None,
+            undo: Undo::default(),
+            tail: None,
+            send_tail: false,
+            rto_at: None,
+            probe_at: None,
+            reorder_at: None,
+            persist_at: None,
+            window_probe: false,
+            overridden: false,
+            pace_at: 0,
+            last_sent: 0,
+            stalled_since: None,
+            stamp_offset,
+            retransmissions: 0,
+        }
+    }
+
+    /// Our timestamp clock (RFC 7323 section 5.4): one tick a millisecond.
+    pub fn stamp(&self, now: Time) -> u32 {
+        ((now / MS) as u32).wrapping_add(self.stamp_offset)
+    }
+
+    /// The segment size agreed on; nothing was sent before.
+    pub fn set_mss(&mut self, config: &Config, mss: usize, seed: u32) {
+        self.mss = mss as u64;
+        self.control = controller(config.algorithm, mss as u64, seed);
+    }
+
+    pub fn max_window(&self) -> u64 {
+        self.max_window
+    }
+
+    pub fn set_window(&mut self, window: u64) {
+        self.edge = self.una + window;
+        self.max_window = self.max_window.max(window);
+    }
+
+    pub fn window(&self) -> u64 {
+        self.control.window()
+    }
+
+    pub fn pipe(&self) -> u64 {
+        self.board.pipe
+    }
+
+    pub fn pacing_rate(&self) -> u64 {
+        self.control.pacing_rate()
+    }
+
+    /// Queues data; the buffer follows the congestion window up to its cap.
+    pub fn write(&mut self, data: &[u8]) -> usize {
+        if self.fin {
+            return 0;
+        }
+        if self.ring.free() < data.len() {
+            let wanted = (2 * self.control.window()).max(MIN_BUFFER as u64) as usize;
+            self.ring.reserve(wanted.max(data.len().min(4 * MIN_BUFFER)).min(self.buffer_max));
+        }
+        self.ring.push(data)
+    }
+
+    pub fn room(&self) -> usize {
+        let wanted = ((2 * self.control.window()) as usize).max(MIN_BUFFER).min(self.buffer_max);
+        wanted.max(self.ring.capacity()) - self.ring.len()
+    }
+
+    pub fn unsent(&self) -> u64 {
+        self.ring.end() + u64::from(self.fin) - self.next
+    }
+
+    pub fn finish(&mut self) {
+        self.fin = true;
+    }
+
+    /// Our FIN is acknowledged.
+    pub fn finished(&self) -> bool {
+        self.fin && self.una > self.ring.end()
+    }
+
+    /// The application has ended our direction.
+    pub fn finishing(&self) -> bool {
+        self.fin
+    }
+
+    pub fn idle(&self) -> bool {
+        self.board.is_empty() && self.unsent() == 0
+    }
+
+    pub fn trim(&mut self) {
+        if self.ring.len() == 0 {
+            self.ring.release();
+        }
+    }
+
+    /// Payload of a chunk, and whether FIN and PSH belong on it.
+    pub fn payload(&self, c: Chunk) -> (&[u8], &[u8], bool, bool) {
+        let data_end = c.end.min(self.ring.end());
+        let (a, b) = self.ring.slices(c.start, data_end.saturating_sub(c.start) as usize);
+        (a, b, c.end > self.ring.end(), data_end == self.ring.end())
+    }
+
+    pub fn deadline(&self) -> Option<Time> {
+        let mut t = earlier(earlier(self.rto_at, self.probe_at), earlier(self.reorder_at, self.persist_at));
+        if self.has_work() {
+            t = earlier(t, Some(self.pace_at));
+        }
+        t
+    }
+
+    /// Something could go out once pacing allows.
+    fn has_work(&self) -> bool {
+        if self.send_tail || self.window_probe {
+            return true;
+        }
+        let window = self.control.window();
+        if self.board.lost_bytes > 0 {
+            return self.board.pipe + self.mss <= window || self.board.pipe == 0;
+        }
+        self.sendable(window) > 0
+    }
+
+    /// Bytes of new data that the windows allow now.
+    fn sendable(&self, window: u64) -> u64 {
+        let available = self.unsent();
+        let usable = self.edge.saturating_sub(self.next);
+        let mut budget = window.saturating_sub(self.board.pipe);
+        if self.board.pipe == 0 {
+            budget = budget.max(self.mss);
+        }
+        let n = available.min(usable).min(budget).min(MAX_BURST as u64);
+        if n == 0 || self.board.len() >= MAX_RECORDS {
+            return 0;
+        }
+        if n == available {
+            let small = n % self.mss;
+            let hold = self.nagle && small != 0 && !self.fin && !self.board.is_empty();
+            return if hold { n - small } else { n };
+        }
+        if n >= self.mss {
+            return n - n % self.mss;
+        }
+        // Sender's silly-window avoidance (RFC 9293 section 3.8.6.2.1).
+        let half = n == usable && n * 2 >= self.max_window;
+        if half || (self.board.is_empty() && (n < usable || self.overridden)) {
+            n
+        } else {
+            0
+        }
+    }
+
+    /// The next thing to send. It counts as sent.
+    pub fn transmit(&mut self, now: Time) -> Option<Chunk> {
+        if std::mem::take(&mut self.send_tail) {
+            if let Some(c) = self.transmit_tail(now) {
+                return Some(c);
+            }
+        }
+        self.check_persist(now);
+        if now < self.pace_at {
+            return None;
+        }
+        let window = self.control.window();
+        if let Some(id) = self.board.next_lost() {
+            let r = *self.board.get(id)?;
+            if self.board.pipe + r.length() > window && self.board.pipe > 0 {
+                return None;
+            }
+            return Some(self.resend(now, id, r));
+        }
+        let pace = self.control.pacing_rate();
+        let step = crate::congestion::carried(pace, PACING_STEP).max(2 * self.mss);
+        let mut n = self.sendable(window);
+        if pace > 0 && n > step {
+            n = step - step % self.mss;
+        }
+        if n == 0 {
+            self.note_idle(window);
+            return None;
+        }
+        if self.board.is_empty() && self.last_sent != 0 && now > self.last_sent + self.rtt.rto() {
+            self.control.on_restart(now);
+        }
+        Some(self.send_new(now, n))
+    }
+
+    fn note_idle(&mut self, window: u64) {
+        if self.unsent() == 0 {
+            if self.board.pipe < window {
+                self.delivery.app_limited(self.board.pipe);
+            }
+        }
+    }
+
+    /// Data waits for a window that is closed or too small (RFC 9293 section 3.8.6.1).
+    fn check_persist(&mut self, now: Time) {
+        if self.board.is_empty()
+            && self.persist_at.is_none()
+            && self.unsent() > 0
+            && self.sendable(self.control.window()) == 0
+        {
+            self.persist_at = Some(now + self.rtt.rto());
+        }
+    }
+
+    fn send_new(&mut self, now: Time, n: u64) -> Chunk {
+        let c = Chunk { start: self.next, end: self.next + n };
+        if self.board.is_empty() {
+            self.stalled_since = Some(now);
+        }
+        self.control.on_sent(now, n, self.board.pipe);
+        // A FIN rides on the last segment of data, even a full one.
+        let data_end = self.ring.end();
+        let mut at = c.start;
+        while at < c.end {
+            let mut end = (at + self.mss).min(c.end);
+            if end == data_end && c.end == data_end + 1 {
+                end = c.end;
+            }
+            let snapshot = self.delivery.sent(now, self.board.pipe);
+            self.board.push(at, end, now, snapshot);
+            at = end;
+        }
+        self.next = c.end;
+        self.persist_at = None;
+        self.overridden = false;
+        self.sent(now, n);
+        c
+    }
+
+    fn resend(&mut self, now: Time, id: u64, r: Record) -> Chunk {
+        self.control.on_sent(now, r.length(), self.board.pipe);
+        let snapshot = self.delivery.sent(now, self.board.pipe);
+        self.board.resend(id, now, snapshot);
+        self.retransmissions += 1;
+        self.undo.retransmissions += 1;
+        let stamp = self.stamp(now);
+        self.undo.first_stamp.get_or_insert(stamp);
+        self.sent(now, r.length());
+        Chunk { start: r.start, end: r.end }
+    }
+
+    /// RFC 8985 section 7.3: new data if possible, else the last segment again.
+    fn transmit_tail(&mut self, now: Time) -> Option<Chunk> {
+        let last = self.board.last_id()?;
+        let fresh = self.unsent().min(self.edge.saturating_sub(self.next)).min(self.mss);
+        let c = if fresh > 0 {
+            self.tail = Some((self.next + fresh, false));
+            self.send_new(now, fresh)
+        } else {
+            let r = *self.board.get(last)?;
+            self.tail = Some((r.end, true));
+            let undo = std::mem::take(&mut self.undo);
+            let c = self.resend(now, last, r);
+            self.undo = undo;
+            c
+        };
+        self.probe_at = None;
+        self.rto_at = Some(now + self.rtt.rto());
+        Some(c)
+    }
+
+    fn sent(&mut self, now: Time, n: u64) {
+        self.last_sent = now;
+        let pace = self.control.pacing_rate();
+        if pace > 0 {
+            let wait = (u128::from(n) * 1_000_000 / u128::from(pace)) as u64;
+            self.pace_at = self.pace_at.max(now.saturating_sub(PACING_CREDIT)) + wait;
+        } else {
+            self.pace_at = now;
+        }
+        if self.rto_at.is_none() {
+            self.arm(now);
+        } else if self.probe_at.is_some() {
+            self.probe_at = None;
+            let rto = self.rto_at;
+            self.arm(now);
+            self.rto_at = rto;
+        }
+    }
+}

@@ -1,0 +1,499 @@
+//! Many connections: demultiplexing, listening with a bounded backlog and SYN cookies, ports, timers.
+//! Everything it keeps is bounded by [`Limits`].
+
+mod cookie;
+mod table;
+
+use crate::connection::{Connection, Identity};
+use crate::segment::{Burst, Options, Segment, ACK, RST, SYN};
+use crate::siphash::keyed;
+use crate::{Config, Error, State, Time};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use table::Table;
+
+/// Ephemeral ports (RFC 6335 section 6).
+const FIRST_PORT: u16 = 49_152;
+const PORTS: u16 = 16_384;
+/// Microseconds per tick of the ISN clock (RFC 6528 section 3: 4 microseconds).
+const ISN_TICK: Time = 4;
+/// Resets and cookies waiting to be sent, at most.
+const MAX_REPLIES: usize = 64;
+/// Stale handles in a queue before it is swept, beside one for each connection.
+const STALE_MAX: usize = 64;
+
+/// A connection inside a stack; a stale handle finds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Handle {
+    index: u32,
+    generation: u32,
+}
+
+/// Bounds of a stack.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub connections: usize,
+    pub listeners: usize,
+    /// Connections not yet accepted by the application, for each listener.
+    pub backlog: usize,
+    /// Of these, how many may be half open before cookies are used.
+    pub half_open: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { connections: 65_536, listeners: 1024, backlog: 256, half_open: 128 }
+    }
+}
+
+/// What happened since the stack was made; every drop and every refusal is in here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets given to [`Stack::handle_packet`].
+    pub packets_in: u64,
+    /// Of these, what was not a whole, valid TCP segment.
+    pub malformed: u64,
+    /// Connections that [`Stack::connect`] began.
+    pub opened: u64,
+    /// Connections that reached a listener's queue, and those that the application took from it.
+    pub established: u64,
+    pub accepted: u64,
+    /// SYNs that found the backlog or the table full.
+    pub syn_dropped_backlog: u64,
+    /// SYNs answered without keeping anything, and those that came back.
+    pub cookies_sent: u64,
+    pub cookies_redeemed: u64,
+    /// Resets for segments that belong to no connection.
+    pub resets_sent: u64,
+    /// Resets and cookies that found the queue of replies full.
+    pub refused_replies_dropped: u64,
+}
+
+#[derive(Default)]
+struct Listener {
+    half_open: usize,
+    ready: VecDeque<Handle>,
+    /// The port is in `Stack::ready_ports`.
+    announced: bool,
+}
+
+struct Entry {
+    connection: Connection,
+    /// Port of the listener while the application has not accepted it.
+    pending: Option<u16>,
+    timer: Option<Time>,
+    queued: bool,
+    /// In `Stack::activity`.
+    noticed: bool,
+    /// The application has let go.
+    orphan: bool,
+}
+
+/// Why a connection could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    Full,
+    NoPort,
+    InUse,
+}
+
+/// A reply that belongs to no connection.
+struct Reply {
+    src: SocketAddr,
+    dst: SocketAddr,
+    seq: u32,
+    ack: u32,
+    flags: u8,
+    window: u16,
+    options: Options,
+}
+
+pub struct Stack {
+    config: Config,
+    limits: Limits,
+    secret: (u64, u64),
+    table: Table<Entry>,
+    listeners: BTreeMap<u16, Listener>,
+    timers: BTreeSet<(Time, Handle)>,
+    dirty: VecDeque<Handle>,
+    replies: VecDeque<Reply>,
+    /// What [`Stack::poll_activity`] has still to report; holds stale handles until it is swept.
+    activity: VecDeque<Handle>,
+    /// Ports with established connections that wait to be accepted, in turn.
+    ready_ports: VecDeque<u16>,
+    counters: Counters,
+    next_port: u16,
+}
+
+impl Stack {
+    /// `secret` keys sequence numbers, ports and cookies (RFC 6528, RFC 6056, RFC 4987).
+    pub fn new(config: Config, limits: Limits, secret: (u64, u64)) -> Self {
+        Stack {
+            config,
+            limits,
+            secret,
+            table: Table::new(secret),
+            listeners: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            dirty: VecDeque::new(),
+            replies: VecDeque::new(),
+            activity: VecDeque::new(),
+            ready_ports: VecDeque::new(),
+            counters: Counters::default(),
+            next_port: 0,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.table.len() == 0
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// RFC 6528: a clock plus a keyed hash of the addresses; the timestamp offset likewise (RFC 7323 section 7.1).
+    fn identity(&self, now: Time, local: SocketAddr, remote: SocketAddr) -> Identity {
+        let h = keyed(self.secret, &(local, remote));
+        Identity { iss: (h as u32).wrapping_add((now / ISN_TICK) as u32), stamp_offset: (h >> 32) as u32 }
+    }
+
+    /// Takes connections on a port; false when there are too many listeners or the port is taken.
+    pub fn listen(&mut self, port: u16) -> bool {
+        let room = self.listeners.len() < self.limits.listeners;
+        room && self.listeners.insert(port, Listener::default()).is_none()
+    }
+
+    /// Stops listening and resets what nobody has accepted.
+    pub fn unlisten(&mut self, port: u16) {
+        if self.listeners.remove(&port).is_none() {
+            return;
+        }
+        self.ready_ports.retain(|p| *p != port);
+        for h in self.table.handles() {
+            if self.table.get_mut(h).is_some_and(|e| e.pending == Some(port)) {
+                self.abort(h);
+            }
+        }
+    }
+
+    /// The next established connection of a listener.
+    pub fn accept(&mut self, port: u16) -> Option<Handle> {
+        let listener = self.listeners.get_mut(&port)?;
+        while let Some(h) = listener.ready.pop_front() {
+            if let Some(e) = self.table.get_mut(h) {
+                e.pending = None;
+                self.counters.accepted += 1;
+                // Whatever arrived before belongs to the application from now on.
+                self.notice(h);
+                return Some(h);
+            }
+        }
+        None
+    }
+
+    /// The next established connection of any listener with its port; listeners take turns.
+    pub fn accept_any(&mut self) -> Option<(u16, Handle)> {
+        while let Some(port) = self.ready_ports.pop_front() {
+            let accepted = self.accept(port);
+            let Some(listener) = self.listeners.get_mut(&port) else { continue };
+            listener.announced = !listener.ready.is_empty();
+            if listener.announced {
+                self.ready_ports.push_back(port);
+            }
+            if let Some(h) = accepted {
+                return Some((port, h));
+            }
+        }
+        None
+    }
+
+    /// A connection that an arrival, a timer or a transmission touched since it was last returned: its readable bytes, its room to
+    /// send or its state may have changed. Each is returned once until it is touched again. Connections that nobody has accepted
+    /// yet, or that the application has let go, are left out; an accepted one is reported at once.
+    pub fn poll_activity(&mut self) -> Option<Handle> {
+        while let Some(h) = self.activity.pop_front() {
+            let Some(e) = self.table.get_mut(h) else { continue };
+            e.noticed = false;
+            if e.pending.is_none() && !e.orphan {
+                return Some(h);
+            }
+        }
+        None
+    }
+
+    /// Length of the queue behind [`poll_activity`](Self::poll_activity), stale handles included.
+    pub fn activity_queued(&self) -> usize {
+        self.activity.len()
+    }
+
+    /// The connection is reported by [`poll_activity`](Self::poll_activity).
+    fn notice(&mut self, h: Handle) {
+        let Some(e) = self.table.get_mut(h).filter(|e| !e.noticed) else { return };
+        e.noticed = true;
+        self.activity.push_back(h);
+        // A caller that never asks must not make the queue grow by the connections that have gone.
+        if self.activity.len() > 2 * self.table.len() + STALE_MAX {
+            let table = &self.table;
+            self.activity.retain(|h| table.get(*h).is_some());
+        }
+    }
+
+    /// Opens a connection from an ephemeral port (RFC 6056 section 3.3.3).
+    pub fn connect(&mut self, now: Time, local: IpAddr, remote: SocketAddr) -> Result<Handle, OpenError> {
+        let offset = keyed(self.secret, &(local, remote)) as u16;
+        for _ in 0..PORTS {
+            let port = FIRST_PORT + offset.wrapping_add(self.next_port) % PORTS;
+            self.next_port = self.next_port.wrapping_add(1);
+            match self.connect_from(now, SocketAddr::new(local, port), remote) {
+                Err(OpenError::InUse) => {}
+                other => return other,
+            }
+        }
+        Err(OpenError::NoPort)
+    }
+
+    /// Opens a connection from a chosen port.
+    pub fn connect_from(&mut self, now: Time, local: SocketAddr, remote: SocketAddr) -> Result<Handle, OpenError> {
+        if self.table.find(local, remote).is_some() {
+            return Err(OpenError::InUse);
+        }
+        if self.table.len() >= self.limits.connections {
+            return Err(OpenError::Full);
+        }
+        let id = self.identity(now, local, remote);
+        self.counters.opened += 1;
+        Ok(self.insert(Connection::connect(self.config, local, remote, id), None))
+    }
+
+    fn insert(&mut self, connection: Connection, pending: Option<u16>) -> Handle {
+        let key = (connection.local, connection.remote);
+        let entry = Entry { connection, pending, timer: None, queued: false, noticed: false, orphan: false };
+        let h = self.table.insert(key, entry);
+        self.touch(h);
+        h
+    }
+
+    /// The connection is looked at again by [`poll_transmit`](Self::poll_transmit).
+    fn touch(&mut self, h: Handle) {
+        if let Some(e) = self.table.get_mut(h) {
+            if !e.queued {
+                e.queued = true;
+                self.dirty.push_back(h);
+            }
+        }
+    }
+
+    pub fn get(&self, h: Handle) -> Option<&Connection> {
+        self.table.get(h).map(|e| &e.connection)
+    }
+
+    /// Mutable access; the connection is polled afterwards.
+    pub fn get_mut(&mut self, h: Handle) -> Option<&mut Connection> {
+        self.touch(h);
+        self.table.get_mut(h).map(|e| &mut e.connection)
+    }
+
+    /// Lets go of a connection: it closes in order and disappears by itself.
+    pub fn release(&mut self, now: Time, h: Handle) {
+        if let Some(e) = self.table.get_mut(h) {
+            e.orphan = true;
+            e.connection.close(now);
+            self.touch(h);
+        }
+    }
+
+    pub fn abort(&mut self, h: Handle) {
+        if let Some(e) = self.table.get_mut(h) {
+            e.orphan = true;
+            e.connection.abort();
+            self.touch(h);
+        }
+    }
+
+    /// Takes an IP packet; the connection it touched, if any.
+    pub fn handle_packet(&mut self, now: Time, packet: &[u8]) -> Option<Handle> {
+        self.counters.packets_in += 1;
+        let Ok(s) = Segment::parse(packet, self.config.verify_checksums) else {
+            self.counters.malformed += 1;
+            return None;
+        };
+        let Some(h) = self.table.find(s.dst, s.src) else { return self.handle_unknown(now, &s) };
+        self.deliver(now, h, &s);
+        Some(h)
+    }
+
+    fn deliver(&mut self, now: Time, h: Handle, s: &Segment) {
+        let Some(e) = self.table.get_mut(h) else { return };
+        let was_opening = e.connection.state() == State::SynReceived;
+        // A new SYN may reuse a connection in TIME-WAIT (RFC 6191, RFC 9293 section 3.10.7.4).
+        let reuse =
+            e.connection.state() == State::TimeWait && s.flags & (SYN | ACK | RST) == SYN && e.connection.is_newer(s);
+        if reuse {
+            self.remove(h);
+            self.handle_unknown(now, s);
+            return;
+        }
+        e.connection.handle_segment(now, s);
+        let open = was_opening && e.connection.state() != State::SynReceived;
+        if let (true, Some(port)) = (open, e.pending) {
+            if let Some(l) = self.listeners.get_mut(&port) {
+                l.half_open = l.half_open.saturating_sub(1);
+                l.ready.push_back(h);
+                if !std::mem::replace(&mut l.announced, true) {
+                    self.ready_ports.push_back(port);
+                }
+                self.counters.established += 1;
+            }
+        }
+        self.touch(h);
+        self.notice(h);
+    }
+
+    fn handle_unknown(&mut self, now: Time, s: &Segment) -> Option<Handle> {
+        let port = s.dst.port();
+        if s.has(RST) {
+            return None;
+        }
+        let Some(l) = self.listeners.get_mut(&port) else {
+            self.refuse(s);
+            return None;
+        };
+        let pending = l.half_open + l.ready.len();
+        let full = pending >= self.limits.backlog || self.table.len() >= self.limits.connections;
+        if s.flags & (SYN | ACK) == SYN {
+            if full {
+                self.counters.syn_dropped_backlog += 1;
+                return None;
+            }
+            if l.half_open >= self.limits.half_open {
+                self.offer_cookie(now, s);
+                return None;
+            }
+            l.half_open += 1;
+            let id = self.identity(now, s.dst, s.src);
+            return Some(self.insert(Connection::accept(now, self.config, s, id), Some(port)));
+        }
+        if s.has(ACK) && !s.has(SYN) && !full {
+            if let Some(h) = self.redeem_cookie(now, s) {
+                self.counters.cookies_redeemed += 1;
+                return Some(h);
+            }
+        }
+        self.refuse(s);
+        None
+    }
+
+    /// RFC 9293 section 3.10.7.1.
+    fn refuse(&mut self, s: &Segment) {
+        let (seq, ack, flags) =
+            if s.has(ACK) { (s.ack, 0, RST) } else { (0, s.seq.wrapping_add(s.length() as u32), RST | ACK) };
+        self.reply(Reply { src: s.dst, dst: s.src, seq, ack, flags, window: 0, options: Options::default() });
+    }
+
+    fn reply(&mut self, r: Reply) {
+        if self.replies.len() >= MAX_REPLIES {
+            self.counters.refused_replies_dropped += 1;
+            return;
+        }
+        if r.flags & RST != 0 {
+            self.counters.resets_sent += 1;
+        } else {
+            self.counters.cookies_sent += 1;
+        }
+        self.replies.push_back(r);
+    }
+
+    fn remove(&mut self, h: Handle) {
+        let Some(e) = self.table.remove(h) else { return };
+        if let Some(t) = e.timer {
+            self.timers.remove(&(t, h));
+        }
+        if let Some(l) = e.pending.and_then(|p| self.listeners.get_mut(&p)) {
+            let before = l.ready.len();
+            l.ready.retain(|x| *x != h);
+            if l.ready.len() == before {
+                l.half_open = l.half_open.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Hands every packet that is due to `out`, round-robin, until nothing is left or `out` returns false.
+    pub fn poll_transmit(&mut self, now: Time, mut out: impl FnMut(&Burst) -> bool) {
+        while let Some(r) = self.replies.pop_front() {
+            let b = Burst {
+                src: r.src,
+                dst: r.dst,
+                seq: r.seq,
+                ack: r.ack,
+                flags: r.flags,
+                window: r.window,
+                options: r.options,
+                segment_size: 1,
+                head: &[],
+                tail: &[],
+            };
+            if !out(&b) {
+                return;
+            }
+        }
+        while let Some(&(t, h)) = self.timers.first().filter(|x| x.0 <= now) {
+            self.timers.remove(&(t, h));
+            if let Some(e) = self.table.get_mut(h) {
+                e.timer = None;
+            }
+            self.touch(h);
+            self.notice(h);
+        }
+        while let Some(h) = self.dirty.pop_front() {
+            let Some(e) = self.table.get_mut(h) else { continue };
+            e.queued = false;
+            if let Some(b) = e.connection.poll_transmit(now) {
+                let more = out(&b);
+                self.touch(h);
+                self.notice(h);
+                if !more {
+                    return;
+                }
+                continue;
+            }
+            self.settle(h);
+        }
+    }
+
+    /// A connection has nothing more to send now: notes its timer, or removes it.
+    fn settle(&mut self, h: Handle) {
+        let Some(e) = self.table.get_mut(h) else { return };
+        let next = e.connection.poll_timeout();
+        if e.connection.is_done() && (e.orphan || e.pending.is_some()) {
+            self.remove(h);
+            return;
+        }
+        if next != e.timer {
+            let old = std::mem::replace(&mut e.timer, next);
+            if let Some(t) = old {
+                self.timers.remove(&(t, h));
+            }
+            if let Some(t) = next {
+                self.timers.insert((t, h));
+            }
+        }
+    }
+
+    /// When [`poll_transmit`](Self::poll_transmit) wants to be called again.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if !self.dirty.is_empty() || !self.replies.is_empty() {
+            return Some(0);
+        }
+        self.timers.first().map(|x| x.0)
+    }
+
+    /// Why a connection ended, once it has.
+    pub fn error(&self, h: Handle) -> Option<Error> {
+        self.get(h)?.error()
+    }
+}
