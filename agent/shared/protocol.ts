@@ -1,0 +1,377 @@
+/**
+ * What the main thread and the datapath Worker say to each other, as JSON in the arena's frame rings.
+ *
+ * Every command gets exactly one `reply`; the main thread relies on it to retry what did not fit in the command
+ * ring. Keys are base64 text, addresses `host:port` with IPv6 in brackets, instants milliseconds since 1970.
+ *
+ * @module
+ */
+import type { ErrorCode } from "../../core/mod.ts";
+import type { Log } from "../options.ts";
+import type { NatStatus } from "../status.ts";
+
+/** An address under which a node may be reached. */
+export interface CandidateInfo {
+  /** `host`, `serverReflexive`, `portMapped`, `configured`, `relayed` or `peerReflexive`. */
+  readonly kind: string;
+  /** Where it is, `host:port`. */
+  readonly address: string;
+}
+
+/** Adds a peer, or changes the one with this key. */
+export interface AddPeerCommand {
+  /** Which command this is. */
+  readonly kind: "addPeer";
+  /** The peer's WireGuard key. */
+  readonly publicKey: string;
+  /** The preshared key of the pair. Absent: none. */
+  readonly presharedKey?: string;
+  /** Address blocks routed to the peer, as CIDRs. */
+  readonly allowedIps: readonly string[];
+  /** Persistent keepalive in seconds; 0 for none. */
+  readonly keepaliveSeconds: number;
+  /** Where the peer is, if configured. */
+  readonly endpoint?: string;
+  /** Whether the peer is a moray node of our mesh, which answers probes; `false` for a plain WireGuard peer. */
+  readonly mesh: boolean;
+  /** The peer's name, for log lines. */
+  readonly name?: string;
+}
+
+/** Forgets a peer; its streams fail with `closed`. */
+export interface RemovePeerCommand {
+  /** Which command this is. */
+  readonly kind: "removePeer";
+  /** The peer's WireGuard key. */
+  readonly publicKey: string;
+}
+
+/** Replaces what is known of where a peer may be reached. */
+export interface SetCandidatesCommand {
+  /** Which command this is. */
+  readonly kind: "setCandidates";
+  /** The peer's WireGuard key. */
+  readonly publicKey: string;
+  /** All its candidates, best first. */
+  readonly candidates: readonly CandidateInfo[];
+}
+
+/** Starts to connect to a peer without waiting for traffic. */
+export interface ConnectPeerCommand {
+  /** Which command this is. */
+  readonly kind: "connectPeer";
+  /** The peer's WireGuard key. */
+  readonly publicKey: string;
+}
+
+/** Sends handshakes to a peer's candidates now, because the peer does the same towards us. */
+export interface PunchCommand {
+  /** Which command this is. */
+  readonly kind: "punch";
+  /** The peer's WireGuard key. */
+  readonly publicKey: string;
+  /** How long the other side will try, milliseconds. */
+  readonly windowMs: number;
+  /** The candidates that the other side proved. */
+  readonly candidates: readonly CandidateInfo[];
+}
+
+/** Replaces the STUN servers. */
+export interface SetStunServersCommand {
+  /** Which command this is. */
+  readonly kind: "setStunServers";
+  /** Literal addresses, `host:port`: names are resolved before. */
+  readonly servers: readonly string[];
+}
+
+/** The system's network interfaces have changed, or it has slept: gather candidates again. */
+export interface LinkChangedCommand {
+  /** Which command this is. */
+  readonly kind: "linkChanged";
+}
+
+/** Replaces this node's own mesh addresses. */
+export interface SetAddressesCommand {
+  /** Which command this is. */
+  readonly kind: "setAddresses";
+  /** Addresses as CIDRs. */
+  readonly addresses: readonly string[];
+}
+
+/** Opens a TCP connection. Its slot gets ESTABLISHED or FAILED later. */
+export interface ConnectStreamCommand {
+  /** Which command this is. */
+  readonly kind: "connectStream";
+  /** Mesh address and port. */
+  readonly remote: string;
+}
+
+/** Accepts TCP connections on a port of every own mesh address. */
+export interface ListenCommand {
+  /** Which command this is. */
+  readonly kind: "listen";
+  /** 1 to 65535. */
+  readonly port: number;
+}
+
+/** Accepts no more on a port. Connections already announced stay. */
+export interface UnlistenCommand {
+  /** Which command this is. */
+  readonly kind: "unlisten";
+  /** 1 to 65535. */
+  readonly port: number;
+}
+
+/** Sends one ICMP echo. */
+export interface PingCommand {
+  /** Which command this is. */
+  readonly kind: "ping";
+  /** Mesh address, without a port. */
+  readonly address: string;
+  /** Sequence number of the echo. */
+  readonly sequence: number;
+  /** How long to wait for the answer. */
+  readonly timeoutMs: number;
+}
+
+/** Asks for the present state. */
+export interface StatusCommand {
+  /** Which command this is. */
+  readonly kind: "status";
+}
+
+/** Ends every stream with `closed`, closes the sockets and ends the Worker after the reply. */
+export interface StopCommand {
+  /** Which command this is. */
+  readonly kind: "stop";
+}
+
+/** A command without its id. */
+export type CommandBody =
+  | AddPeerCommand
+  | RemovePeerCommand
+  | SetCandidatesCommand
+  | ConnectPeerCommand
+  | PunchCommand
+  | SetStunServersCommand
+  | LinkChangedCommand
+  | SetAddressesCommand
+  | ConnectStreamCommand
+  | ListenCommand
+  | UnlistenCommand
+  | PingCommand
+  | StatusCommand
+  | StopCommand;
+
+/** A command as it stands in the ring. */
+export type Command = CommandBody & {
+  /** Names the command in its reply; never used twice by one arena. */
+  readonly id: number;
+};
+
+/** The names of all commands. */
+export type CommandKind = CommandBody["kind"];
+
+/** The `value` of the reply to `connectStream`. */
+export interface ConnectedStream {
+  /** Number of the stream's slot. */
+  readonly slot: number;
+  /** Our end, `host:port`. */
+  readonly local: string;
+}
+
+/** The `value` of the reply to each command that has one; the others' replies have none. */
+export interface CommandValues extends Record<CommandKind, unknown> {
+  /** Nothing. */
+  readonly addPeer: undefined;
+  /** Nothing. */
+  readonly removePeer: undefined;
+  /** Nothing. */
+  readonly setCandidates: undefined;
+  /** Nothing. */
+  readonly connectPeer: undefined;
+  /** Nothing. */
+  readonly punch: undefined;
+  /** Nothing. */
+  readonly setStunServers: undefined;
+  /** Nothing. */
+  readonly linkChanged: undefined;
+  /** Nothing. */
+  readonly setAddresses: undefined;
+  /** The slot. */
+  readonly connectStream: ConnectedStream;
+  /** Nothing. */
+  readonly listen: undefined;
+  /** Nothing. */
+  readonly unlisten: undefined;
+  /** Round trip in milliseconds; `null` if no answer came in time. */
+  readonly ping: number | null;
+  /** The state. */
+  readonly status: DatapathStatus;
+  /** Nothing. */
+  readonly stop: undefined;
+}
+
+/** A peer in {@linkcode DatapathStatus}. */
+export interface DatapathPeerStatus {
+  /** The peer's WireGuard key. */
+  readonly publicKey: string;
+  /** The outer address that packets go to, `host:port`; `null` without one. */
+  readonly endpoint: string | null;
+  /** When the last handshake completed; `null` before the first. */
+  readonly lastHandshakeAtMs: number | null;
+  /** Bytes of inner packets received. */
+  readonly rxBytes: number;
+  /** Bytes of inner packets sent. */
+  readonly txBytes: number;
+  /** Whether there is a live session. */
+  readonly connected: boolean;
+  /** Why the path is what it is, where it is not direct: one sentence for a person. */
+  readonly reason: string | null;
+  /** Smoothed round trip in milliseconds; `null` until measured. */
+  readonly rttMs: number | null;
+}
+
+/** The `value` of the reply to `status`. */
+export interface DatapathStatus {
+  /** UDP port of WireGuard and STUN. */
+  readonly wgPort: number;
+  /** `portable` or `fast`, and why where it was not chosen freely. */
+  readonly driver: string;
+  /** The addresses that the UDP sockets are bound to, `host:port`, one per family. */
+  readonly localEndpoints: readonly string[];
+  /** The NAT in front of this node. */
+  readonly nat: NatStatus;
+  /** Our own candidates, best first. */
+  readonly candidates: readonly CandidateInfo[];
+  /** Every peer. */
+  readonly peers: readonly DatapathPeerStatus[];
+  /** Packets dropped and other events, by name; only what is not zero. */
+  readonly counters: Readonly<Record<string, number>>;
+}
+
+/** A command's success. */
+export interface OkReply {
+  /** Which event this is. */
+  readonly kind: "reply";
+  /** The command's id. */
+  readonly id: number;
+  /** It worked. */
+  readonly ok: true;
+  /** As {@linkcode CommandValues} says. */
+  readonly value?: unknown;
+}
+
+/** A command's failure. */
+export interface FailedReply {
+  /** Which event this is. */
+  readonly kind: "reply";
+  /** The command's id. */
+  readonly id: number;
+  /** It did not work. */
+  readonly ok: false;
+  /** What kind of failure. */
+  readonly code: ErrorCode;
+  /**
+   * The reason in one line, for a person, as a clause without the command's subject: "no peer has this address".
+   * The main thread puts "Cannot connect to 10.42.0.7:80: " in front.
+   */
+  readonly message: string;
+}
+
+/** The one answer to a command. */
+export type Reply = OkReply | FailedReply;
+
+/** A listener's port got a connection. Its slot has ESTABLISHED already. */
+export interface AcceptedEvent {
+  /** Which event this is. */
+  readonly kind: "accepted";
+  /** The port listened on. */
+  readonly port: number;
+  /** Number of the stream's slot. */
+  readonly slot: number;
+  /** The other end. */
+  readonly remote: string;
+  /** Our end. */
+  readonly local: string;
+}
+
+/** Our own candidates or the NAT classification have changed. */
+export interface CandidatesChangedEvent {
+  /** Which event this is. */
+  readonly kind: "candidatesChanged";
+  /** All of our own, best first. */
+  readonly candidates: readonly CandidateInfo[];
+  /** The NAT in front of this node. */
+  readonly nat: NatStatus;
+}
+
+/** A valid handshake initiation came from a key that is no peer. */
+export interface UnknownPeerEvent {
+  /** Which event this is. */
+  readonly kind: "unknownPeer";
+  /** The key. */
+  readonly publicKey: string;
+  /** Where it came from. */
+  readonly source: string;
+}
+
+/** A session with a peer began. */
+export interface PeerConnectedEvent {
+  /** Which event this is. */
+  readonly kind: "peerConnected";
+  /** The peer's key. */
+  readonly publicKey: string;
+  /** The outer address in use. */
+  readonly remote: string;
+}
+
+/** The session with a peer ended without another. */
+export interface PeerLostEvent {
+  /** Which event this is. */
+  readonly kind: "peerLost";
+  /** The peer's key. */
+  readonly publicKey: string;
+}
+
+/** Packets to a peer go elsewhere now. */
+export interface PeerMovedEvent {
+  /** Which event this is. */
+  readonly kind: "peerMoved";
+  /** The peer's key. */
+  readonly publicKey: string;
+  /** The outer address in use. */
+  readonly remote: string;
+}
+
+/** A line for the node's log. */
+export interface LogEvent {
+  /** Which event this is. */
+  readonly kind: "log";
+  /** As in {@linkcode Log}. */
+  readonly level: Parameters<Log>[0];
+  /** One line without secrets. */
+  readonly message: string;
+  /** Values that go with it, without secrets. */
+  readonly fields?: Readonly<Record<string, string | number | boolean | null>>;
+}
+
+/** The Worker cannot go on; it is the last event. */
+export interface FatalEvent {
+  /** Which event this is. */
+  readonly kind: "fatal";
+  /** Why, in one line. */
+  readonly message: string;
+}
+
+/** What the Worker says, as it stands in the ring. */
+export type DatapathEvent =
+  | Reply
+  | AcceptedEvent
+  | CandidatesChangedEvent
+  | UnknownPeerEvent
+  | PeerConnectedEvent
+  | PeerLostEvent
+  | PeerMovedEvent
+  | LogEvent
+  | FatalEvent;
