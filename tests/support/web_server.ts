@@ -1,0 +1,44 @@
+/**
+ * A web server as a process of its own: `web_server.ts --listen H:P`.
+ *
+ * `GET /bytes?mib=N` answers with N MiB of the test stream, `PUT /upload` with the body's SHA-256 and length,
+ * `GET /hello` with one line. Prints `ready http=H:P` on standard error.
+ *
+ * @module
+ */
+import { MIB, sha256Of, testStream } from "./bytes.ts";
+import { parseSocketAddress } from "../../core/mod.ts";
+
+const [flag, text = ""] = Deno.args;
+const listen = parseSocketAddress(text);
+if (flag !== "--listen" || listen === undefined) {
+  throw new Error("usage: web_server.ts --listen H:P");
+}
+
+const server = Deno.serve({
+  ...listen,
+  onListen: ({ hostname, port }) => {
+    Deno.stderr.writeSync(new TextEncoder().encode(`ready http=${hostname}:${port}\n`));
+  },
+}, async (request) => {
+  const url = new URL(request.url);
+  switch (url.pathname) {
+    case "/hello":
+      return new Response("hello from behind the colony\n");
+    case "/bytes": {
+      const bytes = Number(url.searchParams.get("mib") ?? "1") * MIB;
+      return new Response(testStream(bytes), { headers: { "content-length": String(bytes) } });
+    }
+    case "/upload": {
+      const { sha256, bytes } = request.body === null
+        ? { sha256: "", bytes: 0 }
+        : await sha256Of(request.body);
+      return new Response(`${sha256} ${bytes}\n`);
+    }
+    default:
+      return new Response("not found\n", { status: 404 });
+  }
+});
+Deno.addSignalListener("SIGTERM", () => {
+  server.shutdown().then(() => Deno.exit(0));
+});
