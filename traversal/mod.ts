@@ -3,7 +3,7 @@
  * and entropy belong to the caller.
  *
  * ```ts
- * import { answerBinding, decodeStun, encodeStun, METHOD_BINDING, xorMappedAddress } from "./traversal/mod.ts";
+ * import { answerBinding, decodeStun, encodeStun, METHOD_BINDING, xorMappedAddress } from "./mod.ts";
  *
  * const transactionId = crypto.getRandomValues(new Uint8Array(12));
  * const payload = encodeStun({ class: "request", method: METHOD_BINDING, transactionId, attributes: [] });
@@ -16,3 +16,5 @@
  */
 export * from "./stun/binding_server.ts";
 export * from "./stun/codec.ts";
+export * from "./stun/binding_transaction.ts";
+export * from "./demux.ts";
