@@ -1,0 +1,131 @@
+/**
+ * What every store of registrations does, whichever database is beneath.
+ *
+ * Methods are asynchronous because some databases are across a network. Each is atomic. Time is an argument, in unix
+ * milliseconds; a record whose `expiresAt` is not after it does not exist for the reader.
+ *
+ * @module
+ */
+
+/** What a node is in its mesh. */
+export type Role = "colony" | "agent";
+
+/** Where STUN saw a node's WireGuard socket. */
+export interface ObservedEndpoint {
+  /** Canonical IP literal. */
+  readonly ip: string;
+  /** 1 to 65535. */
+  readonly port: number;
+  /** Whether a relay listens there for the node. */
+  readonly viaRelay: boolean;
+}
+
+/** What a node says of itself: validated and canonical, so that equal registrations are equal values. */
+export interface NodeContent {
+  /** Mesh id. */
+  readonly meshId: string;
+  /** WireGuard public key, base64. */
+  readonly publicKey: string;
+  /** Colony or agent. */
+  readonly role: Role;
+  /** The agent's id; empty for a colony. */
+  readonly agentId: string;
+  /** The node's name, a DNS label; empty for none. */
+  readonly name: string;
+  /** Candidates as `host:port`, canonical. */
+  readonly endpoints: readonly string[];
+  /** Where STUN saw the node's sockets. */
+  readonly observedEndpoints: readonly ObservedEndpoint[];
+  /** NatHint, 0 to 3. */
+  readonly nat: number;
+  /** Address inside the mesh; empty for none. */
+  readonly meshIpv4: string;
+  /** Address inside the mesh; empty for none. */
+  readonly meshIpv6: string;
+  /** Port of a colony's control service; 0 for none. */
+  readonly connectPort: number;
+  /** A colony's public HTTPS port; 0 for none. */
+  readonly publicPort: number;
+  /** A colony's PublicEndpointInfo in its JSON form; empty for none. */
+  readonly publicEndpoint: string;
+  /** Free text of the owner's, keys in order. */
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** A registration. */
+export interface NodeRecord extends NodeContent {
+  /** When this life of the registration began. */
+  readonly registeredAt: number;
+  /** When it was last made or refreshed. */
+  readonly lastSeenAt: number;
+  /** When it ends unless refreshed. */
+  readonly expiresAt: number;
+  /** Grows with every change of the content, also across removal. */
+  readonly generation: number;
+}
+
+/** How a registration went. */
+export type RegisterOutcome =
+  | {
+    readonly kind: "registered";
+    /** The record as stored. */
+    readonly record: NodeRecord;
+    /** Whether the content is new or changed; false for a mere refresh. */
+    readonly changed: boolean;
+    /** Records of other nodes that this one displaced. */
+    readonly displaced: readonly NodeRecord[];
+  }
+  /** Another key holds the mesh, or the key is the colony's and an agent asked. */
+  | { readonly kind: "held" }
+  /** The mesh, or the store, has as many nodes as it may have. */
+  | { readonly kind: "full" };
+
+/** Time and life of a registration. */
+export interface RegisterOptions {
+  /** Now, unix milliseconds. */
+  readonly now: number;
+  /** Life in milliseconds. */
+  readonly ttlMs: number;
+}
+
+/** Names a node. */
+export interface NodeKey {
+  /** Mesh id. */
+  readonly meshId: string;
+  /** WireGuard public key, base64. */
+  readonly publicKey: string;
+}
+
+/**
+ * Registrations. Every method rejects with `MorayError`: `diskFull`, `corrupt`, `permission` or `internal`.
+ */
+export interface Store {
+  /**
+   * Registers a node or refreshes its registration.
+   *
+   * A colony is `held` off while another key's registration of the mesh lives. An agent displaces one with the same
+   * id and another key.
+   */
+  register(content: NodeContent, options: RegisterOptions): Promise<RegisterOutcome>;
+  /** The colony of a mesh. */
+  colony(meshId: string, now: number): Promise<NodeRecord | undefined>;
+  /** The agents of a mesh, at most {@linkcode NODES_PER_MESH_MAX}. */
+  agents(meshId: string, now: number): Promise<NodeRecord[]>;
+  /** A node by key. */
+  node(key: NodeKey, now: number): Promise<NodeRecord | undefined>;
+  /** Agents with an id, in one mesh or (`meshId` absent) in all of them; at most two, which shows an ambiguity. */
+  agentsById(agentId: string, options: { meshId?: string; now: number }): Promise<NodeRecord[]>;
+  /** Removes a node's registration, live or not, if the node has this role. Returns what was removed. */
+  remove(key: NodeKey, role: Role): Promise<NodeRecord | undefined>;
+  /** Removes at most `max` expired registrations and returns them. */
+  sweep(now: number, max: number): Promise<NodeRecord[]>;
+  /** Number of live colonies. */
+  colonyCount(now: number): Promise<number>;
+  /** Ends the store. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+/** Nodes that one mesh may have, colony included. Further ones are refused. */
+export const NODES_PER_MESH_MAX = 10_000;
+/** Nodes in a store. Further ones are refused. */
+export const NODES_MAX = 1_000_000;
