@@ -18,3 +18,5 @@ export * from "./stun/binding_server.ts";
 export * from "./stun/codec.ts";
 export * from "./stun/binding_transaction.ts";
 export * from "./demux.ts";
+export * from "./nat.ts";
+export * from "./candidate.ts";
