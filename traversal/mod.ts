@@ -20,3 +20,4 @@ export * from "./stun/binding_transaction.ts";
 export * from "./demux.ts";
 export * from "./nat.ts";
 export * from "./candidate.ts";
+export * from "./gatherer.ts";

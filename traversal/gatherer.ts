@@ -1,0 +1,341 @@
+/**
+ * Finds this node's server-reflexive candidates, keeps their NAT mappings alive, and classifies the NAT.
+ *
+ * ```text
+ *            answer                              every keepaliveMs
+ *  asking ------------> mapped ----------------------------------------> asking
+ *     |                                          at once: regather(), or another server saw our address change
+ *     | no answer, or an error
+ *     +-------------> failed, asked again after 5, 10, 20, 40, 60, 60 ... s
+ * ```
+ *
+ * A server that stops answering does not mean that the mapping is gone, so its candidate stays until
+ * {@linkcode FAILURES_BEFORE_FORGETTING} transactions in a row have failed; after a link change, until the first has.
+ *
+ * @module
+ */
+import {
+  after,
+  type Datagram,
+  earlier,
+  familyOf,
+  formatSocketAddress,
+  type Instant,
+  isLocalScope,
+  type Machine,
+  type Rng,
+  sameAddress,
+  type SocketAddress,
+  type Transmit,
+} from "../core/mod.ts";
+import { type Candidate, mergeCandidates } from "./candidate.ts";
+import { classifyNat, NAT_UNKNOWN, type NatFacts, type NatObservation } from "./nat.ts";
+import { type BindingOutcome, BindingTransaction } from "./stun/binding_transaction.ts";
+
+/** What a gatherer reports, only when it differs from what it reported before. */
+export type GatherEvent =
+  | {
+    /** The set of server-reflexive candidates is another. */
+    readonly kind: "reflexiveChanged";
+    /** All of them now, best first; one per mapped address. */
+    readonly candidates: readonly Candidate[];
+  }
+  | {
+    /** The verdict on the NAT is another. */
+    readonly kind: "natClassified";
+    /** The verdict now. */
+    readonly nat: NatFacts;
+  };
+
+/** How one STUN server does. */
+export interface StunServerStatus {
+  /** The server. */
+  readonly server: SocketAddress;
+  /** `asking`: no verdict since the start or the last link change. `failed`: the last transaction got no address. */
+  readonly state: "asking" | "mapped" | "failed";
+  /** The address that the server saw last; `undefined` if none, or forgotten after failures. */
+  readonly mapped: SocketAddress | undefined;
+  /** Last round trip measured, in milliseconds. */
+  readonly rttMs: number | undefined;
+  /** Transactions in a row without an address. */
+  readonly failures: number;
+  /** Why the last transaction failed: one phrase for a person. */
+  readonly reason: string | undefined;
+}
+
+/** Options of {@linkcode Gatherer}. */
+export interface GathererOptions {
+  /** STUN servers, literals, both families. Duplicates and those over {@linkcode STUN_SERVERS_MAX} are left out. */
+  readonly servers: readonly SocketAddress[];
+  /** Source of transaction ids. */
+  readonly rng: Rng;
+  /** This node's own interface addresses, canonical; tells whether there is a NAT. @default [] */
+  readonly hostAddresses?: readonly string[];
+  /** Time between queries of a server that answers, in milliseconds. Keeps the mapping alive. @default 25000 */
+  readonly keepaliveMs?: number;
+}
+
+/** Most STUN servers asked. */
+export const STUN_SERVERS_MAX = 16;
+/** Failed transactions in a row after which a server's candidate is dropped. */
+export const FAILURES_BEFORE_FORGETTING = 3;
+
+const KEEPALIVE_MS = 25_000;
+/** Wait after the first failed transaction; doubles with each further one. */
+const RETRY_MS = 5_000;
+const RETRY_MS_MAX = 60_000;
+/** An observation younger than this is not checked again when another server's changes. */
+const FRESH_MS = 5_000;
+
+/** One server and what it told. */
+interface Server {
+  readonly address: SocketAddress;
+  transaction: BindingTransaction | undefined;
+  /** When the next transaction starts; unused while one runs. */
+  nextAt: Instant;
+  mapped: SocketAddress | undefined;
+  /** Whether `mapped` was told before a change that makes it doubtful. */
+  stale: boolean;
+  answeredAt: Instant | undefined;
+  state: StunServerStatus["state"];
+  rttMs: number | undefined;
+  failures: number;
+  reason: string | undefined;
+}
+
+/** Asks every STUN server on the node's own socket, for ever. */
+export class Gatherer implements Machine<GatherEvent> {
+  readonly #rng: Rng;
+  readonly #keepaliveMs: number;
+  #hostAddresses: readonly string[];
+  #servers: Server[] = [];
+  #candidates: readonly Candidate[] = [];
+  #nat: NatFacts = NAT_UNKNOWN;
+  #candidatesChanged = false;
+  #natChanged = false;
+  #unmatched = 0;
+
+  /** Starts gathering; the first requests are due at `now`. Throws `RangeError` for a keepalive below 1 s. */
+  constructor(
+    now: Instant,
+    { servers, rng, hostAddresses = [], keepaliveMs = KEEPALIVE_MS }: GathererOptions,
+  ) {
+    if (!(keepaliveMs >= 1000)) throw new RangeError(`Keepalive below 1 s: ${keepaliveMs} ms`);
+    this.#rng = rng;
+    this.#keepaliveMs = keepaliveMs;
+    this.#hostAddresses = hostAddresses;
+    this.setServers(now, servers);
+  }
+
+  /** The server-reflexive candidates now, best first. */
+  get candidates(): readonly Candidate[] {
+    return this.#candidates;
+  }
+
+  /** The verdict on the NAT now. */
+  get nat(): NatFacts {
+    return this.#nat;
+  }
+
+  /** Datagrams offered that answered no transaction. */
+  get unmatched(): number {
+    return this.#unmatched;
+  }
+
+  /** Every server's state, in the order given. */
+  get status(): readonly StunServerStatus[] {
+    return this.#servers.map(({ address: server, state, mapped, rttMs, failures, reason }) => (
+      { server, state, mapped, rttMs, failures, reason }
+    ));
+  }
+
+  /** Replaces the servers. Those already known keep their state; new ones are asked at `now`. */
+  setServers(now: Instant, servers: readonly SocketAddress[]): void {
+    const next: Server[] = [];
+    for (const address of servers) {
+      if (next.length === STUN_SERVERS_MAX) break;
+      if (next.some((server) => sameAddress(server.address, address))) continue;
+      const known = this.#servers.find((server) => sameAddress(server.address, address));
+      next.push(known ?? unasked(now, address));
+    }
+    this.#servers = next;
+    this.#update();
+  }
+
+  /** Replaces this node's own addresses, which tell whether there is a NAT. */
+  setHostAddresses(hostAddresses: readonly string[]): void {
+    this.#hostAddresses = hostAddresses;
+    this.#update();
+  }
+
+  /** Asks every server again at once: the link has changed, so that nothing known before counts any more. */
+  regather(now: Instant): void {
+    for (const server of this.#servers) {
+      // An answer to what was sent over the old link would pass for one over the new.
+      server.transaction = undefined;
+      server.nextAt = now;
+      server.stale = true;
+      server.state = "asking";
+      server.failures = 0;
+      server.reason = undefined;
+    }
+    this.#update();
+  }
+
+  /** Offers a datagram. Returns whether it answered one of the transactions. */
+  handleInput(now: Instant, datagram: Datagram): boolean {
+    for (const server of this.#servers) {
+      if (server.transaction?.handleInput(now, datagram) !== true) continue;
+      this.#drain(now, server);
+      this.#update();
+      return true;
+    }
+    this.#unmatched++;
+    return false;
+  }
+
+  /** Starts transactions that are due and advances those that run. */
+  handleTimeout(now: Instant): void {
+    for (const server of this.#servers) {
+      if (server.transaction === undefined && now >= server.nextAt) {
+        const options = { server: server.address, rng: this.#rng };
+        server.transaction = new BindingTransaction(now, options);
+      }
+      server.transaction?.handleTimeout(now);
+      this.#drain(now, server);
+    }
+    this.#update();
+  }
+
+  /** Takes the next event. */
+  pollEvent(): GatherEvent | undefined {
+    if (this.#candidatesChanged) {
+      this.#candidatesChanged = false;
+      return { kind: "reflexiveChanged", candidates: this.#candidates };
+    }
+    if (this.#natChanged) {
+      this.#natChanged = false;
+      return { kind: "natClassified", nat: this.#nat };
+    }
+    return undefined;
+  }
+
+  /** Takes the next request. Its destination's family says on which socket it goes. */
+  pollTransmit(): Transmit | undefined {
+    for (const { transaction } of this.#servers) {
+      const transmit = transaction?.pollTransmit();
+      if (transmit !== undefined) return transmit;
+    }
+    return undefined;
+  }
+
+  /** When the next request is due; `undefined` without servers. */
+  pollTimeout(): Instant | undefined {
+    let dueAt: Instant | undefined;
+    for (const { transaction, nextAt } of this.#servers) {
+      dueAt = earlier(dueAt, transaction === undefined ? nextAt : transaction.pollTimeout());
+    }
+    return dueAt;
+  }
+
+  /** Takes the outcome of a server's transaction, if it has ended. */
+  #drain(now: Instant, server: Server): void {
+    const outcome = server.transaction?.pollEvent();
+    if (outcome === undefined) return;
+    server.transaction = undefined;
+    const reason = reasonOf(server, outcome);
+    if (outcome.kind === "mapped" && reason === undefined) {
+      this.#mapped(now, server, outcome.address);
+      if (outcome.rttMs !== undefined) server.rttMs = outcome.rttMs;
+      return;
+    }
+    server.state = "failed";
+    server.reason = reason;
+    server.nextAt = after(now, Math.min(RETRY_MS_MAX, RETRY_MS * 2 ** server.failures));
+    server.failures++;
+    if (server.stale || server.failures >= FAILURES_BEFORE_FORGETTING) server.mapped = undefined;
+  }
+
+  #mapped(now: Instant, server: Server, mapped: SocketAddress): void {
+    const moved = server.mapped !== undefined && !server.stale &&
+      !sameAddress(server.mapped, mapped);
+    server.mapped = mapped;
+    server.stale = false;
+    server.state = "mapped";
+    server.reason = undefined;
+    server.failures = 0;
+    server.answeredAt = now;
+    server.nextAt = after(now, this.#keepaliveMs);
+    if (moved) this.#doubt(now, server);
+  }
+
+  /** The NAT gave one server a new mapping: what the others saw is old news, and no ground for a verdict. */
+  #doubt(now: Instant, changed: Server): void {
+    const family = familyOf(changed.address.hostname);
+    for (const server of this.#servers) {
+      if (server === changed || familyOf(server.address.hostname) !== family) continue;
+      if (server.answeredAt === undefined || now - server.answeredAt < FRESH_MS) continue;
+      server.stale = true;
+      server.nextAt = now;
+    }
+  }
+
+  /** Derives candidates and verdict again, and notes what has changed. */
+  #update(): void {
+    const candidates: Candidate[] = [];
+    const observations: NatObservation[] = [];
+    for (const { address, mapped, stale } of this.#servers) {
+      if (mapped === undefined) continue;
+      const via = formatSocketAddress(address);
+      candidates.push({ kind: "serverReflexive", address: mapped, via });
+      if (!stale) observations.push({ server: address, mapped });
+    }
+    const merged = mergeCandidates(candidates);
+    if (!sameAddresses(merged, this.#candidates)) this.#candidatesChanged = true;
+    this.#candidates = merged;
+    // While servers are being asked again, half the evidence would give half a verdict.
+    const waiting = this.#servers.some(({ mapped, stale }) => mapped !== undefined && stale);
+    if (waiting) return;
+    const nat = classifyNat({ observations, hostAddresses: this.#hostAddresses });
+    if (nat.mapping !== this.#nat.mapping || nat.hint !== this.#nat.hint) this.#natChanged = true;
+    this.#nat = nat;
+  }
+}
+
+function unasked(now: Instant, address: SocketAddress): Server {
+  return {
+    address,
+    transaction: undefined,
+    nextAt: now,
+    mapped: undefined,
+    stale: false,
+    answeredAt: undefined,
+    state: "asking",
+    rttMs: undefined,
+    failures: 0,
+    reason: undefined,
+  };
+}
+
+/** Why an outcome is no address; `undefined` if it is one. */
+function reasonOf({ address: server }: Server, outcome: BindingOutcome): string | undefined {
+  switch (outcome.kind) {
+    case "timedOut":
+      return "no answer";
+    case "refused":
+      return outcome.code === undefined ? "refused" : `refused with ${outcome.code}`;
+    case "mapped":
+      // A server elsewhere that claims to see us on loopback or in a multicast group is broken or hostile.
+      return isLocalScope(outcome.address.hostname) && !isLocalScope(server.hostname)
+        ? "told an address that cannot be ours"
+        : undefined;
+    default:
+      return outcome satisfies never;
+  }
+}
+
+function sameAddresses(a: readonly Candidate[], b: readonly Candidate[]): boolean {
+  const keys = new Set(a.map(({ address }) => formatSocketAddress(address)));
+  return a.length === b.length &&
+    b.every(({ address }) => keys.has(formatSocketAddress(address)));
+}
