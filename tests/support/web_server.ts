@@ -1,12 +1,13 @@
 /**
  * A web server as a process of its own: `web_server.ts --listen H:P`.
  *
- * `GET /bytes?mib=N` answers with N MiB of the test stream, `PUT /upload` with the body's SHA-256 and length,
- * `GET /hello` with one line. Prints `ready http=H:P` on standard error.
+ * `GET /bytes?mib=N` answers with N MiB of the test stream, `GET /stream?seconds=N` with as much of it as is
+ * taken within N seconds at up to 16 MiB/s, `PUT /upload` with the body's SHA-256 and length, `GET /hello` with one
+ * line. Prints `ready http=H:P` on standard error.
  *
  * @module
  */
-import { MIB, sha256Of, testStream } from "./bytes.ts";
+import { block, MIB, sha256Of, testStream } from "./bytes.ts";
 import { parseSocketAddress } from "../../core/mod.ts";
 
 const [flag, text = ""] = Deno.args;
@@ -29,6 +30,8 @@ const server = Deno.serve({
       const bytes = Number(url.searchParams.get("mib") ?? "1") * MIB;
       return new Response(testStream(bytes), { headers: { "content-length": String(bytes) } });
     }
+    case "/stream":
+      return new Response(paced(Number(url.searchParams.get("seconds"))));
     case "/upload": {
       const { sha256, bytes } = request.body === null
         ? { sha256: "", bytes: 0 }
@@ -39,6 +42,20 @@ const server = Deno.serve({
       return new Response("not found\n", { status: 404 });
   }
 });
+
+/** The test stream, a block every 4 ms, for so many seconds. */
+function paced(seconds: number): ReadableStream<Uint8Array> {
+  const end = performance.now() + seconds * 1000;
+  let index = 0;
+  return new ReadableStream({
+    async pull(controller): Promise<void> {
+      await new Promise((wake) => setTimeout(wake, 4));
+      if (performance.now() >= end) controller.close();
+      else controller.enqueue(block(index++));
+    },
+  });
+}
+
 Deno.addSignalListener("SIGTERM", () => {
   server.shutdown().then(() => Deno.exit(0));
 });

@@ -1,0 +1,164 @@
+/** The whole mesh on 127.0.0.1, without root: the same tests for the source and for the binary. @module */
+import {
+  deepStrictEqual as assertEquals,
+  match as assertMatch,
+  ok as assert,
+} from "node:assert/strict";
+import type { PingReply } from "../../agent/status.ts";
+import { MIB, sha256Of, testSha256, testStream } from "../support/bytes.ts";
+import { assertStatusShape, startMesh } from "../support/mesh.ts";
+import { moray, type Program } from "../support/moray.ts";
+import type { Need } from "../support/needs.ts";
+import { e2e, type Scope } from "../support/scope.ts";
+
+/** Everything on the loopback interface, ports chosen by the system. */
+export const LOOPBACK = {
+  discovery: { listen: "127.0.0.1:0", stunListen: "127.0.0.1:0" },
+} as const;
+
+/** DESIGN.md 2.9: SIGTERM closes cleanly within 2 s. */
+const STOP_MS_MAX = 2_000;
+const BODY_BYTES = 16 * MIB;
+
+/** Registers the tests for a program. */
+export function loopbackTests(
+  makeProgram: (scope: Scope) => Program,
+  { title, needs }: { title: string; needs: readonly Need[] },
+): void {
+  e2e(
+    `${title}, loopback: bytes cross the tunnel both ways through SOCKS5 and --forward, and all parts end on SIGTERM`,
+    { needs, timeoutMs: 120_000 },
+    async (scope) => {
+      const mesh = await startMesh(scope, { ...LOOPBACK, program: makeProgram(scope) });
+      const socks5 = mesh.agent.address("socks5");
+      const proxied = Deno.createHttpClient({ proxy: { url: `socks5h://${socks5}` } });
+      scope.defer(() => proxied.close());
+      await transfer("http://colony:8080", { client: proxied, signal: scope.signal });
+      await transfer(`http://colony.${mesh.name}.internal:8080`, {
+        client: proxied,
+        signal: scope.signal,
+      });
+      await transfer(`http://${mesh.agent.address("forward")}`, { signal: scope.signal });
+
+      for (const node of ["agent", "colony"] as const) {
+        const status = await mesh.status(node);
+        assertStatusShape(status);
+        assertEquals(status.peers.length, 1);
+        assertEquals(status.peers[0]?.path.kind, "direct");
+        assertEquals(status.discovery?.connected, true);
+      }
+      const [agent, colony] = [await mesh.status("agent"), await mesh.status("colony")];
+      assertEquals(agent.peers[0]?.name, "colony");
+      assertEquals(agent.peers[0]?.publicKey, colony.node.publicKey);
+      assertEquals(colony.peers[0]?.publicKey, agent.node.publicKey);
+      // Three downloads to the agent, three uploads from it.
+      assert((agent.peers[0]?.rxBytes ?? 0) > 3 * BODY_BYTES, "received bytes are counted");
+      assert((agent.peers[0]?.txBytes ?? 0) > 3 * BODY_BYTES, "sent bytes are counted");
+
+      const ping = await mesh.command("agent", ["ping", "colony", "--json", "--count", "2"]);
+      assertEquals(ping.code, 0, ping.stderr);
+      assertEquals(rttsOf(ping.stdout).length, 2, ping.stdout);
+
+      for (const part of [mesh.agent, mesh.colony, mesh.discovery]) {
+        assertEquals(await part.stop(STOP_MS_MAX), 0, part.child.log);
+      }
+    },
+  );
+
+  e2e(
+    `${title}, loopback: demo fetches its page through the tunnel and says how`,
+    { needs },
+    async (scope) => {
+      const { code, stdout, stderr } = await moray(["demo"], { program: makeProgram(scope) });
+      assertEquals(code, 0, stderr);
+      assertMatch(stdout, /direct/i);
+      assertMatch(stdout, /\d ms|\d s/);
+    },
+  );
+
+  e2e(
+    `${title}: keygen makes a key whose public half pubkey prints`,
+    { needs },
+    async (scope) => {
+      const program = makeProgram(scope);
+      const key = await moray(["keygen"], { program });
+      assertEquals([key.code, key.stderr], [0, ""]);
+      assertMatch(key.stdout, /^[A-Za-z0-9+/]{43}=\n$/);
+      assertEquals(await publicKeyOf(program, key.stdout), await expectedPublicKey(key.stdout));
+    },
+  );
+
+  e2e(
+    `${title}: --version is one line, --help names every command`,
+    { needs },
+    async (scope) => {
+      const program = makeProgram(scope);
+      const version = await moray(["--version"], { program });
+      assertEquals(version.code, 0, version.stderr);
+      assertMatch(version.stdout.trim(), /^(moray )?\d+\.\d+\.\d+[^\n]*$/);
+      const help = await moray(["--help"], { program });
+      assertEquals(help.code, 0, help.stderr);
+      for (const command of COMMANDS) assert(help.stdout.includes(command), `help of ${command}`);
+    },
+  );
+}
+
+const COMMANDS = [
+  "demo",
+  "discovery",
+  "colony",
+  "agent",
+  "wireguard",
+  "status",
+  "ping",
+  "keygen",
+  "pubkey",
+];
+
+async function transfer(
+  origin: string,
+  init: { client?: Deno.HttpClient; signal: AbortSignal },
+): Promise<void> {
+  const down = await fetch(`${origin}/bytes?mib=${BODY_BYTES / MIB}`, init);
+  assert(down.body !== null, `${origin}: ${down.status}`);
+  const expected = { sha256: testSha256(BODY_BYTES), bytes: BODY_BYTES };
+  assertEquals(await sha256Of(down.body), expected, origin);
+  const body = testStream(BODY_BYTES);
+  const up = await fetch(`${origin}/upload`, { ...init, method: "PUT", body });
+  assertEquals(await up.text(), `${expected.sha256} ${BODY_BYTES}\n`, origin);
+}
+
+/** The round trips in the output of `ping --json`: one object per line, or one array. */
+function rttsOf(text: string): number[] {
+  const parsed: unknown = text.trimStart().startsWith("[")
+    ? JSON.parse(text)
+    : text.trim().split("\n").map((line) => JSON.parse(line));
+  return (parsed as PingReply[]).map(({ rttMs }) => rttMs).filter((rtt) => typeof rtt === "number");
+}
+
+async function publicKeyOf(program: Program, privateKey: string): Promise<string> {
+  const [name = "", ...args] = program.command;
+  const process = new Deno.Command(name, {
+    args: [...args, "pubkey"],
+    stdin: "piped",
+    stdout: "piped",
+    ...(program.options.cwd === undefined ? {} : { cwd: program.options.cwd }),
+    ...(program.options.clearEnv === true ? { clearEnv: true } : {}),
+  }).spawn();
+  const writer = process.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(privateKey));
+  await writer.close();
+  const { code, stdout } = await process.output();
+  assertEquals(code, 0);
+  return new TextDecoder().decode(stdout).trim();
+}
+
+async function expectedPublicKey(privateKey: string): Promise<string> {
+  const raw = Uint8Array.fromBase64(privateKey.trim());
+  // RFC 8410: the PKCS #8 frame of an X25519 key.
+  const frame = Uint8Array.fromHex("302e020100300506032b656e04220420");
+  const pkcs8 = new Uint8Array([...frame, ...raw]);
+  const key = await crypto.subtle.importKey("pkcs8", pkcs8, "X25519", true, ["deriveBits"]);
+  const { x = "" } = await crypto.subtle.exportKey("jwk", key);
+  return Uint8Array.fromBase64(x, { alphabet: "base64url" }).toBase64();
+}
