@@ -1,0 +1,359 @@
+//! The exports. Records are those of [`crate::transmit::Run`] and [`crate::event::Event`], little-endian.
+//!
+//! Batches cross in buffers whose addresses never change after [`start`]: the receive buffer with its table of runs, the
+//! transmit buffer with its table of runs, the list of events, and a scratch area for arguments and stream bytes.
+//! All memory that the data path needs is taken at `start`.
+
+use crate::device::PeerOptions;
+use crate::engine::{Engine, CLOSED};
+use crate::event::Address;
+use crate::peer::Roaming;
+use crate::transmit::Run;
+use std::cell::UnsafeCell;
+use std::net::IpAddr;
+
+/// Bytes of received datagrams in one batch.
+const RECEIVE_BYTES: usize = 1 << 20;
+/// Received runs in one batch.
+const RECEIVE_RUNS: usize = 1024;
+/// Arguments and stream bytes.
+const SCRATCH_BYTES: usize = 256 << 10;
+/// Taken from the system once, so that the allocator does not have to grow the memory later.
+const RESERVE_BYTES: usize = 24 << 20;
+
+struct State {
+    engine: Option<Engine>,
+    receive: Box<[u8]>,
+    receive_runs: Box<[Run]>,
+    scratch: Box<[u8]>,
+}
+
+struct Single(UnsafeCell<Option<State>>);
+// SAFETY: a WebAssembly instance of this module runs on one thread, and no export calls another.
+unsafe impl Sync for Single {}
+static STATE: Single = Single(UnsafeCell::new(None));
+
+fn state() -> &'static mut State {
+    // SAFETY: as above: one thread, and no reference outlives an export.
+    unsafe { &mut *STATE.0.get() }.get_or_insert_with(|| {
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(RESERVE_BYTES)));
+        let run = Run { offset: 0, length: 0, segment: 0, peer: -1, kind: 0, to: Address::default() };
+        State {
+            engine: None,
+            receive: vec![0; RECEIVE_BYTES].into_boxed_slice(),
+            receive_runs: vec![run; RECEIVE_RUNS].into_boxed_slice(),
+            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+        }
+    })
+}
+
+fn engine() -> &'static mut Engine {
+    state().engine.as_mut().expect("start() comes first")
+}
+
+fn scratch_key(at: usize) -> [u8; 32] {
+    let mut key = [0; 32];
+    let bytes = &mut state().scratch[at..at + 32];
+    key.copy_from_slice(bytes);
+    bytes.fill(0);
+    key
+}
+
+fn scratch_address(at: usize) -> Address {
+    let b = &state().scratch[at..at + 20];
+    let mut ip = [0; 16];
+    ip.copy_from_slice(&b[4..]);
+    Address { family: u16::from_le_bytes([b[0], b[1]]), port: u16::from_le_bytes([b[2], b[3]]), ip }
+}
+
+fn put_address(at: usize, a: Address) {
+    let b = &mut state().scratch[at..at + 20];
+    b[..2].copy_from_slice(&a.family.to_le_bytes());
+    b[2..4].copy_from_slice(&a.port.to_le_bytes());
+    b[4..].copy_from_slice(&a.ip);
+}
+
+fn put_u32(at: usize, v: usize) {
+    state().scratch[at..at + 4].copy_from_slice(&(v as u32).to_le_bytes());
+}
+
+/// Begins an engine with the private key that lies in the scratch area, which is cleared.
+#[no_mangle]
+pub extern "C" fn start(now_us: f64, mtu: usize) {
+    let key = scratch_key(0);
+    state().engine = Some(Engine::new(now_us as u64, key, mtu));
+}
+
+/// Where the scratch area is.
+#[no_mangle]
+pub extern "C" fn scratch_pointer() -> *mut u8 {
+    state().scratch.as_mut_ptr()
+}
+
+/// Where received datagrams are written.
+#[no_mangle]
+pub extern "C" fn receive_pointer() -> *mut u8 {
+    state().receive.as_mut_ptr()
+}
+
+/// Where received datagrams are described; `offset` counts from [`receive_pointer`], `to` is where they came from.
+#[no_mangle]
+pub extern "C" fn receive_runs_pointer() -> *mut Run {
+    state().receive_runs.as_mut_ptr()
+}
+
+/// Where the datagrams to send are.
+#[no_mangle]
+pub extern "C" fn transmit_pointer() -> *const u8 {
+    engine().transmit.bytes().as_ptr()
+}
+
+/// Where the datagrams to send are described.
+#[no_mangle]
+pub extern "C" fn transmit_runs_pointer() -> *const Run {
+    engine().transmit.runs().as_ptr()
+}
+
+/// How many runs there are to send.
+#[no_mangle]
+pub extern "C" fn transmit_runs() -> usize {
+    engine().transmit.runs().len()
+}
+
+/// Everything was sent.
+#[no_mangle]
+pub extern "C" fn transmit_clear() {
+    engine().transmit.clear();
+}
+
+/// Where the events are.
+#[no_mangle]
+pub extern "C" fn events_pointer() -> *const crate::event::Event {
+    engine().events.list().as_ptr()
+}
+
+/// How many events there are.
+#[no_mangle]
+pub extern "C" fn events() -> usize {
+    engine().events.list().len()
+}
+
+/// All events were read.
+#[no_mangle]
+pub extern "C" fn events_clear() {
+    engine().events.clear();
+}
+
+/// Where the counters are: `f64`, in the order of [`crate::counter::Counter`].
+#[no_mangle]
+pub extern "C" fn counters_pointer() -> *const f64 {
+    engine().counters.pointer()
+}
+
+/// How many counters there are.
+#[no_mangle]
+pub extern "C" fn counters() -> usize {
+    crate::counter::Counter::Count as usize
+}
+
+/// Moves the clock.
+#[no_mangle]
+pub extern "C" fn set_now(now_us: f64) {
+    engine().set_now(now_us as u64);
+}
+
+/// Takes the first `count` runs of the receive table.
+#[no_mangle]
+pub extern "C" fn receive(count: usize) {
+    let s = state();
+    let engine = s.engine.as_mut().expect("start() comes first");
+    for run in &s.receive_runs[..count.min(RECEIVE_RUNS)] {
+        let end = (run.offset as usize).saturating_add(run.length as usize);
+        let Some(bytes) = s.receive.get(run.offset as usize..end) else { continue };
+        let segment = if run.segment == 0 { bytes.len() } else { run.segment as usize };
+        for datagram in bytes.chunks(segment.max(1)) {
+            engine.receive(run.to, datagram);
+        }
+    }
+}
+
+/// Runs everything that is due; 1 when the transmit buffer filled up: send, clear and call again.
+#[no_mangle]
+pub extern "C" fn poll() -> u32 {
+    u32::from(engine().poll())
+}
+
+/// When `poll` wants to be called, in microseconds; -1 for never.
+#[no_mangle]
+pub extern "C" fn poll_timeout() -> f64 {
+    engine().poll_timeout().map_or(-1.0, |t| t as f64)
+}
+
+/// Writes our public key to the scratch area.
+#[no_mangle]
+pub extern "C" fn public_key() {
+    let key = engine().public_key();
+    state().scratch[..32].copy_from_slice(&key);
+}
+
+/// Replaces our addresses by the `count` in the scratch area; 0 when there are too many.
+#[no_mangle]
+pub extern "C" fn set_addresses(count: usize) -> u32 {
+    let list: Vec<IpAddr> = (0..count).filter_map(|i| scratch_address(20 * i).ip_address()).collect();
+    u32::from(engine().set_addresses(&list))
+}
+
+/// Adds a peer; its key is at 0 in the scratch area, the preshared key, if any, at 32. Its number, or -1.
+#[no_mangle]
+pub extern "C" fn add_peer(has_preshared_key: u32, keepalive_seconds: u32, host_roams: u32) -> i32 {
+    let options = PeerOptions {
+        public_key: scratch_key(0),
+        preshared_key: (has_preshared_key != 0).then(|| scratch_key(32)),
+        keepalive_seconds: keepalive_seconds.min(65_535) as u16,
+        roaming: if host_roams != 0 { Roaming::Host } else { Roaming::Stock },
+    };
+    engine().add_peer(&options).map_or(-1, |p| p as i32)
+}
+
+/// Removes a peer.
+#[no_mangle]
+pub extern "C" fn remove_peer(peer: u32) {
+    engine().remove_peer(peer);
+}
+
+/// Sets a peer's endpoint from the address in the scratch area.
+#[no_mangle]
+pub extern "C" fn set_endpoint(peer: u32) {
+    engine().set_endpoint(peer, scratch_address(0));
+}
+
+/// Gives the prefix of the address in the scratch area to a peer; 0 when it is none or the table is full.
+#[no_mangle]
+pub extern "C" fn allow(peer: u32, prefix: u32) -> u32 {
+    let Some(ip) = scratch_address(0).ip_address() else { return 0 };
+    u32::from(u8::try_from(prefix).is_ok_and(|p| engine().allow(peer, ip, p)))
+}
+
+/// Sends a fresh initiation to a peer.
+#[no_mangle]
+pub extern "C" fn initiate(peer: u32) {
+    engine().initiate(peer);
+}
+
+/// Writes to the scratch area: milliseconds since the handshake (-1: none), bytes sent, bytes received, each `f64`, and the
+/// endpoint. 0 when there is no such peer.
+#[no_mangle]
+pub extern "C" fn peer_figures(peer: u32) -> u32 {
+    let Some((figures, endpoint)) = engine().peer_figures(peer) else { return 0 };
+    for (i, f) in figures.iter().enumerate() {
+        state().scratch[8 * i..8 * i + 8].copy_from_slice(&f.to_le_bytes());
+    }
+    put_address(24, endpoint);
+    1
+}
+
+/// Opens a TCP connection to the address in the scratch area: its number, or a [`crate::engine::Refusal`].
+#[no_mangle]
+pub extern "C" fn connect() -> i32 {
+    let Some(remote) = scratch_address(0).socket_address() else { return -3 };
+    engine().connect(remote).map_or_else(|r| r as i32, |id| id as i32)
+}
+
+/// Listens on a TCP port; 0 when that is impossible.
+#[no_mangle]
+pub extern "C" fn listen(port: u32) -> u32 {
+    u32::from(u16::try_from(port).is_ok_and(|p| engine().listen(p)))
+}
+
+/// Stops listening.
+#[no_mangle]
+pub extern "C" fn unlisten(port: u32) {
+    engine().unlisten(port as u16);
+}
+
+/// State bits of a stream.
+#[no_mangle]
+pub extern "C" fn stream_state(id: u32) -> u32 {
+    state().engine.as_ref().map_or(CLOSED, |e| e.stream_state(id))
+}
+
+/// Writes pointer and length of the two parts of what can be read to the scratch area; the sum of the lengths.
+#[no_mangle]
+pub extern "C" fn stream_peek(id: u32) -> usize {
+    let (a, b) = engine().stream_peek(id);
+    let parts = [a.as_ptr() as usize, a.len(), b.as_ptr() as usize, b.len()];
+    for (i, v) in parts.into_iter().enumerate() {
+        put_u32(4 * i, v);
+    }
+    parts[1] + parts[3]
+}
+
+/// Takes what was read.
+#[no_mangle]
+pub extern "C" fn stream_consume(id: u32, n: usize) {
+    engine().stream_consume(id, n);
+}
+
+/// Bytes that a stream takes now.
+#[no_mangle]
+pub extern "C" fn stream_room(id: u32) -> usize {
+    engine().stream_room(id)
+}
+
+/// Queues the first `n` bytes of the scratch area; how many were taken.
+#[no_mangle]
+pub extern "C" fn stream_send(id: u32, n: usize) -> usize {
+    let s = state();
+    let engine = s.engine.as_mut().expect("start() comes first");
+    engine.stream_send(id, &s.scratch[..n.min(SCRATCH_BYTES)])
+}
+
+/// Ends our direction of a stream.
+#[no_mangle]
+pub extern "C" fn stream_shutdown(id: u32) {
+    engine().stream_shutdown(id);
+}
+
+/// Lets go of a stream, in order or with a reset.
+#[no_mangle]
+pub extern "C" fn stream_release(id: u32, abort: u32) {
+    engine().stream_release(id, abort != 0);
+}
+
+/// Sends an echo request to the address in the scratch area; 0 when that is impossible.
+#[no_mangle]
+pub extern "C" fn echo(sequence: u32, length: usize) -> u32 {
+    let Some(to) = scratch_address(0).ip_address() else { return 0 };
+    u32::from(engine().echo(to, sequence as u16, length))
+}
+
+/// Opens a UDP socket: its number, or -1.
+#[no_mangle]
+pub extern "C" fn udp_bind(port: u32) -> i32 {
+    u16::try_from(port).ok().and_then(|p| engine().datagrams().udp_bind(p)).map_or(-1, |id| id as i32)
+}
+
+/// Closes a UDP socket.
+#[no_mangle]
+pub extern "C" fn udp_close(id: u32) {
+    engine().datagrams().udp_close(id);
+}
+
+/// Sends the `n` bytes at 32 in the scratch area to the address at 0; 0 when there is no room.
+#[no_mangle]
+pub extern "C" fn udp_send(id: u32, n: usize) -> u32 {
+    let Some(to) = scratch_address(0).socket_address() else { return 0 };
+    let s = state();
+    let Some(payload) = s.scratch.get(32..32 + n) else { return 0 };
+    u32::from(s.engine.as_mut().is_some_and(|e| e.datagrams().udp_send(id, to, payload)))
+}
+
+/// Takes a datagram into the scratch area at 32, its source at 0: its length, or -1.
+#[no_mangle]
+pub extern "C" fn udp_receive(id: u32) -> i32 {
+    let s = state();
+    let Some(engine) = s.engine.as_mut() else { return -1 };
+    let Some((n, from)) = engine.datagrams().udp_receive(id, &mut s.scratch[32..]) else { return -1 };
+    put_address(0, from.into());
+    n as i32
+}

@@ -1,0 +1,334 @@
+//! Device, TCP, UDP and ICMP put together: what the exports in `abi` call.
+
+use crate::counter::{Counter, Counters};
+use crate::device::{Device, Io, PeerOptions};
+use crate::event::{Address, Event, Events, Kind};
+use crate::net::{Datagrams, ADDRESSES_MAX};
+use crate::transmit::Transmit;
+use rand_core::{OsRng, RngCore};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tcp::stack::{Limits, OpenError};
+use tcp::{Config, Handle, Stack, State};
+
+/// Streams, at most.
+pub const STREAMS_MAX: usize = 4096;
+/// Bytes that one connection buffers in each direction, at most.
+const STREAM_BUFFER_BYTES: usize = 8 << 20;
+/// IP protocol number of TCP.
+const TCP: u8 = 6;
+
+/// Why a stream could not be opened. The numbers are the contract with `wg/engine.ts`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Refusal {
+    /// No peer is responsible for the address.
+    NoRoute = -1,
+    /// Too many streams or no free port.
+    Full = -2,
+    /// We have no address of that family.
+    NoAddress = -3,
+}
+
+/// State bits of a stream, the contract with `wg/engine.ts`; the error is in the next byte.
+pub const ESTABLISHED: u32 = 1;
+pub const RECEIVE_FINISHED: u32 = 2;
+pub const CLOSED: u32 = 4;
+
+/// One engine: the keys, peers and sockets of a node.
+pub struct Engine {
+    device: Device,
+    tcp: Stack,
+    datagrams: Datagrams,
+    addresses: Vec<IpAddr>,
+    streams: Vec<Option<Handle>>,
+    stream_of: HashMap<Handle, u32>,
+    /// Datagrams to send; the host clears it.
+    pub transmit: Transmit,
+    /// What happened; the host clears it.
+    pub events: Events,
+    /// What was dropped.
+    pub counters: Counters,
+    now: u64,
+    /// Where an inner packet is built, with room for padding.
+    packet: Box<[u8]>,
+}
+
+impl Engine {
+    /// A node's engine. `mtu` is the largest inner packet, at least 1280.
+    pub fn new(now: u64, private_key: [u8; 32], mtu: usize) -> Self {
+        set_clock(now);
+        let config = Config {
+            mtu,
+            verify_checksums: false, // the AEAD has
+            send_buffer_max: STREAM_BUFFER_BYTES,
+            receive_buffer_max: STREAM_BUFFER_BYTES,
+            ..Config::default()
+        };
+        let limits = Limits { connections: STREAMS_MAX, ..Limits::default() };
+        Engine {
+            device: Device::new(private_key, mtu),
+            tcp: Stack::new(config, limits, (OsRng.next_u64(), OsRng.next_u64())),
+            datagrams: Datagrams::new(now, mtu),
+            addresses: Vec::new(),
+            streams: Vec::new(),
+            stream_of: HashMap::new(),
+            transmit: Transmit::default(),
+            events: Events::default(),
+            counters: Counters::default(),
+            now,
+            packet: vec![0; 65_536 + 16].into_boxed_slice(),
+        }
+    }
+
+    /// Moves the clock; it never goes back.
+    pub fn set_now(&mut self, now: u64) {
+        self.now = self.now.max(now);
+        set_clock(self.now);
+    }
+
+    /// Our static public key.
+    pub fn public_key(&self) -> [u8; 32] {
+        self.device.public_key()
+    }
+
+    /// Replaces our addresses inside the tunnel; at most [`ADDRESSES_MAX`].
+    pub fn set_addresses(&mut self, addresses: &[IpAddr]) -> bool {
+        if addresses.len() > ADDRESSES_MAX {
+            return false;
+        }
+        self.addresses = addresses.to_vec();
+        self.datagrams.set_addresses(addresses);
+        true
+    }
+
+    /// Adds a peer.
+    pub fn add_peer(&mut self, options: &PeerOptions) -> Option<u32> {
+        self.device.add_peer(options)
+    }
+
+    /// Removes a peer.
+    pub fn remove_peer(&mut self, peer: u32) {
+        self.device.remove_peer(peer);
+    }
+
+    /// A peer's endpoint, until it moves.
+    pub fn set_endpoint(&mut self, peer: u32, endpoint: Address) {
+        if let Some(p) = self.device.peer_mut(peer) {
+            p.endpoint = endpoint;
+        }
+    }
+
+    /// Gives a prefix to a peer.
+    pub fn allow(&mut self, peer: u32, address: IpAddr, prefix: u8) -> bool {
+        self.device.peer_mut(peer).is_some() && self.device.allowed_ips.insert(address, prefix, peer)
+    }
+
+    /// Milliseconds since the last confirmed handshake (-1: none), bytes sent, bytes received, and the endpoint.
+    pub fn peer_figures(&mut self, peer: u32) -> Option<([f64; 3], Address)> {
+        let now = self.now;
+        let p = self.device.peer_mut(peer)?;
+        let age = if p.handshake_at == 0 { -1.0 } else { (now - p.handshake_at) as f64 / 1000.0 };
+        let (_, sent, received, _, _) = p.tunnel.stats();
+        Some(([age, sent as f64, received as f64], p.endpoint))
+    }
+
+    /// Sends a fresh initiation.
+    pub fn initiate(&mut self, peer: u32) {
+        let mut io = Io { now: self.now, transmit: &mut self.transmit, events: &mut self.events, counters: &mut self.counters };
+        self.device.initiate(&mut io, peer);
+    }
+
+    /// Takes one datagram from the network.
+    pub fn receive(&mut self, from: Address, datagram: &[u8]) {
+        let Engine { device, tcp, datagrams, addresses, transmit, events, counters, now, .. } = self;
+        let now = *now;
+        let mut io = Io { now, transmit, events, counters };
+        device.receive(&mut io, from, datagram, &mut |io, packet| match destination(packet) {
+            Some((to, _)) if !addresses.contains(&to) => io.counters.add(Counter::NotForUs),
+            Some((_, TCP)) => {
+                tcp.handle_packet(now, packet);
+            }
+            Some(_) => datagrams.receive(io.counters, packet),
+            None => io.counters.add(Counter::NotForUs),
+        });
+    }
+
+    /// Runs timers and stacks and encrypts what they want to send. True when the transmit buffer is full before
+    /// everything was said: flush it and call again.
+    pub fn poll(&mut self) -> bool {
+        let Engine { device, tcp, datagrams, transmit, events, counters, packet, now, .. } = self;
+        let now = *now;
+        device.tick(&mut Io { now, transmit, events, counters });
+        datagrams.poll(now, counters, events, |counters, events, p| {
+            let n = p.len().min(packet.len() - 16);
+            packet[..n].copy_from_slice(&p[..n]);
+            device.send(&mut Io { now, transmit, events, counters }, packet, n);
+        });
+        if transmit.has_room() {
+            tcp.poll_transmit(now, |burst| {
+                for i in 0..burst.count() {
+                    let n = burst.write(i, packet);
+                    device.send(&mut Io { now, transmit, events, counters }, packet, n);
+                }
+                transmit.has_room()
+            });
+        }
+        self.report();
+        !self.transmit.has_room()
+    }
+
+    /// Tells the host which streams changed.
+    fn report(&mut self) {
+        while let Some((port, handle)) = self.tcp.accept_any() {
+            let remote = self.tcp.get(handle).map(|c| c.remote);
+            match (remote, self.insert(handle)) {
+                (Some(remote), Some(id)) => {
+                    let event = Event { a: id, b: u32::from(port), address: remote.into(), ..Event::new(Kind::Accepted) };
+                    self.events.push(&mut self.counters, event);
+                }
+                _ => self.tcp.abort(handle),
+            }
+        }
+        while let Some(handle) = self.tcp.poll_activity() {
+            if let Some(id) = self.stream_of.get(&handle) {
+                self.events.push(&mut self.counters, Event { a: *id, ..Event::new(Kind::Stream) });
+            }
+        }
+    }
+
+    fn insert(&mut self, handle: Handle) -> Option<u32> {
+        let id = self.streams.iter().position(Option::is_none).unwrap_or(self.streams.len());
+        if id >= STREAMS_MAX {
+            return None;
+        }
+        if id == self.streams.len() {
+            self.streams.push(Some(handle));
+        } else {
+            self.streams[id] = Some(handle);
+        }
+        self.stream_of.insert(handle, id as u32);
+        Some(id as u32)
+    }
+
+    /// When [`poll`](Self::poll) wants to be called, in microseconds; `None` for never.
+    pub fn poll_timeout(&mut self) -> Option<u64> {
+        let stacks = [self.tcp.poll_timeout(), self.datagrams.poll_timeout(self.now), self.device.next_tick()];
+        stacks.into_iter().flatten().min()
+    }
+
+    /// Opens a TCP connection.
+    pub fn connect(&mut self, remote: SocketAddr) -> Result<u32, Refusal> {
+        if self.device.allowed_ips.find(remote.ip()).is_none() {
+            return Err(Refusal::NoRoute);
+        }
+        let local = self.addresses.iter().find(|a| a.is_ipv4() == remote.is_ipv4()).copied().ok_or(Refusal::NoAddress)?;
+        let handle = self.tcp.connect(self.now, local, remote).map_err(|e| match e {
+            OpenError::Full | OpenError::NoPort | OpenError::InUse => Refusal::Full,
+        })?;
+        self.insert(handle).ok_or_else(|| {
+            self.tcp.abort(handle);
+            Refusal::Full
+        })
+    }
+
+    /// Listens on a TCP port; false when it is taken or there are too many.
+    pub fn listen(&mut self, port: u16) -> bool {
+        port != 0 && self.tcp.listen(port)
+    }
+
+    /// Stops listening.
+    pub fn unlisten(&mut self, port: u16) {
+        self.tcp.unlisten(port);
+    }
+
+    fn handle(&self, id: u32) -> Option<Handle> {
+        *self.streams.get(id as usize)?
+    }
+
+    /// State bits, and the error in bits 8 to 15: 1 refused, 2 reset, 3 timed out, 4 aborted.
+    pub fn stream_state(&self, id: u32) -> u32 {
+        let Some(c) = self.handle(id).and_then(|h| self.tcp.get(h)) else { return CLOSED };
+        let mut bits = if c.is_established() { ESTABLISHED } else { 0 };
+        bits |= if c.receive_finished() { RECEIVE_FINISHED } else { 0 };
+        bits |= if c.state() == State::Closed { CLOSED } else { 0 };
+        bits | c.error().map_or(0, |e| match e {
+            tcp::Error::Refused => 1 << 8,
+            tcp::Error::Reset => 2 << 8,
+            tcp::Error::TimedOut => 3 << 8,
+            tcp::Error::Aborted => 4 << 8,
+        })
+    }
+
+    /// What can be read in place.
+    pub fn stream_peek(&self, id: u32) -> (&[u8], &[u8]) {
+        self.handle(id).and_then(|h| self.tcp.get(h)).map_or((&[], &[]), |c| c.peek())
+    }
+
+    /// Takes what was read.
+    pub fn stream_consume(&mut self, id: u32, n: usize) {
+        let now = self.now;
+        if let Some(c) = self.handle(id).and_then(|h| self.tcp.get_mut(h)) {
+            c.consume(now, n.min(c.receive_ready()));
+        }
+    }
+
+    /// Bytes that the stream takes now.
+    pub fn stream_room(&self, id: u32) -> usize {
+        self.handle(id).and_then(|h| self.tcp.get(h)).map_or(0, |c| c.send_room())
+    }
+
+    /// Queues bytes; how many were taken.
+    pub fn stream_send(&mut self, id: u32, data: &[u8]) -> usize {
+        self.handle(id).and_then(|h| self.tcp.get_mut(h)).map_or(0, |c| c.send(data))
+    }
+
+    /// Ends our direction.
+    pub fn stream_shutdown(&mut self, id: u32) {
+        if let Some(c) = self.handle(id).and_then(|h| self.tcp.get_mut(h)) {
+            c.shutdown();
+        }
+    }
+
+    /// Lets go of a stream: in order, or with a reset.
+    pub fn stream_release(&mut self, id: u32, abort: bool) {
+        let Some(handle) = self.streams.get_mut(id as usize).and_then(Option::take) else { return };
+        self.stream_of.remove(&handle);
+        if abort {
+            self.tcp.abort(handle);
+        } else {
+            self.tcp.release(self.now, handle);
+        }
+    }
+
+    /// Sends an echo request.
+    pub fn echo(&mut self, to: IpAddr, sequence: u16, length: usize) -> bool {
+        self.device.allowed_ips.find(to).is_some() && self.datagrams.echo(to, sequence, length)
+    }
+
+    /// UDP and ICMP sockets.
+    pub fn datagrams(&mut self) -> &mut Datagrams {
+        &mut self.datagrams
+    }
+}
+
+/// boringtun reads this clock.
+fn set_clock(now: u64) {
+    mock_instant::MockClock::set_time(Duration::from_micros(now));
+}
+
+/// Where an inner packet goes and its protocol; `None` for what is no IP packet.
+fn destination(packet: &[u8]) -> Option<(IpAddr, u8)> {
+    match packet.first()? >> 4 {
+        4 if packet.len() >= 20 => {
+            let to: [u8; 4] = packet[16..20].try_into().ok()?;
+            Some((IpAddr::from(to), packet[9]))
+        }
+        6 if packet.len() >= 40 => {
+            let to: [u8; 16] = packet[24..40].try_into().ok()?;
+            Some((IpAddr::from(to), packet[6]))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,327 @@
+//! Two or three engines in one process, datagrams carried by hand.
+
+use crate::counter::Counter;
+use crate::device::PeerOptions;
+use crate::engine::{Engine, Refusal, CLOSED, ESTABLISHED, RECEIVE_FINISHED};
+use crate::event::{Address, Event, Kind};
+use crate::peer::Roaming;
+use crate::transmit::INITIATION;
+use std::net::{IpAddr, SocketAddr};
+
+const MTU: usize = 1420;
+
+struct World {
+    now: u64,
+    nodes: Vec<Engine>,
+    /// Chooses what is lost: called with sender and datagram.
+    lose: fn(usize, &[u8]) -> bool,
+    events: Vec<Vec<Event>>,
+}
+
+fn outer(node: usize) -> Address {
+    SocketAddr::from(([192, 0, 2, node as u8 + 1], 51820)).into()
+}
+
+fn mesh(node: usize) -> IpAddr {
+    IpAddr::from([10, 42, 0, node as u8 + 1])
+}
+
+fn mesh6(node: usize) -> IpAddr {
+    IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, node as u16 + 1])
+}
+
+fn private_key(node: usize) -> [u8; 32] {
+    [node as u8 + 7; 32]
+}
+
+impl World {
+    fn new(count: usize, roaming: Roaming, psk: Option<[u8; 32]>) -> Self {
+        let now = 1_000_000;
+        let mut nodes: Vec<Engine> = (0..count).map(|i| Engine::new(now, private_key(i), MTU)).collect();
+        for a in 0..count {
+            assert!(nodes[a].set_addresses(&[mesh(a), mesh6(a)]));
+            for b in (0..count).filter(|b| *b != a) {
+                let key = nodes[b].public_key();
+                let peer = nodes[a].add_peer(&PeerOptions { public_key: key, preshared_key: psk, keepalive_seconds: 0, roaming }).unwrap();
+                nodes[a].set_endpoint(peer, outer(b));
+                assert!(nodes[a].allow(peer, mesh(b), 32) && nodes[a].allow(peer, mesh6(b), 128));
+            }
+        }
+        World { now, nodes, lose: |_, _| false, events: vec![Vec::new(); count] }
+    }
+
+    /// Carries datagrams until nobody has anything to say at this instant.
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            let mut carried = false;
+            for i in 0..self.nodes.len() {
+                self.nodes[i].set_now(self.now);
+                let _more = self.nodes[i].poll();
+                let out: Vec<(Address, Vec<u8>)> = {
+                    let t = &self.nodes[i].transmit;
+                    let cut = |r: &crate::transmit::Run| {
+                        let whole = &t.bytes()[r.offset as usize..(r.offset + r.length) as usize];
+                        whole.chunks(r.segment as usize).map(|d| (r.to, d.to_vec())).collect::<Vec<_>>()
+                    };
+                    t.runs().iter().flat_map(cut).collect()
+                };
+                self.nodes[i].transmit.clear();
+                self.events[i].extend_from_slice(self.nodes[i].events.list());
+                self.nodes[i].events.clear();
+                for (to, datagram) in out {
+                    carried = true;
+                    if (self.lose)(i, &datagram) {
+                        continue;
+                    }
+                    if let Some(j) = (0..self.nodes.len()).find(|j| outer(*j) == to) {
+                        self.nodes[j].set_now(self.now);
+                        self.nodes[j].receive(outer(i), &datagram);
+                    }
+                }
+            }
+            if !carried {
+                return;
+            }
+        }
+        panic!("never quiet");
+    }
+
+    fn run(&mut self, us: u64) {
+        let end = self.now + us;
+        while self.now < end {
+            self.settle();
+            let next = self.nodes.iter_mut().filter_map(Engine::poll_timeout).min().unwrap_or(end);
+            self.now = next.clamp(self.now + 1, end);
+        }
+        self.settle();
+    }
+
+    fn count(&self, node: usize, kind: Kind) -> usize {
+        self.events[node].iter().filter(|e| e.kind == kind as u32).count()
+    }
+
+    fn accepted(&self, node: usize) -> Option<u32> {
+        self.events[node].iter().find(|e| e.kind == Kind::Accepted as u32).map(|e| e.a)
+    }
+
+    fn read_all(&mut self, node: usize, id: u32) -> Vec<u8> {
+        let (a, b) = self.nodes[node].stream_peek(id);
+        let all = [a, b].concat();
+        self.nodes[node].stream_consume(id, all.len());
+        all
+    }
+}
+
+#[test]
+fn a_stream_opens_carries_bytes_both_ways_and_half_closes() {
+    let mut w = World::new(2, Roaming::Stock, Some([9; 32]));
+    assert!(w.nodes[1].listen(80) && !w.nodes[1].listen(80));
+    let a = w.nodes[0].connect(SocketAddr::new(mesh(1), 80)).unwrap();
+    w.run(100_000);
+    let b = w.accepted(1).expect("accepted");
+    assert_eq!(w.nodes[0].stream_state(a), ESTABLISHED);
+    assert_eq!(w.nodes[0].stream_send(a, b"hello"), 5);
+    w.nodes[0].stream_shutdown(a);
+    w.run(100_000);
+    assert_eq!(w.read_all(1, b), b"hello");
+    assert_eq!(w.nodes[1].stream_state(b) & RECEIVE_FINISHED, RECEIVE_FINISHED);
+    let big: Vec<u8> = (0..3_000_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
+    let (mut sent, mut got) = (0, Vec::new());
+    while got.len() < big.len() {
+        sent += w.nodes[1].stream_send(b, &big[sent..]);
+        w.run(1000);
+        got.extend(w.read_all(0, a));
+    }
+    assert!(got == big);
+    w.nodes[1].stream_release(b, false);
+    w.run(1_000_000);
+    assert_eq!(w.nodes[0].stream_state(a) & RECEIVE_FINISHED, RECEIVE_FINISHED);
+    w.nodes[0].stream_release(a, false);
+    assert_eq!(w.nodes[0].stream_state(a), CLOSED);
+}
+
+#[test]
+fn both_ends_hear_of_the_handshake_once() {
+    let mut w = World::new(2, Roaming::Host, None);
+    w.nodes[0].initiate(0);
+    w.run(100_000);
+    assert_eq!((w.count(0, Kind::Handshake), w.count(1, Kind::Handshake)), (1, 1));
+    assert!(w.nodes[0].peer_figures(0).unwrap().0[0] >= 0.0);
+}
+
+#[test]
+fn a_refused_port_says_so() {
+    let mut w = World::new(2, Roaming::Stock, None);
+    let a = w.nodes[0].connect(SocketAddr::new(mesh6(1), 81)).unwrap();
+    w.run(100_000);
+    assert_eq!(w.nodes[0].stream_state(a), CLOSED | RECEIVE_FINISHED | 1 << 8);
+}
+
+#[test]
+fn an_address_of_nobody_has_no_route() {
+    let mut w = World::new(2, Roaming::Stock, None);
+    assert_eq!(w.nodes[0].connect("10.99.0.1:80".parse().unwrap()), Err(Refusal::NoRoute));
+}
+
+#[test]
+fn echo_is_answered_over_both_families() {
+    let mut w = World::new(2, Roaming::Stock, None);
+    assert!(w.nodes[0].echo(mesh(1), 5, 100) && w.nodes[0].echo(mesh6(1), 6, 1200));
+    w.run(100_000);
+    let got: Vec<u32> = w.events[0].iter().filter(|e| e.kind == Kind::EchoReply as u32).map(|e| e.a).collect();
+    assert_eq!(got, [5, 6]);
+}
+
+#[test]
+fn datagrams_cross() {
+    let mut w = World::new(2, Roaming::Stock, None);
+    let a = w.nodes[0].datagrams().udp_bind(5000).unwrap();
+    let b = w.nodes[1].datagrams().udp_bind(53).unwrap();
+    assert_eq!(w.nodes[1].datagrams().udp_bind(53), None);
+    assert!(w.nodes[0].datagrams().udp_send(a, SocketAddr::new(mesh(1), 53), b"query"));
+    w.run(100_000);
+    let mut out = [0; 64];
+    let (n, from) = w.nodes[1].datagrams().udp_receive(b, &mut out).expect("a datagram");
+    assert_eq!((&out[..n], from), (&b"query"[..], SocketAddr::new(mesh(0), 5000)));
+    assert!(w.count(1, Kind::Datagram) > 0);
+}
+
+#[test]
+fn a_stranger_is_reported_and_gets_nothing() {
+    let mut w = World::new(2, Roaming::Stock, None);
+    w.nodes[1].remove_peer(0);
+    let stranger = w.nodes[0].public_key();
+    w.nodes[0].initiate(0);
+    w.settle();
+    let event = w.events[1].iter().find(|e| e.kind == Kind::UnknownPeer as u32).expect("reported");
+    assert_eq!((event.key, event.address), (stranger, outer(0)));
+    assert_eq!(w.count(0, Kind::Handshake), 0);
+    assert_eq!(w.nodes[1].counters.value(Counter::UnknownPeer), 1.0);
+}
+
+#[test]
+fn a_lost_first_initiation_is_repeated_well_before_rekey_timeout() {
+    let mut w = World::new(2, Roaming::Stock, None);
+    w.lose = |_, d| d[0] == INITIATION;
+    w.nodes[1].listen(80);
+    w.nodes[0].connect(SocketAddr::new(mesh(1), 80)).unwrap();
+    w.run(100_000);
+    w.lose = |_, _| false;
+    w.run(900_000);
+    assert_eq!(w.count(0, Kind::Handshake), 1);
+}
+
+#[test]
+fn the_wrong_preshared_key_never_makes_a_session() {
+    let mut w = World::new(2, Roaming::Stock, None);
+    let key = w.nodes[0].public_key();
+    w.nodes[1].remove_peer(0);
+    w.nodes[1].add_peer(&PeerOptions { public_key: key, preshared_key: Some([1; 32]), keepalive_seconds: 0, roaming: Roaming::Stock }).unwrap();
+    w.nodes[0].initiate(0);
+    w.run(2_000_000);
+    assert_eq!(w.count(0, Kind::Handshake) + w.count(1, Kind::Handshake), 0);
+    assert!(w.nodes[0].counters.value(Counter::Refused) > 0.0);
+}
+
+#[test]
+fn a_replayed_datagram_changes_nothing() {
+    let mut w = World::new(2, Roaming::Stock, None);
+    w.nodes[0].initiate(0);
+    w.run(10_000);
+    w.nodes[0].echo(mesh(1), 1, 10);
+    w.nodes[0].poll();
+    let copy = w.nodes[0].transmit.bytes()[..w.nodes[0].transmit.runs()[0].length as usize].to_vec();
+    w.settle();
+    let thief = SocketAddr::from(([203, 0, 113, 66], 6)).into();
+    w.nodes[1].receive(thief, &copy);
+    assert_eq!(w.nodes[1].counters.value(Counter::Replayed), 1.0);
+    assert_eq!(w.nodes[1].peer_figures(0).unwrap().1, outer(0));
+}
+
+#[test]
+fn a_peer_cannot_speak_for_another() {
+    let mut w = World::new(3, Roaming::Stock, None);
+    // Node 0 claims node 2's address.
+    assert!(w.nodes[0].set_addresses(&[mesh(2)]));
+    w.nodes[0].echo(mesh(1), 1, 10);
+    w.run(100_000);
+    assert_eq!(w.nodes[1].counters.value(Counter::SourceNotAllowed), 1.0);
+    assert_eq!(w.nodes[1].counters.value(Counter::NotForUs), 0.0);
+}
+
+#[test]
+fn roaming_follows_data_only_where_the_host_does_not_decide() {
+    for (roaming, moved) in [(Roaming::Stock, true), (Roaming::Host, false)] {
+        let mut w = World::new(2, roaming, None);
+        w.nodes[0].initiate(0);
+        w.run(10_000);
+        w.nodes[0].echo(mesh(1), 1, 10);
+        w.nodes[0].poll();
+        let datagram = w.nodes[0].transmit.bytes()[..w.nodes[0].transmit.runs()[0].length as usize].to_vec();
+        w.nodes[0].transmit.clear();
+        let elsewhere: Address = SocketAddr::from(([203, 0, 113, 5], 999)).into();
+        w.nodes[1].receive(elsewhere, &datagram);
+        assert_eq!(w.nodes[1].peer_figures(0).unwrap().1 == elsewhere, moved);
+    }
+}
+
+#[test]
+fn a_stream_survives_rekeying() {
+    let mut w = World::new(2, Roaming::Stock, None);
+    w.nodes[1].listen(80);
+    let a = w.nodes[0].connect(SocketAddr::new(mesh(1), 80)).unwrap();
+    w.run(100_000);
+    let b = w.accepted(1).unwrap();
+    let mut total = 0;
+    for _ in 0..600 {
+        w.nodes[0].stream_send(a, &[1; 1000]);
+        w.run(1_000_000);
+        total += w.read_all(1, b).len();
+    }
+    assert_eq!(total, 600_000);
+    assert!(w.count(0, Kind::Handshake) >= 4, "{} handshakes in 10 minutes", w.count(0, Kind::Handshake));
+}
+
+#[test]
+fn junk_is_counted_and_changes_nothing() {
+    let mut w = World::new(2, Roaming::Stock, None);
+    w.nodes[0].initiate(0);
+    w.run(10_000);
+    let mut x = 88172645463325252u64;
+    let mut random = move || {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        x
+    };
+    w.nodes[0].echo(mesh(1), 1, 100);
+    w.nodes[0].poll();
+    let good = w.nodes[0].transmit.bytes()[..w.nodes[0].transmit.runs()[0].length as usize].to_vec();
+    w.nodes[0].transmit.clear();
+    let lengths = [0usize, 1, 3, 4, 31, 32, 64, 92, 148, 149, 1500];
+    for i in 0..10_000 {
+        let mut datagram = if i % 2 == 0 { good.clone() } else { (0..lengths[i % lengths.len()]).map(|_| random() as u8).collect() };
+        if i % 3 == 0 && datagram.len() >= 4 {
+            datagram[..4].copy_from_slice(&[(random() % 5) as u8, 0, 0, 0]);
+        }
+        let n = datagram.len();
+        if n > 4 {
+            datagram[4 + random() as usize % (n - 4)] ^= 1 << (random() % 8);
+        }
+        let from = SocketAddr::from(([203, 0, 113, random() as u8], random() as u16)).into();
+        w.nodes[1].receive(from, &datagram);
+    }
+    w.settle();
+    assert_eq!(w.nodes[1].peer_figures(0).unwrap().1, outer(0));
+    w.nodes[0].echo(mesh(1), 2, 100);
+    w.run(100_000);
+    assert_eq!(w.count(0, Kind::EchoReply), 1);
+}
+
+#[test]
+fn ten_thousand_streams_do_not_fit_and_the_refusal_is_clean() {
+    let mut w = World::new(2, Roaming::Stock, None);
+    let opened = (0..10_000).filter(|_| w.nodes[0].connect(SocketAddr::new(mesh(1), 80)).is_ok()).count();
+    assert_eq!(opened, crate::engine::STREAMS_MAX);
+    assert_eq!(w.nodes[0].connect(SocketAddr::new(mesh(1), 80)), Err(Refusal::Full));
+}
