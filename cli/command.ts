@@ -1,0 +1,107 @@
+/** The shape of a command, and the list of them. Each loads only when it is asked for. @module */
+import type { Context } from "./context.ts";
+import type { Parameters, Settings } from "./parameter.ts";
+
+/** A command: what it takes, what it says of itself, what it does. */
+export interface Command {
+  /** Its parameters by property. */
+  readonly parameters: Parameters;
+  /** What it does: a paragraph for the help page. */
+  readonly description: string;
+  /** Command lines to copy. */
+  readonly examples: readonly string[];
+  /** Does it and returns the exit status. `settings` are those of `parameters`. */
+  run(settings: Readonly<Record<string, unknown>>, context: Context): Promise<number>;
+}
+
+/** Ties a command's parameters to the type of its settings. */
+export function defineCommand<P extends Parameters>(command: {
+  readonly parameters: P;
+  readonly description: string;
+  readonly examples: readonly string[];
+  readonly run: (settings: Settings<P>, context: Context) => Promise<number>;
+}): Command {
+  return {
+    ...command,
+    run: (settings, context) => command.run(settings as Settings<P>, context),
+  };
+}
+
+/** An entry of the list of commands. */
+export interface CommandEntry {
+  /** The word on the command line. */
+  readonly name: string;
+  /** One line for the overview. */
+  readonly brief: string;
+  /** Loads the command. */
+  load(): Promise<Command>;
+}
+
+/** Every command, in the order of the overview. Imports are literal so that the compiled binary finds them. */
+export const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: "demo",
+    brief: "Show a whole mesh on this machine: two nodes, and a page through the tunnel",
+    load: async () => (await import("./demo.ts")).command,
+  },
+  {
+    name: "discovery",
+    brief: "Run the Discovery service with STUN, where nodes find each other",
+    load: async () => (await import("./discovery.ts")).command,
+  },
+  {
+    name: "colony",
+    brief: "Run the node that a mesh gathers around",
+    load: async () => (await import("./colony.ts")).command,
+  },
+  {
+    name: "agent",
+    brief: "Run a node that joins a mesh",
+    load: async () => (await import("./agent.ts")).command,
+  },
+  {
+    name: "wireguard",
+    brief: "Run a plain WireGuard peer from a configuration file, without Discovery",
+    load: async () => (await import("./wireguard.ts")).command,
+  },
+  {
+    name: "status",
+    brief: "Show a running node, its peers and the paths to them",
+    load: async () => (await import("./status.ts")).command,
+  },
+  {
+    name: "peers",
+    brief: "List the peers of a running node",
+    load: async () => (await import("./peers.ts")).command,
+  },
+  {
+    name: "ping",
+    brief: "Measure the round trip to a peer through the tunnel",
+    load: async () => (await import("./ping.ts")).command,
+  },
+  {
+    name: "keygen",
+    brief: "Print a new WireGuard private key",
+    load: async () => (await import("./keygen.ts")).command,
+  },
+  {
+    name: "pubkey",
+    brief: "Print the public key of the private key on stdin",
+    load: async () => (await import("./pubkey.ts")).command,
+  },
+  {
+    name: "completions",
+    brief: "Print the completion script for a shell",
+    load: async () => (await import("./completions.ts")).command,
+  },
+  {
+    name: "help",
+    brief: "Explain a command, or the exit codes",
+    load: async () => (await import("./help.ts")).command,
+  },
+];
+
+/** Returns the entry of a command; `undefined` if there is none of that name. */
+export function commandEntry(name: string): CommandEntry | undefined {
+  return COMMANDS.find((entry) => entry.name === name);
+}

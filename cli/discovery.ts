@@ -1,0 +1,32 @@
+/** `moray discovery`: the service where nodes find each other. @module */
+import { type Command, defineCommand } from "./command.ts";
+import { logOf } from "./node_run.ts";
+import { COMMON, DISCOVERY_SERVICE } from "./parameters.ts";
+import { readyLine, runService } from "./service.ts";
+
+/** The command. */
+export const command: Command = defineCommand({
+  parameters: { ...DISCOVERY_SERVICE, ...COMMON },
+  description:
+    "Keeps who is registered in which mesh, introduces nodes to each other, and answers STUN so that " +
+    "they learn their public addresses. It never sees what they say to each other. Prints one line " +
+    "that starts with ready once it listens.",
+  examples: [
+    "moray discovery --listen 0.0.0.0:8080 --stun-listen [::]:3478",
+    "moray discovery --listen 127.0.0.1:0 --stun-listen 127.0.0.1:0 --store :memory:",
+  ],
+  run: async (settings, context) => {
+    const { startDiscovery } = await import("../discovery/mod.ts");
+    const { listen, stunListen, store, logLevel } = settings;
+    return await runService({
+      start: () =>
+        startDiscovery({
+          listen,
+          stunListen: [...stunListen],
+          store,
+          log: logOf(logLevel, context),
+        }),
+      onReady: (service) => context.err(`${readyLine("discovery", service.listening)}\n`),
+    }, context);
+  },
+});

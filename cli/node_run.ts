@@ -1,0 +1,82 @@
+/** What `colony`, `agent` and `wireguard` share: settings to options, the log, the ready line. @module */
+import type { CommonOptions, Log, MeshNodeOptions, RunningNode } from "../agent/mod.ts";
+import type { Context } from "./context.ts";
+import { createLog, type LogLevel } from "./log.ts";
+import type { Settings } from "./parameter.ts";
+import type { MESH_NODE, WIREGUARD_NODE } from "./parameters.ts";
+import { readyLine, runService } from "./service.ts";
+import { painter } from "./text_format.ts";
+
+/** Returns a log on stderr. */
+export function logOf(level: LogLevel, context: Context): Log {
+  return createLog(level, {
+    write: (line) => context.err(`${line}\n`),
+    paint: painter(context.errColour),
+    now: () => new Date(),
+  });
+}
+
+/** An object without the properties that are `undefined`: absent is how options say "not given". */
+export type Defined<T> =
+  & { readonly [K in keyof T as undefined extends T[K] ? never : K]: T[K] }
+  & { readonly [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined> };
+
+/** Drops the properties that are `undefined`. */
+export function defined<T extends object>(properties: T): Defined<T> {
+  return Object.fromEntries(
+    Object.entries(properties).filter(([, value]) => value !== undefined),
+  ) as Defined<T>;
+}
+
+/** Turns the settings that every kind of node takes into options. */
+export function commonOptions(
+  settings: Settings<typeof WIREGUARD_NODE> | Settings<typeof MESH_NODE>,
+  log: Log,
+): CommonOptions {
+  return defined({
+    wgPort: settings.wgPort,
+    socks5: settings.socks5,
+    httpProxy: settings.httpProxy,
+    forwards: settings.forward,
+    exposes: settings.expose,
+    datapath: settings.datapath,
+    log,
+  });
+}
+
+/** Turns the settings of `colony` and `agent` into options. */
+export function meshOptions(
+  settings: Settings<typeof MESH_NODE>,
+  log: Log,
+): MeshNodeOptions {
+  return defined({
+    ...commonOptions(settings, log),
+    mesh: settings.mesh,
+    discovery: settings.discovery,
+    state: settings.state,
+    name: settings.name,
+    stunServers: settings.stunServers,
+    publicEndpoint: settings.publicEndpoint,
+  });
+}
+
+/** Runs a node until a signal. */
+export async function runNode(
+  { kind, mesh, start }: {
+    /** The command's name, for the ready line. */
+    readonly kind: string;
+    /** Absent: a node without a mesh. */
+    readonly mesh?: string;
+    readonly start: () => Promise<RunningNode>;
+  },
+  context: Context,
+): Promise<number> {
+  return await runService({
+    start,
+    async onReady(node): Promise<void> {
+      const { node: { name } } = await node.status();
+      const fields = [...(mesh === undefined ? [] : [`mesh=${mesh}`]), `name=${name}`];
+      context.err(`${readyLine(kind, [...fields, ...node.listening])}\n`);
+    },
+  }, context);
+}

@@ -1,0 +1,239 @@
+/**
+ * Every flag of every command, defined once: the contract of DESIGN.md 2.9.
+ *
+ * A flag's environment variable is `MORAY_` and its name in capitals; its key in `moray.toml` is its name.
+ *
+ * @module
+ */
+import { LOG_LEVELS } from "./log.ts";
+import { optional, type Parameters, repeated, required, toggle, withDefault } from "./parameter.ts";
+import {
+  choice,
+  DIRECTORY,
+  DISCOVERY_URL,
+  ENDPOINT,
+  expose,
+  FILE,
+  FORWARD,
+  FORWARD_ADDRESS,
+  integer,
+  label,
+  LISTEN,
+  PORT,
+  STUN_SERVER,
+  text,
+} from "./values.ts";
+
+/** What every command with flags takes. */
+export const COMMON = {
+  logLevel: withDefault("log-level", choice("LEVEL", LOG_LEVELS), {
+    group: "Common",
+    description: "Least important log lines to print on stderr: debug, info, warn or error.",
+    fallback: "info",
+  }),
+  config: optional("config", FILE, {
+    group: "Common",
+    description: "Configuration file (TOML): keys are the names of flags, lists are arrays. " +
+      "Flags and environment win over it.",
+    fallback: "none is read",
+  }),
+} as const satisfies Parameters;
+
+/** As {@linkcode COMMON}, quieter: for commands whose output is for a person. */
+export const COMMON_QUIET = {
+  ...COMMON,
+  logLevel: withDefault("log-level", choice("LEVEL", LOG_LEVELS), {
+    group: "Common",
+    description: "Least important log lines to print on stderr: debug, info, warn or error.",
+    fallback: "warn",
+  }),
+} as const satisfies Parameters;
+
+/** Where a running node keeps its key file and local API. */
+export const STATE = required("state", DIRECTORY, {
+  group: "Mesh",
+  description: "State directory: key file and local API. Created with mode 0700.",
+  hint: "give the node's state directory, for example --state ./moray-state",
+});
+
+/** `--json`. */
+export const JSON_OUTPUT = toggle("json", {
+  group: "Output",
+  description: "Print JSON for programs instead of text for people.",
+  fallback: "off",
+});
+
+/** What `colony`, `agent` and `wireguard` take. */
+const ACCESS = {
+  wgPort: withDefault("wg-port", PORT, {
+    group: "Network",
+    description: "UDP port for WireGuard and STUN, 0 to 65535; 0 lets the system choose.",
+    fallback: "0",
+  }),
+  datapath: withDefault("datapath", choice("DRIVER", ["auto", "portable", "fast"]), {
+    group: "Network",
+    description: "Datapath driver: auto, portable (any system) or fast (Linux).",
+    fallback: "auto",
+  }),
+  socks5: optional("socks5", LISTEN, {
+    group: "Access",
+    description: "Listen here for SOCKS5; names inside the mesh resolve. Port 0 lets the system " +
+      "choose.",
+    fallback: "no SOCKS5",
+  }),
+  httpProxy: optional("http-proxy", LISTEN, {
+    group: "Access",
+    description: "Listen here for an HTTP CONNECT proxy. Port 0 lets the system choose.",
+    fallback: "no HTTP proxy",
+  }),
+} as const satisfies Parameters;
+
+/** `colony` and `agent`. */
+export const MESH_NODE = {
+  mesh: required("mesh", label("MESH"), {
+    group: "Mesh",
+    description: "Mesh id: 1 to 63 of a-z, 0-9 and -. All nodes of a mesh give the same.",
+    hint: "name the mesh, for example --mesh reef",
+  }),
+  discovery: repeated("discovery", DISCOVERY_URL, {
+    group: "Mesh",
+    description: "Base URL of a Discovery service. Repeat for more; they are tried in order.",
+    variables: ["CORAL_DISCOVERY_ENDPOINT"],
+    hint: "give the Discovery service, for example --discovery http://127.0.0.1:8080",
+  }),
+  state: STATE,
+  name: optional("name", label("NAME"), {
+    group: "Mesh",
+    description: "Name of this node inside the mesh: 1 to 63 of a-z, 0-9 and -.",
+    fallback: "colony; for an agent the host's name",
+  }),
+  ...ACCESS,
+  publicEndpoint: optional("public-endpoint", ENDPOINT, {
+    group: "Network",
+    description: "A fixed public address and UDP port that leads to this node (port forwarding).",
+    fallback: "found by STUN",
+  }),
+  stunServers: repeated("stun-servers", STUN_SERVER, {
+    group: "Network",
+    description: "STUN server; port 3478 where none is given. Repeat, or separate with commas.",
+    variables: ["CORAL_STUN_SERVERS"],
+    fallback: "the ones that Discovery names",
+    commas: true,
+  }),
+  forward: repeated("forward", FORWARD, {
+    group: "Access",
+    description:
+      "Local port H:P that leads to PORT of PEER, a node's name or mesh address. Repeat " +
+      "for more.",
+    fallback: "none",
+  }),
+  expose: repeated("expose", expose("MESHPORT:HOST:PORT"), {
+    group: "Access",
+    description: "Port inside the mesh that leads to HOST:PORT here. Repeat for more.",
+    fallback: "none",
+  }),
+} as const satisfies Parameters;
+
+/** `colony` only. */
+export const OPEN = toggle("open", {
+  group: "Mesh",
+  description: "Admit whoever is registered in the mesh.",
+  fallback: "on until invites exist",
+});
+
+/** `wireguard`. */
+export const WIREGUARD_NODE = {
+  ...ACCESS,
+  wgPort: optional("wg-port", PORT, {
+    group: "Network",
+    description: "UDP port for WireGuard, 0 to 65535; 0 lets the system choose.",
+    fallback: "the file's ListenPort, or 0",
+  }),
+  forward: repeated("forward", FORWARD_ADDRESS, {
+    group: "Access",
+    description:
+      "Local port H:P that leads to PORT of ADDR, an address inside the tunnel. Repeat " +
+      "for more.",
+    fallback: "none",
+  }),
+  expose: repeated("expose", expose("PORT:HOST:PORT"), {
+    group: "Access",
+    description:
+      "Port of this node inside the tunnel that leads to HOST:PORT here. Repeat for more.",
+    fallback: "none",
+  }),
+} as const satisfies Parameters;
+
+/** `discovery`. */
+export const DISCOVERY_SERVICE = {
+  listen: withDefault("listen", LISTEN, {
+    group: "Service",
+    description: "Address and TCP port of the HTTP service.",
+    fallback: "0.0.0.0:8080",
+  }),
+  stunListen: repeated("stun-listen", LISTEN, {
+    group: "Service",
+    description: "Address and UDP port to answer STUN on. Repeat for more.",
+    fallback: "[::]:3478",
+    standard: ["[::]:3478"],
+  }),
+  store: withDefault("store", { ...text("FILE", "a file or :memory:"), completes: "file" }, {
+    group: "Service",
+    description: "SQLite file with the registrations; :memory: keeps nothing.",
+    fallback: "moray-discovery.sqlite",
+  }),
+} as const satisfies Parameters;
+
+/** `ping`. */
+export const PING = {
+  count: withDefault(
+    "count",
+    integer("N", { min: 1, max: 1_000_000, unit: "a count", example: 4 }),
+    {
+      group: "Output",
+      description: "How many echoes to send, 1 to 1000000.",
+      fallback: "4",
+    },
+  ),
+  interval: withDefault(
+    "interval",
+    integer("MS", { min: 10, max: 3_600_000, unit: "milliseconds", example: 1000 }),
+    {
+      group: "Output",
+      description: "Time between two echoes in milliseconds, 10 to 3600000.",
+      fallback: "1000",
+    },
+  ),
+  timeout: withDefault(
+    "timeout",
+    integer("MS", { min: 10, max: 3_600_000, unit: "milliseconds", example: 5000 }),
+    {
+      group: "Output",
+      description: "How long to wait for each answer in milliseconds, 10 to 3600000.",
+      fallback: "5000",
+    },
+  ),
+} as const satisfies Parameters;
+
+/** `demo`. */
+export const KEEP = toggle("keep", {
+  group: "Output",
+  description: "Keep everything running and print how to use it, until Ctrl-C.",
+  fallback: "off",
+});
+
+/** Every key that a configuration file may hold, whichever command reads it. */
+export const FILE_KEYS: readonly string[] = [
+  ...new Set(
+    Object.values({
+      ...COMMON,
+      JSON_OUTPUT,
+      ...MESH_NODE,
+      OPEN,
+      ...WIREGUARD_NODE,
+      ...DISCOVERY_SERVICE,
+      ...PING,
+      KEEP,
+    }).map((parameter) => parameter.name).filter((name) => name !== "config"),
+  ),
+].sort();

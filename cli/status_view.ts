@@ -1,0 +1,99 @@
+/** A node's status as text for people. @module */
+import type { NodeStatus, PathStatus, PeerStatus } from "../agent/mod.ts";
+import {
+  type Colour,
+  columns,
+  formatAge,
+  formatBytes,
+  formatMs,
+  type Paint,
+  printable,
+} from "./text_format.ts";
+
+/** How a status is shown. */
+export interface ViewOptions {
+  /** The present, in milliseconds since 1970, for ages. */
+  readonly now: number;
+  /** Colours, or none. */
+  readonly paint: Paint;
+}
+
+/** Formats the whole status: the node, then its peers. */
+export function formatStatus(status: NodeStatus, options: ViewOptions): string {
+  const { node, discovery, counters } = status;
+  const { paint } = options;
+  const rows: [string, string][] = [
+    ["Node", `${paint("bold", printable(node.name))}  ${printable(node.publicKey)}`],
+    ["Addresses", listOf([node.meshIpv4, node.meshIpv6])],
+    ["NAT", formatNat(status)],
+    ["Endpoints", listOf(node.endpoints)],
+    ["Datapath", printable(node.datapath)],
+    ["Discovery", formatDiscovery(discovery, paint)],
+  ];
+  const counted = Object.entries(counters).map(([name, count]) => `${printable(name)}=${count}`);
+  if (counted.length > 0) rows.push(["Counters", counted.join(" ")]);
+  const head = columns(rows.map(([name, value]) => [paint("dim", name), value]));
+  return `${head.join("\n")}\n\n${formatPeers(status.peers, options)}`;
+}
+
+/** Formats the table of peers, each with the reason below it where its path is not direct. */
+export function formatPeers(peers: readonly PeerStatus[], { now, paint }: ViewOptions): string {
+  if (peers.length === 0) return "No peers yet.\n";
+  const title = ["PEER", "ADDRESS", "PATH", "REMOTE", "RTT", "HANDSHAKE", "RX", "TX"];
+  const rows = peers.map((peer) => peerRow(peer, now, paint));
+  const [head = "", ...lines] = columns([title.map((word) => paint("dim", word)), ...rows]);
+  const body = peers.flatMap((peer, i) => {
+    const line = lines[i] ?? "";
+    return peer.reason === null
+      ? [line]
+      : [line, paint("dim", `  because ${printable(peer.reason)}`)];
+  });
+  return `${[head, ...body].join("\n")}\n`;
+}
+
+/** Formats where a path leads: the peer's endpoint, or the relay between. */
+export function formatRemote({ remote, relay }: PathStatus): string {
+  if (relay !== null) return printable(`via ${relay}`);
+  return remote === null ? "-" : printable(remote);
+}
+
+const PATH_COLOURS = {
+  direct: "green",
+  relayed: "yellow",
+  none: "red",
+} as const satisfies Record<PathStatus["kind"], Colour>;
+
+/** Formats the kind of a path in its colour. */
+export function formatPathKind(kind: PathStatus["kind"], paint: Paint): string {
+  return paint(PATH_COLOURS[kind], kind);
+}
+
+function peerRow(peer: PeerStatus, now: number, paint: Paint): string[] {
+  const { path, lastHandshakeAt } = peer;
+  return [
+    paint("bold", printable(peer.name)),
+    printable(peer.meshIpv4 ?? peer.meshIpv6 ?? "-"),
+    formatPathKind(path.kind, paint),
+    formatRemote(path),
+    path.rttMs === null ? "-" : formatMs(path.rttMs),
+    lastHandshakeAt === null ? "never" : formatAge(Math.max(0, now - Date.parse(lastHandshakeAt))),
+    formatBytes(peer.rxBytes),
+    formatBytes(peer.txBytes),
+  ];
+}
+
+function formatNat({ node: { nat } }: NodeStatus): string {
+  const hint = nat.hint.replace(/^NAT_/, "").toLowerCase();
+  return printable(`${hint} (mapping ${nat.mapping}, filtering ${nat.filtering})`);
+}
+
+function formatDiscovery(discovery: NodeStatus["discovery"], paint: Paint): string {
+  if (discovery === null) return "none (plain WireGuard)";
+  const state = discovery.connected ? paint("green", "connected") : paint("red", "not connected");
+  return `${printable(discovery.url)}  ${state}`;
+}
+
+function listOf(texts: readonly (string | null)[]): string {
+  const present = texts.filter((entry) => entry !== null);
+  return present.length === 0 ? "none" : present.map((entry) => printable(entry)).join(", ");
+}

@@ -1,0 +1,211 @@
+/**
+ * What a flag's text may be: one parser per kind of value, pure, shared by flags, environment and file.
+ *
+ * @module
+ */
+import {
+  canonicalIp,
+  formatSocketAddress,
+  parseSocketAddress,
+  type SocketAddress,
+} from "../core/mod.ts";
+import type { ExposeRule, ForwardRule } from "../agent/mod.ts";
+
+/** A kind of value. */
+export interface Value<T> {
+  /** The placeholder in help texts: `H:P`, `DIR`. */
+  readonly metavar: string;
+  /** What the text has to be, with an example; completes "X is not ...". */
+  readonly expected: string;
+  /** Every accepted text, where the set is small. Absent: open. */
+  readonly choices?: readonly string[];
+  /** What a shell completes in its place. Absent: nothing. */
+  readonly completes?: "file" | "directory";
+  /** Returns the value, or `undefined` if the text is none. */
+  parse(text: string): T | undefined;
+}
+
+/** Any text that is not empty. */
+export function text(metavar: string, expected: string): Value<string> {
+  return { metavar, expected, parse: (input) => input.trim() === "" ? undefined : input };
+}
+
+/** A path of a file. */
+export const FILE: Value<string> = {
+  ...text("FILE", "the path of a file"),
+  completes: "file",
+};
+
+/** A path of a directory. */
+export const DIRECTORY: Value<string> = {
+  ...text("DIR", "the path of a directory"),
+  completes: "directory",
+};
+
+/** A whole number within bounds, both included. */
+export function integer(
+  metavar: string,
+  { min, max, unit, example }: {
+    readonly min: number;
+    readonly max: number;
+    /** What is counted, in the plural: `milliseconds`. */
+    readonly unit: string;
+    readonly example: number;
+  },
+): Value<number> {
+  return {
+    metavar,
+    expected: `${unit} from ${min} to ${max}, for example ${example}`,
+    parse(input): number | undefined {
+      if (!/^\d{1,15}$/.test(input)) return undefined;
+      const value = Number(input);
+      return value >= min && value <= max ? value : undefined;
+    },
+  };
+}
+
+/** One of a few words. */
+export function choice<const T extends string>(metavar: string, choices: readonly T[]): Value<T> {
+  return {
+    metavar,
+    expected: `one of ${choices.join(", ")}`,
+    choices,
+    parse: (input) => choices.find((word) => word === input),
+  };
+}
+
+/** `true` or `false`, as the environment and the file write a switch. */
+export const TRUTH: Value<boolean> = {
+  metavar: "BOOLEAN",
+  expected: "true or false",
+  choices: ["true", "false"],
+  parse(input): boolean | undefined {
+    if (/^(1|true|yes|on)$/i.test(input)) return true;
+    return /^(0|false|no|off)$/i.test(input) ? false : undefined;
+  },
+};
+
+/** A UDP or TCP port; 0 lets the system choose. */
+export const PORT: Value<number> = {
+  ...integer("PORT", { min: 0, max: 65535, unit: "a port", example: 51820 }),
+};
+
+/** A DNS label: what meshes and nodes are called. */
+export function label(metavar: string): Value<string> {
+  return {
+    metavar,
+    expected: "a name of 1 to 63 characters a-z, 0-9 and - (not at the ends), for example reef",
+    parse: (input) => /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/.test(input) ? input : undefined,
+  };
+}
+
+/** A local address to listen on, `H:P`; `localhost` is 127.0.0.1, port 0 lets the system choose. */
+export const LISTEN: Value<SocketAddress> = {
+  metavar: "H:P",
+  expected: "an IP address and a port, for example 127.0.0.1:1080 or [::1]:1080",
+  parse: (input) => parseSocketAddress(input.replace(/^localhost:/i, "127.0.0.1:")),
+};
+
+/** An endpoint that others can send to: no port 0, no unspecified address. */
+export const ENDPOINT: Value<SocketAddress> = {
+  metavar: "H:P",
+  expected: "a public IP address and a port, for example 203.0.113.7:51820",
+  parse(input): SocketAddress | undefined {
+    const address = parseSocketAddress(input);
+    if (address === undefined || address.port === 0) return undefined;
+    return address.hostname === "0.0.0.0" || address.hostname === "::" ? undefined : address;
+  },
+};
+
+/** A base URL of a Discovery service, without the slash at its end. */
+export const DISCOVERY_URL: Value<string> = {
+  metavar: "URL",
+  expected: "an http or https URL, for example https://discovery.example.com",
+  parse(input): string | undefined {
+    const url = URL.parse(input);
+    if (url === null || !/^https?:$/.test(url.protocol)) return undefined;
+    if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") {
+      return undefined;
+    }
+    return url.href.replace(/\/+$/, "");
+  },
+};
+
+/** A STUN server as `host:port`; port 3478 where none is given, a leading `stun:` is dropped. */
+export const STUN_SERVER: Value<string> = {
+  metavar: "HOST[:PORT]",
+  expected: "a host and a port, for example stun.example.com:3478",
+  parse(input): string | undefined {
+    const source = input.replace(/^stun:/i, "");
+    const match = new RegExp(`^(${HOST})(?::(\\d{1,5}))?$`).exec(source);
+    const host = hostOf(match?.[1]);
+    const port = portOf(match?.[2] ?? "3478");
+    return host === undefined || port === undefined ? undefined : hostPort(host, port);
+  },
+};
+
+/** `H:P:PEER:PORT`: a local port that leads to a peer's port. */
+export const FORWARD: Value<ForwardRule> = {
+  metavar: "H:P:PEER:PORT",
+  expected: "a local address, a peer and its port, for example 127.0.0.1:8080:colony:80",
+  parse: parseForward,
+};
+
+/** `H:P:ADDR:PORT`: as {@linkcode FORWARD}, where peers have addresses and no names. */
+export const FORWARD_ADDRESS: Value<ForwardRule> = {
+  metavar: "H:P:ADDR:PORT",
+  expected: "a local address, an address in the tunnel and its port, " +
+    "for example 127.0.0.1:8080:10.0.0.1:80",
+  parse(input): ForwardRule | undefined {
+    const rule = parseForward(input);
+    return rule === undefined || canonicalIp(rule.peer) === undefined ? undefined : rule;
+  },
+};
+
+/** `MESHPORT:HOST:PORT`: a port inside the mesh that leads to a local service. */
+export function expose(metavar: string): Value<ExposeRule> {
+  return {
+    metavar,
+    expected: "a mesh port, a local host and its port, for example 80:127.0.0.1:8080",
+    parse(input): ExposeRule | undefined {
+      const match = new RegExp(`^(\\d{1,5}):(${HOST}):(\\d{1,5})$`).exec(input);
+      const meshPort = portOf(match?.[1]);
+      const hostname = hostOf(match?.[2]);
+      const port = portOf(match?.[3]);
+      if (meshPort === undefined || hostname === undefined || port === undefined) return undefined;
+      return { meshPort, hostname, port };
+    },
+  };
+}
+
+/** A name, an IPv4 literal, or an IPv6 literal in brackets. */
+const HOST = "\\[[0-9a-fA-F:.]+\\]|[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_.])?";
+
+function parseForward(input: string): ForwardRule | undefined {
+  const match = new RegExp(`^(${HOST}):(\\d{1,5}):(${HOST}):(\\d{1,5})$`).exec(input);
+  if (match === null) return undefined;
+  const listen = LISTEN.parse(`${match[1]}:${match[2]}`);
+  const peer = hostOf(match[3]);
+  const port = portOf(match[4]);
+  if (listen === undefined || peer === undefined || port === undefined) return undefined;
+  return { listen, peer, port };
+}
+
+/** A host without brackets; `undefined` for brackets around something that is no IPv6 literal, or for digits and dots that are no IPv4 literal. */
+function hostOf(input: string | undefined): string | undefined {
+  if (input === undefined) return undefined;
+  if (input.startsWith("[")) {
+    return input.includes(":") ? canonicalIp(input.slice(1, -1)) : undefined;
+  }
+  return /^[\d.]+$/.test(input) ? canonicalIp(input) : input;
+}
+
+/** A port that one can connect to, 1 to 65535. */
+function portOf(input: string | undefined): number | undefined {
+  const port = PORT.parse(input ?? "");
+  return port === 0 ? undefined : port;
+}
+
+function hostPort(hostname: string, port: number): string {
+  return formatSocketAddress({ hostname, port });
+}
