@@ -1,0 +1,88 @@
+// deno-lint-ignore-file camelcase -- the names of the wasm exports
+/**
+ * The engine's exports and records as they lie in its memory; the other side is `wg/engine/src/abi.rs`.
+ *
+ * @module
+ */
+
+/** `Run`: datagrams of equal size (`wg/engine/src/transmit.rs`). */
+export const RUN = {
+  offset: 0,
+  length: 4,
+  segment: 8,
+  peer: 12,
+  kind: 16,
+  address: 18,
+  bytes: 40,
+} as const;
+
+/** `Event` (`wg/engine/src/event.rs`). */
+export const EVENT = {
+  kind: 0,
+  peer: 4,
+  a: 8,
+  b: 12,
+  address: 16,
+  key: 36,
+  bytes: 68,
+} as const;
+
+/** `Address`: family u16, port u16, 16 bytes. */
+export const ADDRESS = { family: 0, port: 2, ip: 4, bytes: 20 } as const;
+
+/** Bytes of received datagrams in one batch. */
+export const RECEIVE_BYTES = 1 << 20;
+/** Received runs in one batch. */
+export const RECEIVE_RUNS = 1024;
+/** Arguments and stream bytes. */
+export const SCRATCH_BYTES = 256 << 10;
+
+/** State bits of a stream; the error is in bits 8 to 15. */
+export const STREAM = { established: 1, receiveFinished: 2, closed: 4, errorShift: 8 } as const;
+
+/** What the module exports. */
+export interface EngineExports {
+  readonly memory: WebAssembly.Memory;
+  /** Only where the linker made a reactor. */
+  _initialize?(): void;
+  start(nowUs: number, mtu: number): void;
+  scratch_pointer(): number;
+  receive_pointer(): number;
+  receive_runs_pointer(): number;
+  transmit_pointer(): number;
+  transmit_runs_pointer(): number;
+  transmit_runs(): number;
+  transmit_clear(): void;
+  events_pointer(): number;
+  events(): number;
+  events_clear(): void;
+  counters_pointer(): number;
+  counters(): number;
+  set_now(nowUs: number): void;
+  receive(count: number): void;
+  poll(): number;
+  poll_timeout(): number;
+  public_key(): void;
+  set_addresses(count: number): number;
+  add_peer(hasPresharedKey: number, keepaliveSeconds: number, hostRoams: number): number;
+  remove_peer(peer: number): void;
+  set_endpoint(peer: number): void;
+  allow(peer: number, prefix: number): number;
+  initiate(peer: number): void;
+  peer_figures(peer: number): number;
+  connect(): number;
+  listen(port: number): number;
+  unlisten(port: number): void;
+  stream_state(id: number): number;
+  stream_peek(id: number): number;
+  stream_consume(id: number, n: number): void;
+  stream_room(id: number): number;
+  stream_send(id: number, n: number): number;
+  stream_shutdown(id: number): void;
+  stream_release(id: number, abort: number): void;
+  echo(sequence: number, length: number): number;
+  udp_bind(port: number): number;
+  udp_close(id: number): void;
+  udp_send(id: number, n: number): number;
+  udp_receive(id: number): number;
+}

@@ -1,0 +1,517 @@
+/** The typed binding of `wg/engine.wasm`: peers, datagrams and streams without a view of its memory outside. @module */
+import {
+  assert,
+  type Cidr,
+  formatIp,
+  type Instant,
+  KEY_BYTES,
+  parseIp,
+  type SocketAddress,
+} from "../core/mod.ts";
+import {
+  ADDRESS,
+  type EngineExports,
+  EVENT,
+  RECEIVE_BYTES,
+  RECEIVE_RUNS,
+  RUN,
+  SCRATCH_BYTES,
+  STREAM,
+} from "./abi.ts";
+import { COUNTER_NAMES, type CounterName } from "./counters.ts";
+import { type EngineHost, wasiImports } from "./wasi.ts";
+
+/** A peer's number inside one engine. Reused after removal. */
+export type PeerId = number & { readonly PeerId: unique symbol };
+/** A stream's number inside one engine. Reused after release. */
+export type StreamId = number & { readonly StreamId: unique symbol };
+/** A UDP socket's number inside one engine. */
+export type UdpId = number & { readonly UdpId: unique symbol };
+
+/** How an engine is started. */
+export interface EngineOptions {
+  /** The time of the start. */
+  readonly now: Instant;
+  /** Our static private key, 32 bytes; copied, and cleared inside where it is not needed. */
+  readonly privateKey: Uint8Array;
+  /** Largest inner packet in bytes, at least 1280. @default 1280 */
+  readonly mtu?: number;
+}
+
+/** A peer to add. */
+export interface PeerOptions {
+  /** Static public key, 32 bytes. */
+  readonly publicKey: Uint8Array;
+  /** Preshared key, 32 bytes. Absent: none. */
+  readonly presharedKey?: Uint8Array;
+  /** Persistent keepalive in seconds, 0 for none. */
+  readonly keepaliveSeconds: number;
+  /** True: the endpoint moves on handshakes only, and otherwise as told. False: as the WireGuard paper says. */
+  readonly hostRoams: boolean;
+}
+
+/** Datagrams of equal size to one address. */
+export interface TransmitRun {
+  /** All of them, one after another. Valid during the call only. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Size of each but the last. */
+  readonly segment: number;
+  /** Whom they are for; `undefined` for an answer to a stranger. */
+  readonly peer: PeerId | undefined;
+  /** Whether this is one handshake initiation, whose destinations the caller may choose. */
+  readonly initiation: boolean;
+  /** Where to; `undefined` only for an initiation to a peer without endpoint. */
+  readonly to: SocketAddress | undefined;
+}
+
+/** What the engine reports. */
+export type EngineEvent =
+  /** A session exists and the peer holds it too. */
+  | { readonly kind: "handshake"; readonly peer: PeerId; readonly from: SocketAddress }
+  /** A packet was authenticated; at most every 500 ms for one address. */
+  | { readonly kind: "heard"; readonly peer: PeerId; readonly from: SocketAddress }
+  /** A valid initiation from a key that is no peer. */
+  | { readonly kind: "unknownPeer"; readonly publicKey: Uint8Array; readonly from: SocketAddress }
+  /** A stream may have bytes, room or another state. */
+  | { readonly kind: "stream"; readonly stream: StreamId }
+  /** A connection arrived at a port listened on. */
+  | {
+    readonly kind: "accepted";
+    readonly stream: StreamId;
+    readonly port: number;
+    readonly remote: SocketAddress;
+  }
+  /** An echo reply. */
+  | { readonly kind: "echoReply"; readonly sequence: number; readonly from: string }
+  /** A UDP socket has a datagram. */
+  | { readonly kind: "datagram"; readonly socket: UdpId };
+
+/** Why a stream could not be opened. */
+export type ConnectRefusal = "noRoute" | "full" | "noAddress";
+
+/** The state of a stream. */
+export interface StreamState {
+  /** The handshake is done. */
+  readonly established: boolean;
+  /** Nothing more will come, and everything was read. */
+  readonly receiveFinished: boolean;
+  /** The connection is over. */
+  readonly closed: boolean;
+  /** Why it ended early. */
+  readonly error: "refused" | "reset" | "timedOut" | "aborted" | undefined;
+}
+
+/** A peer's figures. */
+export interface PeerFigures {
+  /** Milliseconds since the last handshake; `undefined` before the first. */
+  readonly handshakeAgeMs: number | undefined;
+  /** Bytes of inner packets sent. */
+  readonly txBytes: number;
+  /** Bytes of inner packets received. */
+  readonly rxBytes: number;
+  /** Where encrypted packets go. */
+  readonly endpoint: SocketAddress | undefined;
+}
+
+/** Receives what {@linkcode Engine.poll} has to say. */
+export interface EngineSink {
+  /** Sends a run. */
+  transmit(run: TransmitRun): void;
+  /** Takes an event. */
+  event(event: EngineEvent): void;
+}
+
+const STREAM_ERRORS = [undefined, "refused", "reset", "timedOut", "aborted"] as const;
+const REFUSALS: Readonly<Record<number, ConnectRefusal>> = {
+  [-1]: "noRoute",
+  [-2]: "full",
+  [-3]: "noAddress",
+};
+/** Addresses remembered in both forms; when full, all are forgotten. */
+const ADDRESS_CACHE_MAX = 4096;
+/** Rounds of one poll: each flushes a full transmit buffer. More wait for the next poll. */
+const POLL_ROUNDS_MAX = 16;
+
+/** One node's WireGuard protocol and the network inside its tunnel. */
+export class Engine {
+  readonly #exports: EngineExports;
+  readonly #scratch: number;
+  readonly #receive: number;
+  readonly #receiveRuns: number;
+  #bytes: Uint8Array<ArrayBuffer>;
+  #view: DataView;
+  #received = 0;
+  #receivedBytes = 0;
+  readonly #packed = new Map<string, Uint8Array>();
+  readonly #unpacked = new Map<number, string>();
+
+  /** Starts an engine from the compiled `wg/engine.wasm`. */
+  constructor(module: WebAssembly.Module, host: EngineHost, options: EngineOptions) {
+    assert(options.privateKey.length === KEY_BYTES, "a private key has 32 bytes");
+    const instance: WebAssembly.Instance = new WebAssembly.Instance(module, {
+      wasi_snapshot_preview1: wasiImports(
+        host,
+        () => (instance.exports as unknown as EngineExports).memory.buffer as ArrayBuffer,
+      ),
+    });
+    this.#exports = instance.exports as unknown as EngineExports;
+    this.#exports._initialize?.();
+    this.#scratch = this.#exports.scratch_pointer();
+    this.#receive = this.#exports.receive_pointer();
+    this.#receiveRuns = this.#exports.receive_runs_pointer();
+    this.#bytes = new Uint8Array(this.#exports.memory.buffer as ArrayBuffer);
+    this.#view = new DataView(this.#bytes.buffer);
+    this.#bytes.set(options.privateKey, this.#scratch);
+    this.#exports.start(options.now * 1000, options.mtu ?? 1280);
+    this.#refresh();
+    assert(this.#exports.counters() === COUNTER_NAMES.length, "counter names match the engine");
+  }
+
+  /** Our static public key. */
+  get publicKey(): Uint8Array {
+    this.#exports.public_key();
+    this.#refresh();
+    return this.#bytes.slice(this.#scratch, this.#scratch + KEY_BYTES);
+  }
+
+  /** Bytes of the engine's memory. */
+  get memoryBytes(): number {
+    return this.#exports.memory.buffer.byteLength;
+  }
+
+  /** Moves the clock; it never goes back. */
+  setNow(now: Instant): void {
+    this.#exports.set_now(now * 1000);
+  }
+
+  /** Replaces our addresses inside the tunnel; false when there are more than 8. */
+  setAddresses(addresses: readonly Uint8Array[]): boolean {
+    for (const [i, ip] of addresses.entries()) {
+      this.#putAddress(this.#scratch + i * ADDRESS.bytes, packIp(ip), 0);
+    }
+    return this.#exports.set_addresses(addresses.length) === 1;
+  }
+
+  /** Adds a peer; `undefined` when it exists, is ourselves, or there are too many (10,000). */
+  addPeer(options: PeerOptions): PeerId | undefined {
+    this.#bytes.set(options.publicKey, this.#scratch);
+    if (options.presharedKey) this.#bytes.set(options.presharedKey, this.#scratch + KEY_BYTES);
+    const id = this.#exports.add_peer(
+      options.presharedKey ? 1 : 0,
+      options.keepaliveSeconds,
+      options.hostRoams ? 1 : 0,
+    );
+    this.#refresh();
+    return id < 0 ? undefined : id as PeerId;
+  }
+
+  /** Removes a peer with its sessions and AllowedIPs. */
+  removePeer(peer: PeerId): void {
+    this.#exports.remove_peer(peer);
+  }
+
+  /** Sets where encrypted packets for a peer go. */
+  setEndpoint(peer: PeerId, endpoint: SocketAddress): void {
+    this.#putSocketAddress(this.#scratch, endpoint);
+    this.#exports.set_endpoint(peer);
+  }
+
+  /** Gives a block to a peer; false when the table is full. */
+  allow(peer: PeerId, block: Cidr): boolean {
+    this.#putAddress(this.#scratch, packIp(block.address), 0);
+    const done = this.#exports.allow(peer, block.prefix) === 1;
+    this.#refresh();
+    return done;
+  }
+
+  /** Sends a fresh handshake initiation to a peer. */
+  initiate(peer: PeerId): void {
+    this.#exports.initiate(peer);
+  }
+
+  /** A peer's figures; `undefined` when it does not exist. */
+  peerFigures(peer: PeerId): PeerFigures | undefined {
+    if (this.#exports.peer_figures(peer) === 0) return undefined;
+    const at = this.#scratch;
+    const age = this.#view.getFloat64(at, true);
+    return {
+      handshakeAgeMs: age < 0 ? undefined : age,
+      txBytes: this.#view.getFloat64(at + 8, true),
+      rxBytes: this.#view.getFloat64(at + 16, true),
+      endpoint: this.#socketAddress(at + 24),
+    };
+  }
+
+  /** Whether a datagram of this size needs a {@linkcode Engine.poll} before it can be taken. */
+  get receiveFull(): boolean {
+    return this.#received === RECEIVE_RUNS || this.#receivedBytes > RECEIVE_BYTES - 65_536;
+  }
+
+  /** Takes a datagram from the network, to be handled at the next {@linkcode Engine.poll}. Drops it when full. */
+  receive(from: SocketAddress, datagram: Uint8Array): boolean {
+    if (this.receiveFull || datagram.length === 0) return false;
+    const run = this.#receiveRuns + this.#received * RUN.bytes;
+    this.#bytes.set(datagram, this.#receive + this.#receivedBytes);
+    this.#view.setUint32(run + RUN.offset, this.#receivedBytes, true);
+    this.#view.setUint32(run + RUN.length, datagram.length, true);
+    this.#view.setUint32(run + RUN.segment, 0, true);
+    this.#putSocketAddress(run + RUN.address, from);
+    this.#received++;
+    this.#receivedBytes += datagram.length;
+    return true;
+  }
+
+  /** Handles what was received and what is due, and hands out what there is to send and to tell. */
+  poll(now: Instant, sink: EngineSink): void {
+    this.#exports.set_now(now * 1000);
+    if (this.#received > 0) {
+      this.#exports.receive(this.#received);
+      this.#received = 0;
+      this.#receivedBytes = 0;
+    }
+    for (let round = 0; round < POLL_ROUNDS_MAX; round++) {
+      const more = this.#exports.poll() === 1;
+      this.#refresh();
+      this.#flush(sink);
+      this.#report(sink);
+      if (!more) return;
+    }
+  }
+
+  /** When {@linkcode Engine.poll} wants to be called; `undefined` for never. */
+  pollTimeout(): Instant | undefined {
+    if (this.#received > 0) return 0 as Instant;
+    const at = this.#exports.poll_timeout();
+    return at < 0 ? undefined : at / 1000 as Instant;
+  }
+
+  /** Opens a TCP connection. */
+  connect(remote: SocketAddress): StreamId | ConnectRefusal {
+    this.#putSocketAddress(this.#scratch, remote);
+    const id = this.#exports.connect();
+    this.#refresh();
+    return id < 0 ? REFUSALS[id] ?? "full" : id as StreamId;
+  }
+
+  /** Listens on a TCP port of all our addresses; false when that is impossible. */
+  listen(port: number): boolean {
+    return this.#exports.listen(port) === 1;
+  }
+
+  /** Stops listening and resets what was not reported as accepted. */
+  unlisten(port: number): void {
+    this.#exports.unlisten(port);
+  }
+
+  /** The state of a stream. */
+  streamState(stream: StreamId): StreamState {
+    const bits = this.#exports.stream_state(stream);
+    return {
+      established: (bits & STREAM.established) !== 0,
+      receiveFinished: (bits & STREAM.receiveFinished) !== 0,
+      closed: (bits & STREAM.closed) !== 0,
+      error: STREAM_ERRORS[bits >> STREAM.errorShift],
+    };
+  }
+
+  /** Offers the readable bytes in at most two parts to `take`, which says how many it took of each. */
+  streamRead(stream: StreamId, take: (part: Uint8Array<ArrayBuffer>) => number): number {
+    if (this.#exports.stream_peek(stream) === 0) return 0;
+    let taken = 0;
+    const at = this.#scratch;
+    const parts = [0, 8].map((i) => {
+      const start = this.#view.getUint32(at + i, true);
+      return [start, this.#view.getUint32(at + i + 4, true)] as const;
+    });
+    for (const [start, length] of parts) {
+      if (length === 0) continue;
+      const n = take(this.#bytes.subarray(start, start + length));
+      taken += n;
+      if (n < length) break;
+    }
+    if (taken > 0) this.#exports.stream_consume(stream, taken);
+    return taken;
+  }
+
+  /** Bytes that {@linkcode Engine.streamWrite} takes now. */
+  streamRoom(stream: StreamId): number {
+    return this.#exports.stream_room(stream);
+  }
+
+  /** Queues bytes and returns how many were taken. */
+  streamWrite(stream: StreamId, bytes: Uint8Array): number {
+    const n = Math.min(bytes.length, SCRATCH_BYTES);
+    this.#bytes.set(n === bytes.length ? bytes : bytes.subarray(0, n), this.#scratch);
+    const taken = this.#exports.stream_send(stream, n);
+    this.#refresh();
+    return taken;
+  }
+
+  /** Ends our direction of a stream. */
+  streamShutdown(stream: StreamId): void {
+    this.#exports.stream_shutdown(stream);
+  }
+
+  /** Lets go of a stream: it closes in order, or with a reset. */
+  streamRelease(stream: StreamId, { abort }: { readonly abort: boolean }): void {
+    this.#exports.stream_release(stream, abort ? 1 : 0);
+  }
+
+  /** Sends an ICMP echo request with `length` bytes of payload; false when there is no route or no room. */
+  echo(to: Uint8Array, { sequence, length }: { sequence: number; length: number }): boolean {
+    this.#putAddress(this.#scratch, packIp(to), 0);
+    return this.#exports.echo(sequence, length) === 1;
+  }
+
+  /** Opens a UDP socket on a port of all our addresses; `undefined` when that is impossible. */
+  udpBind(port: number): UdpId | undefined {
+    const id = this.#exports.udp_bind(port);
+    this.#refresh();
+    return id < 0 ? undefined : id as UdpId;
+  }
+
+  /** Closes a UDP socket. */
+  udpClose(socket: UdpId): void {
+    this.#exports.udp_close(socket);
+  }
+
+  /** Sends a datagram inside the tunnel; false when there is no room or it is too long. */
+  udpSend(socket: UdpId, to: SocketAddress, payload: Uint8Array): boolean {
+    if (payload.length > SCRATCH_BYTES - 32) return false;
+    this.#putSocketAddress(this.#scratch, to);
+    this.#bytes.set(payload, this.#scratch + 32);
+    return this.#exports.udp_send(socket, payload.length) === 1;
+  }
+
+  /** Takes a datagram, as a copy; `undefined` when there is none. */
+  udpReceive(socket: UdpId): { payload: Uint8Array; from: SocketAddress } | undefined {
+    const n = this.#exports.udp_receive(socket);
+    const from = n < 0 ? undefined : this.#socketAddress(this.#scratch);
+    if (from === undefined) return undefined;
+    return { payload: this.#bytes.slice(this.#scratch + 32, this.#scratch + 32 + n), from };
+  }
+
+  /** The counters that are not zero. */
+  counters(): Partial<Record<CounterName, number>> {
+    const at = this.#exports.counters_pointer();
+    const result: Partial<Record<CounterName, number>> = {};
+    for (const [i, name] of COUNTER_NAMES.entries()) {
+      const value = this.#view.getFloat64(at + 8 * i, true);
+      if (value > 0) result[name] = value;
+    }
+    return result;
+  }
+
+  #flush(sink: EngineSink): void {
+    const count = this.#exports.transmit_runs();
+    if (count === 0) return;
+    const runs = this.#exports.transmit_runs_pointer();
+    const start = this.#exports.transmit_pointer();
+    for (let i = 0; i < count; i++) {
+      const at = runs + i * RUN.bytes;
+      const offset = start + this.#view.getUint32(at + RUN.offset, true);
+      const peer = this.#view.getInt32(at + RUN.peer, true);
+      sink.transmit({
+        bytes: this.#bytes.subarray(offset, offset + this.#view.getUint32(at + RUN.length, true)),
+        segment: this.#view.getUint32(at + RUN.segment, true),
+        peer: peer < 0 ? undefined : peer as PeerId,
+        initiation: this.#view.getUint16(at + RUN.kind, true) === 1,
+        to: this.#socketAddress(at + RUN.address),
+      });
+    }
+    this.#exports.transmit_clear();
+  }
+
+  #report(sink: EngineSink): void {
+    const count = this.#exports.events();
+    if (count === 0) return;
+    const start = this.#exports.events_pointer();
+    const events: EngineEvent[] = [];
+    for (let i = 0; i < count; i++) {
+      const event = this.#decodeEvent(start + i * EVENT.bytes);
+      if (event !== undefined) events.push(event);
+    }
+    // Cleared first: a handler may call the engine, which may report more.
+    this.#exports.events_clear();
+    for (const event of events) sink.event(event);
+  }
+
+  #decodeEvent(at: number): EngineEvent | undefined {
+    const peer = this.#view.getInt32(at + EVENT.peer, true) as PeerId;
+    const a = this.#view.getUint32(at + EVENT.a, true);
+    const from = this.#socketAddress(at + EVENT.address);
+    switch (this.#view.getUint32(at + EVENT.kind, true)) {
+      case 1:
+        return from && { kind: "handshake", peer, from };
+      case 2:
+        return from && { kind: "heard", peer, from };
+      case 3: {
+        const publicKey = this.#bytes.slice(at + EVENT.key, at + EVENT.key + KEY_BYTES);
+        return from && { kind: "unknownPeer", publicKey, from };
+      }
+      case 4:
+        return { kind: "stream", stream: a as StreamId };
+      case 5: {
+        const port = this.#view.getUint32(at + EVENT.b, true);
+        return from && { kind: "accepted", stream: a as StreamId, port, remote: from };
+      }
+      case 6:
+        return from && { kind: "echoReply", sequence: a, from: from.hostname };
+      case 7:
+        return { kind: "datagram", socket: a as UdpId };
+    }
+    return undefined;
+  }
+
+  /** Memory that grew has another buffer. */
+  #refresh(): void {
+    if (this.#bytes.byteLength > 0) return;
+    this.#bytes = new Uint8Array(this.#exports.memory.buffer as ArrayBuffer);
+    this.#view = new DataView(this.#bytes.buffer);
+  }
+
+  #putSocketAddress(at: number, { hostname, port }: SocketAddress): void {
+    let packed = this.#packed.get(hostname);
+    if (packed === undefined) {
+      const ip = parseIp(hostname);
+      assert(ip !== undefined, "an address is a literal");
+      packed = packIp(ip);
+      if (this.#packed.size >= ADDRESS_CACHE_MAX) this.#packed.clear();
+      this.#packed.set(hostname, packed);
+    }
+    this.#putAddress(at, packed, port);
+  }
+
+  #putAddress(at: number, packed: Uint8Array, port: number): void {
+    this.#bytes.set(packed, at);
+    this.#view.setUint16(at + ADDRESS.port, port, true);
+  }
+
+  #socketAddress(at: number): SocketAddress | undefined {
+    const family = this.#view.getUint16(at + ADDRESS.family, true);
+    if (family === 0) return undefined;
+    const port = this.#view.getUint16(at + ADDRESS.port, true);
+    if (family === 6) {
+      return {
+        hostname: formatIp(this.#bytes.subarray(at + ADDRESS.ip, at + ADDRESS.bytes)),
+        port,
+      };
+    }
+    const key = this.#view.getUint32(at + ADDRESS.ip, true);
+    let hostname = this.#unpacked.get(key);
+    if (hostname === undefined) {
+      hostname = formatIp(this.#bytes.subarray(at + ADDRESS.ip, at + ADDRESS.ip + 4));
+      if (this.#unpacked.size >= ADDRESS_CACHE_MAX) this.#unpacked.clear();
+      this.#unpacked.set(key, hostname);
+    }
+    return { hostname, port };
+  }
+}
+
+/** An address record without port. An IPv4-mapped IPv6 address must have been made IPv4 before. */
+function packIp(ip: Uint8Array): Uint8Array {
+  const packed = new Uint8Array(ADDRESS.bytes);
+  packed[ADDRESS.family] = ip.length === 4 ? 4 : 6;
+  packed.set(ip, ADDRESS.ip);
+  return packed;
+}

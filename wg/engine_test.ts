@@ -1,0 +1,192 @@
+import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
+import { equals, type Instant, parseCidr, parseIp, type SocketAddress } from "../core/mod.ts";
+import { Engine, type EngineEvent, type PeerId, type StreamId } from "./engine.ts";
+
+const MODULE = new WebAssembly.Module(
+  Deno.readFileSync(new URL("./engine.wasm", import.meta.url)),
+);
+const OUTER: readonly SocketAddress[] = [
+  { hostname: "192.0.2.1", port: 51820 },
+  { hostname: "2001:db8::2", port: 51821 },
+];
+const INNER = ["10.42.0.1", "10.42.0.2"] as const;
+
+/** Mulberry32: enough for a test, never for keys. */
+function seededBytes(seed: number): (length: number) => Uint8Array {
+  let state = seed >>> 0;
+  return (length) =>
+    Uint8Array.from({ length }, () => {
+      state = (state + 0x6D2B79F5) >>> 0;
+      let t = Math.imul(state ^ state >>> 15, state | 1);
+      t ^= t + Math.imul(t ^ t >>> 7, t | 61);
+      return (t ^ t >>> 14) & 0xff;
+    });
+}
+
+/** Two engines joined by hand. */
+class Pair {
+  now = 1000 as Instant;
+  readonly engines: readonly [Engine, Engine];
+  readonly events: readonly [EngineEvent[], EngineEvent[]] = [[], []];
+  sent: Uint8Array[] = [];
+  readonly peers: readonly [PeerId, PeerId];
+
+  constructor(seed: number) {
+    const start = (i: number): Engine =>
+      new Engine(MODULE, {
+        wallClockMs: () => 1.7e12 + this.now,
+        rng: { bytes: seededBytes(seed + i) },
+        onPrint: (text) => {
+          throw new Error(text);
+        },
+      }, { now: this.now, privateKey: new Uint8Array(32).fill(i + 3), mtu: 1420 });
+    this.engines = [start(0), start(1)];
+    const join = (a: 0 | 1, b: 0 | 1): PeerId => {
+      const ip = parseIp(INNER[a]);
+      const block = parseCidr(INNER[b]);
+      const to = OUTER[b];
+      assert(ip && block && to && this.engines[a].setAddresses([ip]));
+      const publicKey = this.engines[b].publicKey;
+      const peer = this.engines[a].addPeer({ publicKey, keepaliveSeconds: 0, hostRoams: false });
+      assert(peer !== undefined && this.engines[a].allow(peer, block));
+      this.engines[a].setEndpoint(peer, to);
+      return peer;
+    };
+    this.peers = [join(0, 1), join(1, 0)];
+  }
+
+  /** Runs for `ms` of virtual time. */
+  run(ms: number): void {
+    const end = this.now + ms;
+    while (true) {
+      let moved = false;
+      for (const i of [0, 1] as const) {
+        this.engines[i].poll(this.now, {
+          transmit: ({ bytes, segment, to }) => {
+            moved = true;
+            assertEquals(to, OUTER[1 - i]);
+            const from = OUTER[i];
+            for (let at = 0; at < bytes.length; at += segment) {
+              const datagram = bytes.slice(at, at + segment);
+              this.sent.push(datagram);
+              if (from) this.engines[1 - i as 0 | 1].receive(from, datagram);
+            }
+          },
+          event: (event) => this.events[i].push(event),
+        });
+      }
+      if (moved) continue;
+      if (this.now >= end) return;
+      const due = this.engines.map((e) => e.pollTimeout() ?? Infinity);
+      this.now = Math.min(end, Math.max(this.now + 0.001, ...[Math.min(...due)])) as Instant;
+    }
+  }
+
+  accepted(): StreamId {
+    for (const event of this.events[1]) if (event.kind === "accepted") return event.stream;
+    throw new Error("Nothing was accepted");
+  }
+}
+
+Deno.test("Engine carries a stream between an IPv4 and an IPv6 endpoint", () => {
+  const pair = new Pair(1);
+  const [a, b] = pair.engines;
+  assert(b.listen(80));
+  const stream = a.connect({ hostname: INNER[1], port: 80 });
+  assert(typeof stream === "number");
+  pair.run(100);
+  const other = pair.accepted();
+  const data = seededBytes(9)(3_000_000);
+  let sent = 0;
+  const got = new Uint8Array(data.length);
+  let at = 0;
+  while (at < data.length) {
+    sent += a.streamWrite(stream, data.subarray(sent));
+    pair.run(1);
+    b.streamRead(other, (part) => {
+      got.set(part, at);
+      at += part.length;
+      return part.length;
+    });
+  }
+  assert(equals(got, data));
+  a.streamShutdown(stream);
+  pair.run(100);
+  assertEquals(b.streamState(other).receiveFinished, true);
+  assertEquals(pair.events[0].filter((e) => e.kind === "handshake").length, 1);
+  const figures = a.peerFigures(pair.peers[0]);
+  assert(figures && figures.txBytes > data.length && figures.handshakeAgeMs !== undefined);
+  assertEquals(figures.endpoint, OUTER[1]);
+});
+
+Deno.test("Engine is deterministic: the same clock and entropy make the same datagrams", () => {
+  const run = (seed: number): Uint8Array[] => {
+    const pair = new Pair(seed);
+    pair.engines[0].initiate(pair.peers[0]);
+    pair.run(300);
+    return pair.sent;
+  };
+  assertEquals(run(5), run(5));
+  assert(!equals(run(5)[0] ?? new Uint8Array(), run(6)[0] ?? new Uint8Array()));
+});
+
+Deno.test("Engine answers echo requests and refuses addresses of nobody", () => {
+  const pair = new Pair(2);
+  const to = parseIp(INNER[1]);
+  const nobody = parseIp("10.9.9.9");
+  assert(to && nobody);
+  assertEquals(pair.engines[0].echo(to, { sequence: 7, length: 64 }), true);
+  assertEquals(pair.engines[0].echo(nobody, { sequence: 8, length: 64 }), false);
+  assertEquals(pair.engines[0].connect({ hostname: "10.9.9.9", port: 1 }), "noRoute");
+  assertEquals(pair.engines[0].connect({ hostname: "fd00::9", port: 1 }), "noRoute");
+  pair.run(50);
+  const replies = pair.events[0].filter((e) => e.kind === "echoReply");
+  assertEquals(replies, [{ kind: "echoReply", sequence: 7, from: INNER[1] }]);
+});
+
+Deno.test("Engine carries datagrams inside the tunnel", () => {
+  const pair = new Pair(3);
+  const [a, b] = pair.engines;
+  const [from, at] = [a.udpBind(4000), b.udpBind(53)];
+  assert(from !== undefined && at !== undefined);
+  assertEquals(b.udpBind(53), undefined);
+  assert(a.udpSend(from, { hostname: INNER[1], port: 53 }, new Uint8Array([1, 2, 3])));
+  pair.run(50);
+  assertEquals(b.udpReceive(at), {
+    payload: new Uint8Array([1, 2, 3]),
+    from: { hostname: INNER[0], port: 4000 },
+  });
+});
+
+Deno.test("Engine counts junk and takes 10,000 random datagrams without a change", () => {
+  const pair = new Pair(4);
+  pair.engines[0].initiate(pair.peers[0]);
+  pair.run(50);
+  const random = seededBytes(77);
+  const from = { hostname: "203.0.113.9", port: 9 };
+  for (let i = 0; i < 10_000; i++) {
+    if (pair.engines[1].receiveFull) pair.run(0);
+    pair.engines[1].receive(from, random(1 + i % 200));
+  }
+  pair.run(1);
+  assert((pair.engines[1].counters().malformed ?? 0) > 9000);
+  assertEquals(pair.engines[1].peerFigures(pair.peers[1])?.endpoint, OUTER[0]);
+});
+
+Deno.test("Engine's memory does not grow on the data path", () => {
+  const pair = new Pair(6);
+  const [a, b] = pair.engines;
+  b.listen(80);
+  const stream = a.connect({ hostname: INNER[1], port: 80 });
+  assert(typeof stream === "number");
+  pair.run(100);
+  const other = pair.accepted();
+  const before = [a.memoryBytes, b.memoryBytes];
+  const chunk = new Uint8Array(65_536);
+  for (let i = 0; i < 300; i++) {
+    a.streamWrite(stream, chunk);
+    pair.run(1);
+    b.streamRead(other, (part) => part.length);
+  }
+  assertEquals([a.memoryBytes, b.memoryBytes], before);
+});

@@ -1,0 +1,14 @@
+/**
+ * WireGuard: the engine (`wg/engine.wasm`, built from the Rust crate in `wg/engine`) and its typed binding.
+ *
+ * ```text
+ *   datagrams --receive()--> +-----------------------------+ --transmit()--> datagrams
+ *                            | boringtun | TCP | UDP, ICMP |
+ *   streamWrite() ---------> +-----------------------------+ --event()-----> streamRead()
+ * ```
+ *
+ * @module
+ */
+export * from "./counters.ts";
+export * from "./engine.ts";
+export type { EngineHost } from "./wasi.ts";
