@@ -1,0 +1,86 @@
+/**
+ * `deno task ok`: the gate. Everything that a change must pass, in the order of how fast it fails.
+ *
+ * Prints what was left out and why where a tool is missing, and ends with one line.
+ *
+ * @module
+ */
+import { isInstalled, ROOT, runStep, say, type Step } from "./steps.ts";
+
+/** Folders whose `mod.ts` is documentation for others. */
+const MODULES = ["core", "proto", "wg", "traversal", "discovery", "agent", "io", "cli"];
+
+function denoSteps(): Step[] {
+  const modules = ["mod.ts", ...MODULES.map((folder) => `${folder}/mod.ts`)].filter(exists);
+  return [
+    { title: "Format", command: ["deno", "fmt", "--check", "--quiet"] },
+    { title: "Lint", command: ["deno", "lint", "--quiet"] },
+    { title: "Types", command: ["deno", "check", "--quiet"] },
+    { title: "Documentation of exports", command: ["deno", "doc", "--lint", ...modules] },
+    {
+      title: "Generated code is current",
+      command: ["deno", "run", "-A", "scripts/generate_proto.ts", "--check"],
+    },
+    {
+      title: "Tests with leak tracing and documentation examples",
+      command: ["deno", "run", "-A", "scripts/test.ts", "--leaks", "--doc"],
+    },
+  ];
+}
+
+/** Every crate of the engine, with its own lock file. */
+function crateSteps(): Step[] {
+  const crates = ["wg/engine", ...listFolders("wg/engine").map((name) => `wg/engine/${name}`)]
+    .filter((folder) => exists(`${folder}/Cargo.toml`));
+  return crates.flatMap((crate) => {
+    const manifest = ["--manifest-path", `${crate}/Cargo.toml`];
+    return [
+      { title: `Format of ${crate}`, command: ["cargo", "fmt", ...manifest, "--check"] },
+      {
+        title: `Clippy of ${crate}`,
+        command: [
+          "cargo",
+          "clippy",
+          "--quiet",
+          "--locked",
+          "--all-targets",
+          ...manifest,
+          "--",
+          "-D",
+          "warnings",
+        ],
+      },
+    ];
+  });
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function listFolders(path: string): string[] {
+  return [...Deno.readDirSync(path)].filter(({ isDirectory }) => isDirectory).map(({ name }) =>
+    name
+  )
+    .sort();
+}
+
+async function main(): Promise<number> {
+  const steps = denoSteps();
+  if (isInstalled("cargo-clippy") && isInstalled("cargo-fmt")) steps.push(...crateSteps());
+  else say("skipped: Format and Clippy of the engine: needs cargo with rustfmt and clippy");
+  const failed: string[] = [];
+  for (const step of steps) {
+    if (await runStep(step) !== 0) failed.push(step.title);
+  }
+  say(failed.length === 0 ? "ok" : `not ok: ${failed.join(", ")}`);
+  return failed.length === 0 ? 0 : 1;
+}
+
+Deno.chdir(ROOT);
+Deno.exit(await main());
