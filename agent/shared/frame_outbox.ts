@@ -36,6 +36,7 @@ export class FrameOutbox {
    */
   send(value: unknown): boolean {
     const frame = this.#encoder.encode(JSON.stringify(value));
+    this.flush();
     if (frame.length > this.#ring.frameBytesMax || this.#queue.length >= OUTBOX_FRAMES_MAX) {
       this.#refused++;
       return false;

@@ -31,7 +31,9 @@
  */
 export * from "./arena.ts";
 export * from "./byte_ring.ts";
+export * from "./datapath_client.ts";
 export * from "./frame_outbox.ts";
 export * from "./frame_ring.ts";
 export * from "./protocol.ts";
+export * from "./slot_stream.ts";
 export * from "./stream_slot.ts";

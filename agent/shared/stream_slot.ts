@@ -25,7 +25,7 @@ export const STREAM_RING_BYTES = 128 * 1024;
 /** Bytes of a slot's header. */
 export const SLOT_HEADER_BYTES = 64;
 /** Bytes of a slot in all. */
-export const SLOT_BYTES = SLOT_HEADER_BYTES + 2 * (RING_HEADER_BYTES + STREAM_RING_BYTES);
+export const SLOT_BYTES: number = SLOT_HEADER_BYTES + 2 * (RING_HEADER_BYTES + STREAM_RING_BYTES);
 
 const WORKER_FLAGS = 0;
 const MAIN_FLAGS = 1;

@@ -1,0 +1,264 @@
+/** A stream slot as a connection: the main thread's end of one TCP connection. @module */
+import {
+  type ErrorCode,
+  formatSocketAddress,
+  MorayError,
+  type SocketAddress,
+} from "../../core/mod.ts";
+import type { TunnelConn } from "../network.ts";
+import type { DatapathClient } from "./datapath_client.ts";
+import {
+  ABORT,
+  EOF,
+  ESTABLISHED,
+  FAILED,
+  failureOf,
+  FIN,
+  RELEASED,
+  STREAM_RING_BYTES,
+  type StreamFailure,
+  type StreamSlot,
+} from "./stream_slot.ts";
+
+/**
+ * Room that a writer who found `toNet` full waits for, unless it has less to write: waking for every segment
+ * acknowledged would cost a thread switch each.
+ */
+const ROOM_WANTED_BYTES = STREAM_RING_BYTES / 4;
+
+/** What a {@linkcode SlotStream} is made of. */
+export interface SlotStreamOptions {
+  /** Through whom the Worker is rung. */
+  readonly client: DatapathClient;
+  /** The stream's memory. */
+  readonly slot: StreamSlot;
+  /** Our end. */
+  readonly local: SocketAddress;
+  /** The other end. */
+  readonly remote: SocketAddress;
+  /** Called once, when the slot is no longer ours. */
+  readonly onReleased: (slot: StreamSlot) => void;
+}
+
+/**
+ * A TCP connection inside the mesh.
+ *
+ * One read and one write may be pending at a time; more reject with `usage`. A failed connection lets what has
+ * arrived be read first, then rejects. After our own `close` or `abort`, a read resolves with `null` and a write
+ * rejects with `closed`.
+ */
+export class SlotStream implements TunnelConn {
+  /** Our end, an address of this node. */
+  readonly local: SocketAddress;
+  /** The other end. */
+  readonly remote: SocketAddress;
+  readonly #client: DatapathClient;
+  readonly #slot: StreamSlot;
+  readonly #onReleased: (slot: StreamSlot) => void;
+  /** The pending read sleeps; calling this lets it look again. */
+  #wakeReader: (() => void) | undefined;
+  #wakeWriter: (() => void) | undefined;
+  #wakeOpener: (() => void) | undefined;
+  #reading = false;
+  #writing = false;
+  #finished = false;
+  /** Once set, the slot may be another stream's: it must not be touched. */
+  #released = false;
+
+  /** Takes over a slot that the Worker has announced. */
+  constructor({ client, slot, local, remote, onReleased }: SlotStreamOptions) {
+    this.#client = client;
+    this.#slot = slot;
+    this.#onReleased = onReleased;
+    this.local = local;
+    this.remote = remote;
+  }
+
+  /** Resolves once the handshake is complete. Rejects as `Network.connect` does. */
+  async established(): Promise<void> {
+    for (;;) {
+      if (this.#released) throw this.#cannotConnect("closed", "closed before it was established");
+      const failure = this.#failure();
+      if (failure !== undefined) {
+        throw this.#cannotConnect(CONNECT_CODES[failure], CONNECT_REASONS[failure]);
+      }
+      if ((this.#slot.workerFlags & ESTABLISHED) !== 0) return;
+      await new Promise<void>((resolve) => this.#wakeOpener = resolve);
+    }
+  }
+
+  /** Reads at least one byte into `target`; `null` at the end of the stream, or once we have closed it. */
+  async read(target: Uint8Array): Promise<number | null> {
+    if (this.#released) return null;
+    if (this.#reading) throw new MorayError("usage", `${this.#name()} is being read already`);
+    this.#reading = true;
+    try {
+      for (;;) {
+        if (this.#released) return null;
+        if (target.length === 0) return 0;
+        // Loaded before the ring: what was written before EOF or FAILED must be seen first.
+        const eof = (this.#slot.workerFlags & EOF) !== 0;
+        const failure = this.#failure();
+        const count = this.#slot.toApp.read(target);
+        if (count > 0) {
+          if (this.#client.arena.tookFromToApp(this.#slot)) this.#client.ringWorker();
+          return count;
+        }
+        if (eof) return null;
+        if (failure !== undefined) throw this.#broken(failure);
+        await this.#dataOrEnd();
+      }
+    } finally {
+      this.#reading = false;
+    }
+  }
+
+  /** Copies at least one byte towards the network and returns how many; waits while the buffer is full. */
+  async write(source: Uint8Array): Promise<number> {
+    this.#checkWritable();
+    if (this.#writing) throw new MorayError("usage", `${this.#name()} is being written already`);
+    this.#writing = true;
+    try {
+      for (;;) {
+        this.#checkWritable();
+        const count = this.#slot.toNet.write(source);
+        if (count > 0) this.#tellWorker();
+        if (count > 0 || source.length === 0) return count;
+        await this.#roomOrEnd(Math.min(source.length, ROOM_WANTED_BYTES));
+      }
+    } finally {
+      this.#writing = false;
+    }
+  }
+
+  /** Sends FIN after what has been written; reading goes on. A write that still waits for room rejects. */
+  // deno-lint-ignore require-await -- what it throws must be a rejection
+  async closeWrite(): Promise<void> {
+    if (this.#finished && !this.#released) return;
+    this.#checkWritable();
+    this.#finished = true;
+    this.#slot.setMainFlags(FIN);
+    this.#tellWorker();
+    this.#wakeWriter?.();
+  }
+
+  /** Gives the connection up in order: what has been written is still sent, what arrives is dropped. */
+  close(): void {
+    this.#release(RELEASED);
+  }
+
+  /** Resets the connection; what has been written may be lost. */
+  abort(): void {
+    this.#release(ABORT | RELEASED);
+  }
+
+  /** As {@linkcode SlotStream.close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** Looks at the slot, because the Worker has marked it or the datapath has ended, and wakes whom it concerns. */
+  handleDirty(): void {
+    if (this.#released) return;
+    const flags = this.#slot.workerFlags;
+    const over = (flags & FAILED) !== 0 || this.#client.closedBy !== undefined;
+    if (over || (flags & EOF) !== 0 || this.#slot.toApp.length > 0) this.#wakeReader?.();
+    if (over || this.#slot.toNet.room > 0) this.#wakeWriter?.();
+    if (over || (flags & ESTABLISHED) !== 0) this.#wakeOpener?.();
+  }
+
+  async #dataOrEnd(): Promise<void> {
+    const slot = this.#slot;
+    slot.dataWait.arm(1);
+    // After arming: what the Worker did before it could see the mark. What it does from now on, it reports.
+    const awake = slot.toApp.length > 0 || (slot.workerFlags & (EOF | FAILED)) !== 0 ||
+      this.#client.closedBy !== undefined;
+    if (!awake) await new Promise<void>((resolve) => this.#wakeReader = resolve);
+    this.#wakeReader = undefined;
+    if (!this.#released) slot.dataWait.disarm();
+  }
+
+  async #roomOrEnd(wanted: number): Promise<void> {
+    const slot = this.#slot;
+    slot.roomWait.arm(wanted);
+    const awake = slot.toNet.room > 0 || (slot.workerFlags & FAILED) !== 0 ||
+      this.#client.closedBy !== undefined;
+    if (!awake) await new Promise<void>((resolve) => this.#wakeWriter = resolve);
+    this.#wakeWriter = undefined;
+    if (!this.#released) slot.roomWait.disarm();
+  }
+
+  #release(flags: number): void {
+    if (this.#released) return;
+    this.#released = true;
+    this.#slot.setMainFlags(flags);
+    this.#tellWorker();
+    this.#onReleased(this.#slot);
+    this.#wakeReader?.();
+    this.#wakeWriter?.();
+    this.#wakeOpener?.();
+  }
+
+  #tellWorker(): void {
+    this.#client.arena.markForWorker(this.#slot);
+    this.#client.ringWorker();
+  }
+
+  #checkWritable(): void {
+    if (this.#released) throw new MorayError("closed", `${this.#name()} is closed`);
+    if (this.#finished) {
+      throw new MorayError("closed", `${this.#name()} is closed for writing`);
+    }
+    const failure = this.#failure();
+    if (failure !== undefined) throw this.#broken(failure);
+  }
+
+  #failure(): StreamFailure | undefined {
+    return failureOf(this.#slot.workerFlags) ??
+      (this.#client.closedBy === undefined ? undefined : "closed");
+  }
+
+  #broken(failure: StreamFailure): MorayError {
+    return new MorayError(STREAM_CODES[failure], `${this.#name()} ${STREAM_REASONS[failure]}`);
+  }
+
+  #cannotConnect(code: ErrorCode, reason: string): MorayError {
+    return new MorayError(code, `Cannot connect to ${formatSocketAddress(this.remote)}: ${reason}`);
+  }
+
+  #name(): string {
+    return `The connection with ${formatSocketAddress(this.remote)}`;
+  }
+}
+
+const CONNECT_CODES: Readonly<Record<StreamFailure, ErrorCode>> = {
+  refused: "refused",
+  reset: "refused",
+  timedOut: "timedOut",
+  unreachable: "unreachable",
+  limit: "limit",
+  closed: "closed",
+};
+
+const CONNECT_REASONS: Readonly<Record<StreamFailure, string>> = {
+  refused: "the peer refused the connection",
+  reset: "the peer reset the connection",
+  timedOut: "no answer in time",
+  unreachable: "the peer cannot be reached",
+  limit: "too many connections",
+  closed: "the datapath has stopped or the peer was removed",
+};
+
+const STREAM_CODES: Readonly<Record<StreamFailure, ErrorCode>> = {
+  ...CONNECT_CODES,
+  reset: "closed",
+};
+
+const STREAM_REASONS: Readonly<Record<StreamFailure, string>> = {
+  refused: "was refused",
+  reset: "was reset by the peer",
+  timedOut: "timed out",
+  unreachable: "is lost: the peer cannot be reached",
+  limit: "was ended by a limit",
+  closed: "has ended: the datapath has stopped or the peer was removed",
+};
