@@ -9,6 +9,9 @@
  * The system commits memory page by page as it is touched: a new arena of 258 MiB costs nothing (measured: 0 MiB
  * resident after 22 us). A page once touched stays, so the worker takes the lowest free slot.
  *
+ * The worker takes the dirty slots after popping a command and before executing it: then a slot that the main thread
+ * released before it sent `connectStream` is free when the command asks for one.
+ *
  * @module
  */
 import { assert } from "../../core/mod.ts";

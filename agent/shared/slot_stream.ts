@@ -78,11 +78,12 @@ export class SlotStream implements TunnelConn {
   async established(): Promise<void> {
     for (;;) {
       if (this.#released) throw this.#cannotConnect("closed", "closed before it was established");
+      // A connection may be established and reset before we look: then the reads tell, after what has arrived.
+      if ((this.#slot.workerFlags & ESTABLISHED) !== 0) return;
       const failure = this.#failure();
       if (failure !== undefined) {
         throw this.#cannotConnect(CONNECT_CODES[failure], CONNECT_REASONS[failure]);
       }
-      if ((this.#slot.workerFlags & ESTABLISHED) !== 0) return;
       await new Promise<void>((resolve) => this.#wakeOpener = resolve);
     }
   }

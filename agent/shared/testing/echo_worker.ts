@@ -81,11 +81,12 @@ class EchoDatapath {
     if (this.#outbox.flush()) this.#ring = true;
     for (;;) {
       const command = this.arena.commands.popJson();
+      // Between the two, so that a slot released before the command was sent is free when it is executed.
+      this.arena.takeDirtyForWorker((slot) => this.#service(slot));
       if (command === undefined) break;
       this.#execute(command as Command);
     }
     if (this.arena.commands.takeRoomWanted()) this.#ring = true;
-    this.arena.takeDirtyForWorker((slot) => this.#service(slot));
     if (this.#ring && this.arena.ringMain()) postMessage(0);
     this.#ring = false;
     if (this.stopped) close();
