@@ -21,3 +21,4 @@ export * from "./demux.ts";
 export * from "./nat.ts";
 export * from "./candidate.ts";
 export * from "./gatherer.ts";
+export * from "./path_agent.ts";
