@@ -50,32 +50,60 @@ export function e2e(
   Deno.test({ name, ignore: reason !== undefined, fn: () => bounded(timeoutMs, body) });
 }
 
+/** A scope that its owner closes: what tests get, for benchmarks and scripts. */
+export class OwnScope implements Scope, AsyncDisposable {
+  readonly #stack = new AsyncDisposableStack();
+  readonly #late = new AbortController();
+
+  /** Registers a resource and returns it. */
+  use<T extends AsyncDisposable>(resource: T): T {
+    return this.#stack.use(resource);
+  }
+
+  /** Registers a clean-up. */
+  defer(close: () => void | Promise<void>): void {
+    this.#stack.defer(close);
+  }
+
+  /** A fresh directory (mode 0700), removed with the scope. */
+  directory(): string {
+    const path = Deno.makeTempDirSync({ prefix: "moray-test-" });
+    this.defer(() => Deno.removeSync(path, { recursive: true }));
+    return path;
+  }
+
+  /** Aborts when the owner gives up. */
+  get signal(): AbortSignal {
+    return this.#late.signal;
+  }
+
+  /** Aborts the signal. */
+  abort(reason: Error): void {
+    this.#late.abort(reason);
+  }
+
+  /** Closes everything in reverse order. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#stack.disposeAsync();
+  }
+}
+
 async function bounded(timeoutMs: number, body: (scope: Scope) => Promise<void>): Promise<void> {
-  const stack = new AsyncDisposableStack();
-  const late = new AbortController();
+  const scope = new OwnScope();
   const { promise, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
     const error = new Error(`Not done within ${timeoutMs / 1000} s`);
-    late.abort(error);
+    scope.abort(error);
     reject(error);
   }, timeoutMs);
-  const running = body({
-    use: (resource) => stack.use(resource),
-    defer: (close) => stack.defer(close),
-    directory: () => {
-      const path = Deno.makeTempDirSync({ prefix: "moray-test-" });
-      stack.defer(() => Deno.removeSync(path, { recursive: true }));
-      return path;
-    },
-    signal: late.signal,
-  });
+  const running = body(scope);
   try {
     await Promise.race([running, promise]);
   } finally {
     clearTimeout(timer);
     // A body that lost the race fails as its processes are closed; its error says less than the deadline's.
     running.catch(() => {});
-    await within(CLEANUP_MS_MAX, "clean-up", stack.disposeAsync());
+    await within(CLEANUP_MS_MAX, "clean-up", scope[Symbol.asyncDispose]());
   }
 }
 

@@ -1,6 +1,7 @@
 /** wireguard-go with a TUN device in a namespace: the other end in interoperability tests and benchmarks. @module */
 import { Child, must, run } from "./child.ts";
 import { toolFolder, which } from "./needs.ts";
+import { eventually } from "./scope.ts";
 
 /** The commit that the tests are run against. */
 const VERSION = "v0.0.0-20260522210424-ecfc5a8d5446";
@@ -25,6 +26,8 @@ export interface WireGuardGoOptions {
   readonly allowedIps: string;
   /** Where the peer is. Absent: it must speak first. */
   readonly endpoint?: string;
+  /** Logs errors only: for benchmarks. @default false */
+  readonly quiet?: boolean;
 }
 
 let made = 0;
@@ -69,11 +72,14 @@ export class WireGuardGo implements AsyncDisposable {
     const device = `w${Deno.pid}n${++made}`;
     const child = new Child([await wireguardGo(), "-f", device], {
       namespace,
-      env: { LOG_LEVEL: "verbose" },
+      env: { LOG_LEVEL: options.quiet === true ? "error" : "verbose" },
     });
     const started = new WireGuardGo(child, device, namespace);
     try {
-      await child.line(/UAPI listener started/);
+      await eventually("wireguard-go to take a configuration", async () => {
+        const { code } = await run(["wg", "show", device, "listen-port"], { namespace });
+        return code === 0 || child.ended ? true : undefined;
+      });
       await started.#configure(options);
     } catch (error) {
       await started[Symbol.asyncDispose]();
