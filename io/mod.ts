@@ -1,0 +1,23 @@
+/**
+ * Where the world is touched: clocks, entropy, files, interfaces, signals, and the system's errors in our words.
+ *
+ * ```text
+ *   core machines  <-- now, bytes --  io  <-->  operating system
+ * ```
+ *
+ * ```ts
+ * import { readTextFile, systemClock } from "./mod.ts";
+ *
+ * const startedAt = systemClock.now();
+ * const text = await readTextFile("deno.json");
+ * console.log(text.length, systemClock.now() - startedAt);
+ * ```
+ *
+ * @module
+ */
+export * from "./clock.ts";
+export * from "./entropy.ts";
+export * from "./errors.ts";
+export * from "./files.ts";
+export * from "./interfaces.ts";
+export * from "./signals.ts";
