@@ -1,8 +1,7 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import fc from "fast-check";
 import { classify } from "./demux.ts";
-import { encodeStun } from "./stun/codec.ts";
-import { decodeStun } from "./stun/codec.ts";
+import { decodeStun, encodeStun } from "./stun/codec.ts";
 import { RFC_5769 } from "./stun/testing/rfc5769.ts";
 import { fuzzRuns, mutate, seeded } from "./testing/fuzz.ts";
 

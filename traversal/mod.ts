@@ -1,6 +1,21 @@
 /**
- * Finding a way to a peer through NATs: STUN, NAT classification, candidates and the path agent. Pure: sockets, clock
- * and entropy belong to the caller.
+ * Finding a way to a peer through NATs. Pure: sockets, clock, entropy and the WireGuard engine belong to the caller.
+ *
+ * ```text
+ *            datagram
+ *               |  classify
+ *      +--------+-----------+----------------+
+ *      | stun               | wireguard      | channelData, other
+ *      v                    v                v
+ *   Gatherer             (engine) --------> PathAgent, one per peer
+ *      |  one Binding       ^  authenticated    |  when to make an initiation, where to send it,
+ *      |  transaction per   |                   |  which address is the peer's, why there is none
+ *      |  server            +-------------------+
+ *      v                           ^
+ *   candidates, NAT facts ---> Discovery ---> the peer's candidates, checked with parseEndpoint
+ *
+ *   answerBinding, SourceLimiter: the server's side of STUN
+ * ```
  *
  * ```ts
  * import { answerBinding, decodeStun, encodeStun, METHOD_BINDING, xorMappedAddress } from "./mod.ts";
@@ -14,11 +29,11 @@
  *
  * @module
  */
-export * from "./stun/binding_server.ts";
-export * from "./stun/codec.ts";
-export * from "./stun/binding_transaction.ts";
-export * from "./demux.ts";
-export * from "./nat.ts";
 export * from "./candidate.ts";
+export * from "./demux.ts";
 export * from "./gatherer.ts";
+export * from "./nat.ts";
 export * from "./path_agent.ts";
+export * from "./stun/binding_server.ts";
+export * from "./stun/binding_transaction.ts";
+export * from "./stun/codec.ts";
