@@ -74,6 +74,7 @@ export interface EngineExports {
   listen(port: number): number;
   unlisten(port: number): void;
   stream_state(id: number): number;
+  stream_local(id: number): number;
   stream_peek(id: number): number;
   stream_consume(id: number, n: number): void;
   stream_room(id: number): number;

@@ -314,6 +314,13 @@ export class Engine {
     };
   }
 
+  /** Our end of a stream; `undefined` when it does not exist. */
+  streamLocal(stream: StreamId): SocketAddress | undefined {
+    return this.#exports.stream_local(stream) === 0
+      ? undefined
+      : this.#socketAddress(this.#scratch);
+  }
+
   /** Offers the readable bytes in at most two parts to `take`, which says how many it took of each. */
   streamRead(stream: StreamId, take: (part: Uint8Array<ArrayBuffer>) => number): number {
     if (this.#exports.stream_peek(stream) === 0) return 0;

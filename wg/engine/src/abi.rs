@@ -277,6 +277,14 @@ pub extern "C" fn stream_state(id: u32) -> u32 {
     state().engine.as_ref().map_or(CLOSED, |e| e.stream_state(id))
 }
 
+/// Writes our end of a stream to the scratch area; 0 when there is no such stream.
+#[no_mangle]
+pub extern "C" fn stream_local(id: u32) -> u32 {
+    let Some(local) = engine().stream_local(id) else { return 0 };
+    put_address(0, local.into());
+    1
+}
+
 /// Writes pointer and length of the two parts of what can be read to the scratch area; the sum of the lengths.
 #[no_mangle]
 pub extern "C" fn stream_peek(id: u32) -> usize {

@@ -261,6 +261,11 @@ impl Engine {
         })
     }
 
+    /// Our end of a stream.
+    pub fn stream_local(&self, id: u32) -> Option<SocketAddr> {
+        self.handle(id).and_then(|h| self.tcp.get(h)).map(|c| c.local)
+    }
+
     /// What can be read in place.
     pub fn stream_peek(&self, id: u32) -> (&[u8], &[u8]) {
         self.handle(id).and_then(|h| self.tcp.get(h)).map_or((&[], &[]), |c| c.peek())

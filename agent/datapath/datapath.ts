@@ -1,0 +1,480 @@
+/**
+ * The datapath: engine, path agents, STUN and streams put together behind commands and events.
+ *
+ * It owns no socket and no timer. The driver calls {@linkcode Datapath.handleDatagram} and {@linkcode Datapath.step};
+ * each step says when the next is due.
+ *
+ * ```text
+ *   driver --datagram--> demux --wireguard--> Engine ----> PeerTable (path agents)
+ *                          |                    |  \
+ *                          +--stun--> Gatherer  |   +----> StreamTable <==rings==> main thread
+ *   driver <--send------------------------------+                      <=commands=
+ *                                                                      ==events==>
+ * ```
+ *
+ * @module
+ */
+import {
+  type Clock,
+  earlier,
+  formatSocketAddress,
+  type Instant,
+  messageOf,
+  MorayError,
+  parseCidr,
+  parseIp,
+  parseSocketAddress,
+  type Rng,
+  type SocketAddress,
+} from "../../core/mod.ts";
+import {
+  type Candidate,
+  classify,
+  Gatherer,
+  hostCandidates,
+  type InterfaceAddress,
+  mergeCandidates,
+} from "../../traversal/mod.ts";
+import type { Engine, EngineEvent, EngineSink, TransmitRun } from "../../wg/mod.ts";
+import {
+  type Command,
+  type DatapathEvent,
+  type DatapathStatus,
+  FrameOutbox,
+  type SharedArena,
+} from "../shared/mod.ts";
+import { formatCandidate, parseCandidates, type Peer, PeerTable } from "./peer_table.ts";
+import { formatEnd, StreamTable } from "./stream_table.ts";
+import type { Transport } from "./transport.ts";
+import { formatBase64 } from "../../core/mod.ts";
+
+/** What a datapath is made of. */
+export interface DatapathOptions {
+  /** The memory shared with the main thread. */
+  readonly arena: SharedArena;
+  /** WireGuard and the network inside the tunnel. */
+  readonly engine: Engine;
+  /** The sockets. */
+  readonly transport: Transport;
+  /** Monotonic time. */
+  readonly clock: Clock;
+  /** Milliseconds since 1970. */
+  readonly wallClockMs: () => number;
+  /** Entropy for STUN transactions. */
+  readonly rng: Rng;
+  /** The system's interfaces, asked at the start and on `linkChanged`. */
+  readonly interfaces: () => readonly InterfaceAddress[];
+  /** A fixed public endpoint, announced as a candidate. */
+  readonly publicEndpoint?: SocketAddress;
+}
+
+/** Pings that wait for their answer. One more is answered as lost. */
+const PINGS_MAX = 256;
+/** Bytes of an echo request's payload, as ping(8) sends. */
+const PING_BYTES = 56;
+/** Rounds of engine and streams in one step; the rest follows in the next one. */
+const ROUNDS_MAX = 8;
+/** Strangers told of in one second, since each costs the main thread a look-up. */
+const STRANGERS_PER_SECOND = 16;
+
+interface Ping {
+  readonly id: number;
+  readonly address: string;
+  readonly sentAt: Instant;
+  readonly until: Instant;
+}
+
+/** The datapath of one node. */
+export class Datapath implements EngineSink {
+  readonly #options: DatapathOptions;
+  readonly #engine: Engine;
+  readonly #arena: SharedArena;
+  readonly #outbox: FrameOutbox;
+  readonly #streams: StreamTable;
+  readonly #peers: PeerTable;
+  readonly #gatherer: Gatherer;
+  readonly #pings = new Map<number, Ping>();
+  readonly #counters = new Map<string, number>();
+  #interfaces: readonly InterfaceAddress[];
+  #nextPing = 1;
+  #now: Instant;
+  #strangers = { since: 0, count: 0 };
+  #ring = false;
+  #stopped = false;
+
+  /** A datapath without peers. */
+  constructor(options: DatapathOptions) {
+    const { engine, arena, clock, rng } = options;
+    this.#options = options;
+    this.#engine = engine;
+    this.#arena = arena;
+    this.#now = clock.now();
+    this.#outbox = new FrameOutbox(arena.events);
+    this.#streams = new StreamTable(engine, arena);
+    this.#peers = new PeerTable(engine, (peer, event) => {
+      const { publicKey } = peer;
+      if (event.kind === "connected") {
+        this.#say({ kind: "peerConnected", publicKey, remote: formatSocketAddress(event.remote) });
+      } else if (event.kind === "moved") {
+        this.#say({ kind: "peerMoved", publicKey, remote: formatSocketAddress(event.remote) });
+      } else this.#say({ kind: "peerLost", publicKey });
+    });
+    this.#interfaces = options.interfaces();
+    this.#gatherer = new Gatherer(this.#now, {
+      servers: [],
+      rng,
+      hostAddresses: this.#hostAddresses(),
+    });
+  }
+
+  /** Whether `stop` was executed. */
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+
+  /** Takes a datagram from a socket, borrowed for the call. {@linkcode Datapath.step} follows soon. */
+  handleDatagram(source: SocketAddress, payload: Uint8Array): void {
+    switch (classify(payload)) {
+      case "wireguard":
+        if (this.#engine.receiveFull) this.#poll();
+        this.#engine.receive(source, payload);
+        return;
+      case "stun":
+        this.#now = this.#options.clock.now();
+        if (!this.#gatherer.handleInput(this.#now, { source, payload })) {
+          this.#count("stunUnmatched");
+        }
+        return;
+      case "channelData":
+        return this.#count("channelDataUnmatched");
+      case "other":
+        return this.#count("notForUs");
+    }
+  }
+
+  /** Takes in what the main thread has written. After the wake-up itself, before {@linkcode Datapath.step}. */
+  handleBell(): void {
+    this.#now = this.#options.clock.now();
+    this.#arena.answerWorkerBell();
+    if (this.#outbox.flush()) this.#ring = true;
+    for (;;) {
+      const command = this.#arena.commands.popJson();
+      if (command === undefined) break;
+      this.#execute(command as Command);
+    }
+    if (this.#arena.commands.takeRoomWanted()) this.#ring = true;
+    this.#arena.takeDirtyForWorker((slot) => this.#streams.handleSlot(slot));
+  }
+
+  /**
+   * Does what is due. Returns the instant of the next step, `undefined` for none. `wakeMain` is called when the main
+   * thread must be woken.
+   */
+  step(wakeMain: () => void): Instant | undefined {
+    this.#now = this.#options.clock.now();
+    this.#gatherer.handleTimeout(this.#now);
+    this.#drainGatherer();
+    this.#peers.handleTimeout(this.#now);
+    this.#expirePings();
+    let idle = false;
+    for (let round = 0; round < ROUNDS_MAX && !idle && !this.#options.transport.busy; round++) {
+      this.#poll();
+      const dueAt = this.#engine.pollTimeout();
+      idle = dueAt === undefined || dueAt > this.#now;
+    }
+    if (this.#streams.takeRing()) this.#ring = true;
+    if (this.#ring && this.#arena.ringMain()) wakeMain();
+    this.#ring = false;
+    // A busy transport calls again by itself.
+    const engineAt = this.#options.transport.busy ? undefined : this.#engine.pollTimeout();
+    const others = earlier(this.#gatherer.pollTimeout(), this.#peers.pollTimeout());
+    return earlier(earlier(engineAt, others), this.#nextPingEnd());
+  }
+
+  /** For the engine. */
+  transmit({ bytes, segment, peer, initiation, to }: TransmitRun): void {
+    if (!initiation || peer === undefined) {
+      if (to !== undefined) this.#options.transport.send(bytes, segment, to);
+      return;
+    }
+    for (const destination of this.#peers.destinationsOf(this.#now, peer, to)) {
+      this.#options.transport.send(bytes, segment, destination);
+    }
+  }
+
+  /** For the engine. */
+  event(event: EngineEvent): void {
+    switch (event.kind) {
+      case "handshake":
+      case "heard":
+        return this.#peers.handle(this.#now, event);
+      case "stream":
+        return this.#streams.handleStream(event.stream);
+      case "accepted":
+        return this.#accept(event);
+      case "echoReply":
+        return this.#answerPing(event);
+      case "unknownPeer":
+        return this.#meet(event);
+      case "datagram":
+        return;
+    }
+  }
+
+  #poll(): void {
+    this.#engine.poll(this.#now, this);
+  }
+
+  #accept({ stream, port, remote }: EngineEvent & { readonly kind: "accepted" }): void {
+    const slot = this.#streams.add(stream, remote);
+    if (slot === undefined) return this.#engine.streamRelease(stream, { abort: true });
+    this.#streams.handleStream(stream);
+    this.#say({
+      kind: "accepted",
+      port,
+      slot: slot.index,
+      remote: formatSocketAddress(remote),
+      local: formatEnd(this.#engine.streamLocal(stream)),
+    });
+  }
+
+  #meet({ publicKey, from }: EngineEvent & { readonly kind: "unknownPeer" }): void {
+    if (this.#now - this.#strangers.since >= 1000) this.#strangers = { since: this.#now, count: 0 };
+    if (++this.#strangers.count > STRANGERS_PER_SECOND) return this.#count("strangersNotReported");
+    this.#say({
+      kind: "unknownPeer",
+      publicKey: formatBase64(publicKey),
+      source: formatSocketAddress(from),
+    });
+  }
+
+  #execute(command: Command): void {
+    const { id } = command;
+    try {
+      const value = this.#run(command);
+      if (value !== PENDING) this.#say({ kind: "reply", id, ok: true, value });
+    } catch (error) {
+      const code = error instanceof MorayError ? error.code : "internal";
+      this.#say({ kind: "reply", id, ok: false, code, message: messageOf(error) });
+    }
+  }
+
+  /** Executes a command and returns its value, or `PENDING` when the reply comes later. */
+  #run(command: Command): unknown {
+    switch (command.kind) {
+      case "addPeer": {
+        this.#peers.add(this.#now, command);
+        return undefined;
+      }
+      case "removePeer": {
+        const peer = this.#peers.remove(command.publicKey);
+        this.#streams.fail("closed", peer.addresses);
+        return undefined;
+      }
+      case "setCandidates": {
+        const candidates = parseCandidates(command.candidates);
+        this.#change(command.publicKey, (agent) => agent.setCandidates(this.#now, candidates));
+        return undefined;
+      }
+      case "connectPeer":
+        return this.#connectPeer(this.#peers.find(command.publicKey));
+      case "punch": {
+        const candidates = parseCandidates(command.candidates);
+        this.#change(command.publicKey, (agent) => {
+          agent.setCandidates(this.#now, candidates);
+          agent.punch(this.#now, command.windowMs);
+        });
+        return undefined;
+      }
+      case "setStunServers": {
+        const servers = command.servers.map(parseSocketAddress).filter((s) => s !== undefined);
+        this.#gatherer.setServers(this.#now, servers);
+        return undefined;
+      }
+      case "linkChanged":
+        return this.#linkChanged();
+      case "setAddresses":
+        return this.#setAddresses(command.addresses);
+      case "connectStream":
+        return this.#connectStream(command.remote);
+      case "listen": {
+        if (!this.#engine.listen(command.port)) {
+          throw new MorayError("portInUse", `mesh port ${command.port} is in use`);
+        }
+        return undefined;
+      }
+      case "unlisten":
+        return this.#engine.unlisten(command.port);
+      case "ping":
+        return this.#ping(command);
+      case "status":
+        return this.#status();
+      case "stop": {
+        this.#stopped = true;
+        this.#streams.fail("closed");
+        return undefined;
+      }
+    }
+  }
+
+  #change(publicKey: string, change: Parameters<PeerTable["withAgent"]>[1]): void {
+    this.#peers.withAgent(this.#peers.find(publicKey), change);
+  }
+
+  #connectPeer(peer: Peer): undefined {
+    if (peer.agent === undefined) this.#engine.initiate(peer.id);
+    else this.#peers.withAgent(peer, (agent) => agent.connect(this.#now));
+    return undefined;
+  }
+
+  #linkChanged(): undefined {
+    this.#interfaces = this.#options.interfaces();
+    this.#gatherer.setHostAddresses(this.#hostAddresses());
+    this.#gatherer.regather(this.#now);
+    for (const peer of this.#peers.all) {
+      this.#peers.withAgent(peer, (agent) => agent.restart(this.#now));
+    }
+    this.#sayCandidates();
+    return undefined;
+  }
+
+  #setAddresses(texts: readonly string[]): undefined {
+    const addresses = texts.map((text) => {
+      const ip = parseIp(text.split("/")[0] ?? "");
+      if (parseCidr(text) === undefined || ip === undefined) {
+        throw new MorayError("config", `${text} is no address`);
+      }
+      return ip;
+    });
+    if (!this.#engine.setAddresses(addresses)) {
+      throw new MorayError("limit", "more than 8 addresses");
+    }
+    return undefined;
+  }
+
+  #connectStream(text: string): unknown {
+    const remote = parseSocketAddress(text);
+    if (remote === undefined) throw new MorayError("usage", "it is no address and port");
+    const stream = this.#engine.connect(remote);
+    switch (stream) {
+      case "noRoute":
+        throw new MorayError("unreachable", "no peer has this address");
+      case "noAddress":
+        throw new MorayError("unreachable", "this node has no address of that family");
+      case "full":
+        throw new MorayError("limit", "too many streams");
+    }
+    const slot = this.#streams.add(stream, remote);
+    if (slot === undefined) {
+      this.#engine.streamRelease(stream, { abort: true });
+      throw new MorayError("limit", "too many streams");
+    }
+    return { slot: slot.index, local: formatEnd(this.#engine.streamLocal(stream)) };
+  }
+
+  #ping({ id, address, timeoutMs }: Command & { readonly kind: "ping" }): unknown {
+    const to = parseIp(address);
+    if (to === undefined) throw new MorayError("usage", "it is no address");
+    if (this.#pings.size >= PINGS_MAX) throw new MorayError("limit", "too many pings at once");
+    // The sequence numbers on the wire are ours: two commands may use the same.
+    const sequence = this.#nextPing;
+    this.#nextPing = this.#nextPing % 0xffff + 1;
+    if (!this.#engine.echo(to, { sequence, length: PING_BYTES })) {
+      throw new MorayError("unreachable", "no peer has this address");
+    }
+    const until = this.#now + timeoutMs as Instant;
+    this.#pings.set(sequence, { id, address, sentAt: this.#now, until });
+    return PENDING;
+  }
+
+  #answerPing({ sequence, from }: EngineEvent & { readonly kind: "echoReply" }): void {
+    const ping = this.#pings.get(sequence);
+    if (ping === undefined || ping.address !== from) return this.#count("echoReplyUnmatched");
+    this.#pings.delete(sequence);
+    const rttMs = this.#options.clock.now() - ping.sentAt;
+    const peer = this.#peers.withAddress(from);
+    if (peer !== undefined) this.#peers.measured(peer, rttMs);
+    this.#say({ kind: "reply", id: ping.id, ok: true, value: rttMs });
+  }
+
+  #expirePings(): void {
+    for (const [sequence, { id, until }] of this.#pings) {
+      if (this.#now < until) continue;
+      this.#pings.delete(sequence);
+      this.#say({ kind: "reply", id, ok: true, value: null });
+    }
+  }
+
+  #nextPingEnd(): Instant | undefined {
+    let at: Instant | undefined;
+    for (const { until } of this.#pings.values()) at = earlier(at, until);
+    return at;
+  }
+
+  #drainGatherer(): void {
+    for (let out; (out = this.#gatherer.pollTransmit()) !== undefined;) {
+      this.#options.transport.send(out.payload, out.payload.length, out.destination);
+    }
+    let changed = false;
+    while (this.#gatherer.pollEvent() !== undefined) changed = true;
+    if (changed) this.#sayCandidates();
+  }
+
+  /** Our own candidates, best first. */
+  #candidates(): readonly Candidate[] {
+    const { publicEndpoint, transport } = this.#options;
+    const configured: Candidate[] = publicEndpoint === undefined
+      ? []
+      : [{ kind: "configured", address: publicEndpoint }];
+    return mergeCandidates(
+      hostCandidates(this.#interfaces, transport.port),
+      configured,
+      this.#gatherer.candidates,
+    );
+  }
+
+  #sayCandidates(): void {
+    const candidates = this.#candidates().map(formatCandidate);
+    this.#say({ kind: "candidatesChanged", candidates, nat: this.#gatherer.nat });
+  }
+
+  #hostAddresses(): readonly string[] {
+    return this.#interfaces.map(({ address }) => address);
+  }
+
+  #status(): DatapathStatus {
+    const { transport, wallClockMs } = this.#options;
+    const counters: Record<string, number> = {
+      ...this.#engine.counters(),
+      ...transport.counters(),
+    };
+    for (const [name, value] of this.#counters) counters[name] = (counters[name] ?? 0) + value;
+    const own = {
+      streamsRefused: this.#streams.refused,
+      eventsRefused: this.#outbox.refused,
+    };
+    for (const [name, value] of Object.entries(own)) if (value > 0) counters[name] = value;
+    const wall = wallClockMs();
+    return {
+      wgPort: transport.port,
+      driver: transport.name,
+      localEndpoints: transport.localEndpoints,
+      nat: this.#gatherer.nat,
+      candidates: this.#candidates().map(formatCandidate),
+      peers: Array.from(this.#peers.all, (peer) => this.#peers.statusOf(this.#now, peer, wall)),
+      counters,
+    };
+  }
+
+  #say(event: DatapathEvent): void {
+    this.#outbox.send(event);
+    this.#ring = true;
+  }
+
+  #count(name: string): void {
+    this.#counters.set(name, (this.#counters.get(name) ?? 0) + 1);
+  }
+}
+
+/** A reply that comes later. */
+const PENDING: unique symbol = Symbol("pending");

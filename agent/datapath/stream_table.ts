@@ -1,0 +1,213 @@
+/** The Worker's side of every stream: bytes between the engine's TCP and the rings in shared memory. @module */
+import { formatSocketAddress, type SocketAddress } from "../../core/mod.ts";
+import type { Engine, StreamId, StreamState } from "../../wg/mod.ts";
+import {
+  ABORT,
+  EOF,
+  ESTABLISHED,
+  FIN,
+  RELEASED,
+  type SharedArena,
+  STREAM_RING_BYTES,
+  STREAM_SLOTS_MAX,
+  type StreamFailure,
+  type StreamSlot,
+} from "../shared/mod.ts";
+
+/** Room in `toApp` that wakes the Worker once it was full. */
+const WINDOW_BYTES = STREAM_RING_BYTES / 4;
+
+/** One stream. */
+interface Entry {
+  readonly slot: StreamSlot;
+  /** The engine's stream; `undefined` once it has been let go. */
+  stream: StreamId | undefined;
+  readonly remote: SocketAddress;
+  established: boolean;
+  finSent: boolean;
+  ended: boolean;
+}
+
+/** Every stream of a node. At most {@linkcode STREAM_SLOTS_MAX}; one more is refused by the caller and counted. */
+export class StreamTable {
+  readonly #engine: Engine;
+  readonly #arena: SharedArena;
+  readonly #bySlot: (Entry | undefined)[] = [];
+  readonly #byStream = new Map<StreamId, Entry>();
+  #ring = false;
+  #refused = 0;
+
+  /** An empty table. */
+  constructor(engine: Engine, arena: SharedArena) {
+    this.#engine = engine;
+    this.#arena = arena;
+  }
+
+  /** Streams refused for want of a slot. */
+  get refused(): number {
+    return this.#refused;
+  }
+
+  /** Whether the main thread must be rung; asking clears it. */
+  takeRing(): boolean {
+    const ring = this.#ring;
+    this.#ring = false;
+    return ring;
+  }
+
+  /** Gives a stream a slot; `undefined` when there is none left. */
+  add(stream: StreamId, remote: SocketAddress): StreamSlot | undefined {
+    let index = 0;
+    while (this.#bySlot[index] !== undefined) index++;
+    if (index >= STREAM_SLOTS_MAX) {
+      this.#refused++;
+      return undefined;
+    }
+    this.#arena.resetSlot(index);
+    const slot = this.#arena.slot(index);
+    const entry: Entry = {
+      slot,
+      stream,
+      remote,
+      established: false,
+      finSent: false,
+      ended: false,
+    };
+    this.#bySlot[index] = entry;
+    this.#byStream.set(stream, entry);
+    return slot;
+  }
+
+  /** The engine says that a stream has changed. */
+  handleStream(stream: StreamId): void {
+    const entry = this.#byStream.get(stream);
+    if (entry !== undefined) this.#pump(entry);
+  }
+
+  /** The main thread says that a slot has changed. */
+  handleSlot(slot: StreamSlot): void {
+    const entry = this.#bySlot[slot.index];
+    if (entry !== undefined) this.#pump(entry);
+  }
+
+  /** Fails every stream, or those to the given addresses. */
+  fail(failure: StreamFailure, addresses?: ReadonlySet<string>): void {
+    for (const entry of [...this.#byStream.values()]) {
+      if (addresses !== undefined && !addresses.has(entry.remote.hostname)) continue;
+      this.#letGo(entry, true);
+      this.#end(entry, failure);
+    }
+  }
+
+  /** Streams in use, for `status`. */
+  get size(): number {
+    return this.#byStream.size;
+  }
+
+  #pump(entry: Entry): void {
+    const { slot } = entry;
+    // Before the ring: an empty ring is the end only if the flag was set before the look.
+    const flags = slot.mainFlags;
+    if ((flags & ABORT) !== 0) return this.#free(entry, true);
+    if (entry.stream === undefined) {
+      if ((flags & RELEASED) !== 0) this.#free(entry, false);
+      return;
+    }
+    this.#send(entry, entry.stream);
+    const state = this.#engine.streamState(entry.stream);
+    if (state.established && !entry.established) {
+      entry.established = true;
+      slot.setWorkerFlags(ESTABLISHED);
+      this.#tell(slot);
+    }
+    const sentAll = slot.toNet.length === 0;
+    if ((flags & RELEASED) !== 0) {
+      // A connection that never opened has nobody to send to.
+      if (state.closed || sentAll) this.#free(entry, false);
+      return;
+    }
+    if ((flags & FIN) !== 0 && sentAll && state.established && !entry.finSent) {
+      entry.finSent = true;
+      this.#engine.streamShutdown(entry.stream);
+    }
+    this.#receive(entry, entry.stream);
+    this.#follow(entry, entry.stream);
+  }
+
+  /** From the main thread to the network. */
+  #send({ slot }: Entry, stream: StreamId): void {
+    let moved = false;
+    while (true) {
+      const room = this.#engine.streamRoom(stream);
+      if (room === 0) break;
+      const [head] = slot.toNet.peek(Math.min(room, STREAM_RING_BYTES));
+      if (head.length === 0) break;
+      const taken = this.#engine.streamWrite(stream, head);
+      if (taken === 0) break;
+      slot.toNet.consume(taken);
+      moved = true;
+    }
+    if (moved && this.#arena.tookFromToNet(slot)) this.#ring = true;
+  }
+
+  /** From the network to the main thread. */
+  #receive({ slot }: Entry, stream: StreamId): void {
+    let full = false;
+    let moved = 0;
+    do {
+      const taken = this.#engine.streamRead(stream, (part) => {
+        const n = slot.toApp.write(part);
+        full = n < part.length;
+        return n;
+      });
+      moved += taken;
+      if (!full) break;
+      slot.windowWait.arm(WINDOW_BYTES);
+      // Between the look and the wish the reader may have made room and seen no wish.
+    } while (slot.toApp.room >= WINDOW_BYTES);
+    if (moved > 0 && this.#arena.wroteToApp(slot)) this.#ring = true;
+  }
+
+  /** Tells the end of the stream, once everything before it has been handed over. */
+  #follow(entry: Entry, stream: StreamId): void {
+    const state: StreamState = this.#engine.streamState(stream);
+    if (!state.receiveFinished) return;
+    if (state.error !== undefined) {
+      this.#letGo(entry, true);
+      this.#end(entry, state.error === "aborted" ? "closed" : state.error);
+    } else if (!entry.ended) {
+      entry.ended = true;
+      entry.slot.setWorkerFlags(EOF);
+      this.#tell(entry.slot);
+    }
+  }
+
+  #end(entry: Entry, failure: StreamFailure): void {
+    entry.slot.setFailed(failure);
+    this.#tell(entry.slot);
+    if ((entry.slot.mainFlags & RELEASED) !== 0) this.#free(entry, true);
+  }
+
+  #letGo(entry: Entry, abort: boolean): void {
+    if (entry.stream === undefined) return;
+    this.#engine.streamRelease(entry.stream, { abort });
+    this.#byStream.delete(entry.stream);
+    entry.stream = undefined;
+  }
+
+  #free(entry: Entry, abort: boolean): void {
+    this.#letGo(entry, abort);
+    // The main thread has said that it is done with the slot: RELEASED goes with ABORT.
+    if ((entry.slot.mainFlags & RELEASED) !== 0) this.#bySlot[entry.slot.index] = undefined;
+  }
+
+  #tell(slot: StreamSlot): void {
+    this.#arena.markForMain(slot);
+    this.#ring = true;
+  }
+}
+
+/** Formats an end of a stream; an unknown one as the unspecified address. */
+export function formatEnd(address: SocketAddress | undefined): string {
+  return formatSocketAddress(address ?? { hostname: "::", port: 0 });
+}
