@@ -7,8 +7,17 @@ async function main(args: readonly string[]): Promise<number> {
     await Deno.stdout.write(new TextEncoder().encode(`moray ${project.version}\n`));
     return 0;
   }
-  const { processContext, runCommandLine } = await import("./cli/mod.ts");
-  return await runCommandLine(args, processContext(project.version, Deno.exit));
+  const { processContext, reportError, runCommandLine } = await import("./cli/mod.ts");
+  const context = processContext(project.version, Deno.exit);
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    Deno.exit(reportError(event.reason, args, context));
+  });
+  globalThis.addEventListener("error", (event) => {
+    event.preventDefault();
+    Deno.exit(reportError(event.error, args, context));
+  });
+  return await runCommandLine(args, context);
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

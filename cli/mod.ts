@@ -15,4 +15,4 @@
  */
 export { type Context, processContext, type StopSignal } from "./context.ts";
 export { EXIT_CODES, type ExitCode, exitStatusOf } from "./exit_codes.ts";
-export { runCommandLine } from "./run.ts";
+export { reportError, runCommandLine } from "./run.ts";

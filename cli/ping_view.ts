@@ -67,19 +67,24 @@ export interface PingRun {
   readonly count: number;
   /** Waits until the next echo is due; resolves early once `signal` aborts. */
   readonly pause: (signal: AbortSignal) => Promise<void>;
-  /** Ends after the echo in flight when aborted. */
+  /** Ends the run when aborted; the echo in flight does not count then. */
   readonly signal: AbortSignal;
 }
 
 /** Sends echoes one after another and returns the answers. */
-export async function sendPings(run: PingRun): Promise<readonly PingReply[]> {
+export async function sendPings(
+  { send, onReply, count, pause, signal }: PingRun,
+): Promise<readonly PingReply[]> {
+  const aborted = Promise.withResolvers<undefined>();
+  signal.addEventListener("abort", () => aborted.resolve(undefined), { once: true });
   const replies: PingReply[] = [];
-  while (replies.length < run.count && !run.signal.aborted) {
-    if (replies.length > 0) await run.pause(run.signal);
-    if (run.signal.aborted) break;
-    const reply = await run.send(replies.length + 1);
+  while (replies.length < count && !signal.aborted) {
+    if (replies.length > 0) await pause(signal);
+    if (signal.aborted) break;
+    const reply = await Promise.race([send(replies.length + 1), aborted.promise]);
+    if (reply === undefined) break;
     replies.push(reply);
-    run.onReply(reply);
+    onReply(reply);
   }
   return replies;
 }

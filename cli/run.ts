@@ -13,15 +13,20 @@ import { painter } from "./text_format.ts";
 export async function runCommandLine(args: readonly string[], context: Context): Promise<number> {
   try {
     return await dispatch(args, context);
-  } catch (thrown) {
-    const error = errorFrom(thrown);
-    const line = formatError(error, {
-      paint: painter(context.errColour),
-      debug: wantsStack(args, context),
-    });
-    context.err(`${line}\n`);
-    return exitStatusOf(error.code);
+  } catch (error) {
+    return reportError(error, args, context);
   }
+}
+
+/** Prints an error that nothing has caught, and returns its exit status. */
+export function reportError(thrown: unknown, args: readonly string[], context: Context): number {
+  const error = errorFrom(thrown);
+  const line = formatError(error, {
+    paint: painter(context.errColour),
+    debug: wantsStack(args, context),
+  });
+  context.err(`${line}\n`);
+  return exitStatusOf(error.code);
 }
 
 async function dispatch(args: readonly string[], context: Context): Promise<number> {

@@ -18,10 +18,12 @@ export interface ServiceRun<S extends Service> {
   readonly start: (signal: AbortSignal) => Promise<S>;
   /** Called once it runs: prints the ready line. */
   readonly onReady: (service: S) => void | Promise<void>;
+  /** Longest clean stop in milliseconds. @default 2000 */
+  readonly stopMsMax?: number;
 }
 
 /** Longest clean stop in milliseconds; what is not closed by then, the process's end closes. */
-export const STOP_MS_MAX = 2000;
+const STOP_MS_MAX = 2000;
 
 /**
  * Starts a service and waits for its end. Returns the exit status: 0 after a signal and a clean stop.
@@ -30,30 +32,30 @@ export const STOP_MS_MAX = 2000;
  * or with `timedOut` if the stop took too long.
  */
 export async function runService<S extends Service>(
-  { start, onReady }: ServiceRun<S>,
+  { start, onReady, stopMsMax = STOP_MS_MAX }: ServiceRun<S>,
   context: Context,
 ): Promise<number> {
   const first = Promise.withResolvers<"signal">();
   const aborter = new AbortController();
   const unlisten = context.onSignal((signal) => {
     if (aborter.signal.aborted) context.exit(SIGNAL_STATUS[signal]);
-    aborter.abort();
     first.resolve("signal");
+    aborter.abort();
   });
   try {
     const starting = start(aborter.signal);
     const started = await Promise.race([starting, first.promise]);
     if (started === "signal") {
-      await stopsInTime(starting.then((service) => service.stop(), () => {}));
+      await stopsInTime(starting.then((service) => service.stop(), () => {}), stopMsMax);
       return 0;
     }
     const ended = started.finished.then(() => "ended" as const);
     await Promise.race([onReady(started), ended]);
     await Promise.race([first.promise, ended]);
-    if (await stopsInTime(started.stop())) return 0;
+    if (await stopsInTime(started.stop(), stopMsMax)) return 0;
     throw new MorayError(
       "timedOut",
-      `The stop took longer than ${STOP_MS_MAX / 1000} s and was cut short`,
+      `The stop took longer than ${stopMsMax} ms and was cut short`,
     );
   } finally {
     unlisten();
@@ -66,9 +68,9 @@ export function readyLine(kind: string, fields: readonly string[]): string {
 }
 
 /** Waits for the stop; `false` if it takes too long. */
-async function stopsInTime(stopping: Promise<void>): Promise<boolean> {
+async function stopsInTime(stopping: Promise<void>, stopMsMax: number): Promise<boolean> {
   const late = Promise.withResolvers<false>();
-  const timer = setTimeout(() => late.resolve(false), STOP_MS_MAX);
+  const timer = setTimeout(() => late.resolve(false), stopMsMax);
   try {
     return await Promise.race([stopping.then(() => true), late.promise]);
   } finally {

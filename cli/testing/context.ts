@@ -1,0 +1,58 @@
+/** A context for tests: remembers what is printed, and sends signals on demand. @module */
+import type { Context, StopSignal } from "../context.ts";
+
+/** A context whose outside is in the test's hands. */
+export interface TestContext extends Context {
+  /** What was written to stdout. */
+  readonly printed: string[];
+  /** What was written to stderr. */
+  readonly complained: string[];
+  /** Sends a signal to whoever listens. */
+  signal(signal: StopSignal): void;
+  /** How many listen for signals. */
+  readonly listeners: ReadonlySet<(signal: StopSignal) => void>;
+}
+
+/** Thrown in place of the process's end. */
+export class ExitCalled extends Error {
+  /** The exit status. */
+  readonly status: number;
+
+  /** Creates it. */
+  constructor(status: number) {
+    super(`exit ${status}`);
+    this.status = status;
+  }
+}
+
+/** Returns a context with this environment and stdin, without colours. */
+export function testContext(
+  { env = {}, stdin = "" }: { env?: Readonly<Record<string, string>>; stdin?: string } = {},
+): TestContext {
+  const printed: string[] = [];
+  const complained: string[] = [];
+  const listeners = new Set<(signal: StopSignal) => void>();
+  return {
+    version: "1.2.3",
+    env: (name) => env[name],
+    out: (text) => void printed.push(text),
+    err: (text) => void complained.push(text),
+    outColour: false,
+    errColour: false,
+    columns: 100,
+    stdin: () => Promise.resolve(stdin),
+    onSignal(listener): () => void {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    exit(status): never {
+      throw new ExitCalled(status);
+    },
+    printed,
+    complained,
+    listeners,
+    signal(signal): void {
+      for (const listener of listeners) listener(signal);
+    },
+  };
+}
