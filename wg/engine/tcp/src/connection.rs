@@ -1,12 +1,13 @@
 //! One connection (RFC 9293): its state and what the application may do.
 //! What comes in is in `arrival`, what goes out in `departure`.
 
+use crate::budget::Budget;
 use crate::config::*;
 use crate::receiver::Receiver;
 use crate::segment::Segment;
 use crate::sender::Sender;
 use crate::seq::{wire, ORIGIN};
-use crate::{earlier, Time, SEC};
+use crate::{earlier, Time, SEC, TIME_MAX};
 use std::net::SocketAddr;
 
 mod arrival;
@@ -39,6 +40,22 @@ pub enum Error {
     Aborted,
 }
 
+/// How a connection goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Congestion window and what is believed in the network, in bytes.
+    pub window: u64,
+    pub in_flight: u64,
+    /// Bytes a second; zero for no pacing.
+    pub pacing_rate: u64,
+    /// Smoothed round trip; zero before the first sample.
+    pub round_trip: Time,
+    /// Segments sent again.
+    pub retransmissions: u64,
+    /// What the peer may send, in bytes.
+    pub receive_window: u64,
+}
+
 /// Retransmission of SYN or SYN-ACK.
 struct Opening {
     due: bool,
@@ -53,6 +70,8 @@ pub struct Connection {
     state: State,
     error: Option<Error>,
     config: Config,
+    /// The latest time heard of; an earlier one counts as this.
+    now: Time,
     iss: u32,
     irs: u32,
     snd: Sender,
@@ -65,12 +84,16 @@ pub struct Connection {
     recent: u32,
     recent_at: Time,
     last_ack: u64,
+    /// SND.WL1: where the segment began that the peer's window was taken from.
+    window_from: u64,
     opening: Opening,
     /// A reset to send, at this sequence number.
     reset: Option<(u32, bool)>,
     challenge_at: Time,
     heard_at: Time,
+    /// Keepalive probes without an answer, and when the last of them was sent.
     probes: u32,
+    probed_at: Time,
     keepalive_due: bool,
     /// End of TIME-WAIT or of an orphaned FIN-WAIT-2.
     close_at: Option<Time>,
@@ -92,6 +115,7 @@ pub struct Identity {
 
 impl Connection {
     fn new(config: Config, local: SocketAddr, remote: SocketAddr, id: Identity, state: State) -> Self {
+        let config = config.bounded();
         let mss = config.mtu - if local.is_ipv4() { 40 } else { 60 };
         Connection {
             local,
@@ -99,6 +123,7 @@ impl Connection {
             state,
             error: None,
             config,
+            now: 0,
             iss: id.iss,
             irs: 0,
             snd: Sender::new(&config, mss, id.iss, id.stamp_offset),
@@ -110,11 +135,13 @@ impl Connection {
             recent: 0,
             recent_at: 0,
             last_ack: ORIGIN,
+            window_from: ORIGIN,
             opening: Opening { due: true, sent_at: 0, retries: 0, at: None },
             reset: None,
             challenge_at: 0,
             heard_at: 0,
             probes: 0,
+            probed_at: 0,
             keepalive_due: false,
             close_at: None,
         }
@@ -128,17 +155,31 @@ impl Connection {
     /// A passive open: answers a SYN.
     pub fn accept(now: Time, config: Config, syn: &Segment, id: Identity) -> Self {
         let mut c = Connection::new(config, syn.dst, syn.src, id, State::SynReceived);
+        let now = c.clock(now);
         c.take_syn(now, syn);
         c
     }
 
+    /// Time does not go back: callers with an unsteady clock do no harm.
+    fn clock(&mut self, now: Time) -> Time {
+        self.now = now.min(TIME_MAX).max(self.now);
+        self.now
+    }
+
+    /// Its buffers count against this budget.
+    pub(crate) fn charge_to(&mut self, budget: &Budget) {
+        self.snd.charge_to(budget);
+        self.rcv.charge_to(budget);
+    }
+
     /// The shift that a connection with this configuration announces.
     pub(crate) fn shift_of(config: &Config) -> u8 {
-        shift_for(config.receive_buffer_max)
+        shift_for(config.bounded().receive_buffer_max)
     }
 
     /// The SYN-ACK went out before this connection existed, as a cookie; its age is unknown.
     pub(crate) fn assume_answered(&mut self, now: Time) {
+        let now = self.clock(now);
         self.rcv.advertise(0);
         self.opening = Opening { due: false, sent_at: now, retries: 1, at: Some(now + INITIAL_RTO) };
     }
@@ -205,6 +246,7 @@ impl Connection {
     }
 
     pub fn consume(&mut self, now: Time, n: usize) {
+        let now = self.clock(now);
         self.rcv.consume(now, n);
     }
 
@@ -214,7 +256,7 @@ impl Connection {
         out[a.len()..a.len() + b.len()].copy_from_slice(b);
         let n = a.len() + b.len();
         if n > 0 {
-            self.rcv.consume(now, n);
+            self.consume(now, n);
         }
         n
     }
@@ -233,8 +275,10 @@ impl Connection {
 
     /// Ends our direction and drops whatever still arrives.
     pub fn close(&mut self, now: Time) {
+        let now = self.clock(now);
         self.rcv.discard = true;
         self.rcv.consume(now, self.rcv.ready());
+        self.snd.abandoned = true;
         self.shutdown();
         if self.state == State::FinWait2 {
             self.close_at = Some(now + FIN_WAIT_2);
@@ -264,24 +308,35 @@ impl Connection {
 
     /// Gives buffers back while nothing is stored; for idle connections.
     pub fn trim(&mut self) {
+        if self.state == State::Closed {
+            self.snd.clear();
+        }
         self.snd.trim();
         self.rcv.trim();
     }
 
-    /// Congestion window, bytes in flight, pacing rate, smoothed round trip, retransmissions, and receive window.
-    pub fn figures(&self) -> (u64, u64, u64, Time, u64, u64) {
+    /// How it goes.
+    pub fn figures(&self) -> Figures {
         let s = &self.snd;
-        (s.window(), s.pipe(), s.pacing_rate(), s.rtt.smoothed, s.retransmissions, self.rcv.window())
+        Figures {
+            window: s.window(),
+            in_flight: s.pipe(),
+            pacing_rate: s.pacing_rate(),
+            round_trip: s.rtt.smoothed,
+            retransmissions: s.retransmissions,
+            receive_window: self.rcv.window(),
+        }
     }
 
     /// When [`poll_transmit`](Self::poll_transmit) wants to be called even if nothing arrives.
     pub fn poll_timeout(&self) -> Option<Time> {
-        if self.reset.is_some() || self.opening.due {
+        if self.reset.is_some() {
             return Some(0);
         }
         match self.state {
             State::Closed => return None,
             State::TimeWait => return if self.rcv.ack_now { Some(0) } else { self.close_at },
+            State::SynSent | State::SynReceived if self.opening.due => return Some(0),
             State::SynSent | State::SynReceived => return self.opening.at,
             _ => {}
         }
@@ -295,7 +350,7 @@ impl Connection {
 
     fn keepalive_at(&self) -> Option<Time> {
         let idle = self.config.keepalive.filter(|_| self.snd.idle())?;
-        Some(self.heard_at + idle + Time::from(self.probes) * KEEPALIVE_INTERVAL)
+        Some(if self.probes == 0 { self.heard_at + idle } else { self.probed_at + KEEPALIVE_INTERVAL })
     }
 
     fn on_timers(&mut self, now: Time) {
@@ -327,6 +382,7 @@ impl Connection {
         }
         if self.keepalive_at().is_some_and(|t| t <= now) {
             self.probes += 1;
+            self.probed_at = now;
             self.keepalive_due = true;
             if self.probes > KEEPALIVE_PROBES {
                 self.fail(Error::TimedOut);

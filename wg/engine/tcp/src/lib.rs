@@ -5,6 +5,7 @@
 //! `connection`.
 #![forbid(unsafe_code)]
 
+mod budget;
 pub mod checksum;
 pub mod config;
 pub mod congestion;
@@ -24,9 +25,9 @@ mod siphash;
 pub mod stack;
 
 pub use config::{Algorithm, Config};
-pub use connection::{Connection, Error, State};
+pub use connection::{Connection, Error, Figures, State};
 pub use segment::{Burst, Segment};
-pub use stack::{Handle, Stack};
+pub use stack::{Counters, Handle, Limits, OpenError, Stack};
 
 /// Microseconds since an origin chosen by the caller.
 pub type Time = u64;
@@ -34,6 +35,9 @@ pub type Time = u64;
 pub const MS: Time = 1_000;
 /// One second in [`Time`] units.
 pub const SEC: Time = 1_000_000;
+
+/// No clock gets here; deadlines can be added to it without overflow.
+pub(crate) const TIME_MAX: Time = 1 << 62;
 
 /// The earlier of two optional deadlines.
 pub(crate) fn earlier(a: Option<Time>, b: Option<Time>) -> Option<Time> {

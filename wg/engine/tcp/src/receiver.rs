@@ -1,5 +1,6 @@
 //! The receiving half: reassembly, acknowledgment policy, SACK and DSACK, window autotuning.
 
+use crate::budget::Budget;
 use crate::config::*;
 use crate::range::RangeSet;
 use crate::ring::Ring;
@@ -63,6 +64,10 @@ impl Receiver {
         }
     }
 
+    pub fn charge_to(&mut self, budget: &Budget) {
+        self.ring.charge_to(budget);
+    }
+
     /// Bytes ready to be read.
     pub fn ready(&self) -> usize {
         self.ring.len()
@@ -100,12 +105,8 @@ impl Receiver {
     /// Takes payload at a position; `fin` follows it. True when the in-order edge moved.
     pub fn accept(&mut self, now: Time, start: u64, data: &[u8], fin: bool) -> bool {
         let end = start + data.len() as u64;
-        if fin && self.fin.is_none() {
-            self.fin = Some(end);
-        }
         if end + u64::from(fin) <= self.next && (!data.is_empty() || fin) {
-            self.duplicate = Some((start, end + u64::from(fin)));
-            self.ack_now = true;
+            self.repeated(start, end + u64::from(fin));
             return false;
         }
         let skip = self.next.saturating_sub(start).min(data.len() as u64);
@@ -113,11 +114,14 @@ impl Receiver {
             self.duplicate = Some((start, start + skip));
             self.ack_now = true;
         }
-        let limit = self.edge.max(self.ring.start() + self.target);
+        let limit = self.limit(end);
         let keep = (limit.saturating_sub(start + skip)).min(data.len() as u64 - skip);
         let body = &data[skip as usize..(skip + keep) as usize];
         let start = start + skip;
         let stop = start + keep;
+        if fin && stop == end && self.fin.is_none() && self.out_of_order.end().is_none_or(|e| e <= end) {
+            self.fin = Some(end);
+        }
         if start > self.next {
             self.store_ahead(start, stop, body);
             return false;
@@ -147,15 +151,36 @@ impl Receiver {
         self.next > before
     }
 
+    /// A segment that brought nothing new is answered, with what was repeated (RFC 2883).
+    pub fn repeated(&mut self, start: u64, end: u64) {
+        let end = end.min(self.next);
+        if start < end {
+            self.duplicate = Some((start, end));
+        }
+        self.ack_now = true;
+    }
+
+    /// How far data that ends at `end` can be stored: within what was advertised or could be, nothing beyond the FIN, and what
+    /// there is memory for.
+    fn limit(&mut self, end: u64) -> u64 {
+        let limit = self.edge.max(self.ring.start() + self.target).min(self.fin.unwrap_or(u64::MAX));
+        let needed = end.min(limit).saturating_sub(self.ring.start()) as usize;
+        if self.discard || needed <= self.ring.capacity() {
+            return limit;
+        }
+        self.ring.reserve(needed.max(MIN_BUFFER));
+        let capacity = self.ring.capacity() as u64;
+        if capacity < needed as u64 {
+            // No memory: the peer is not invited to send as much again.
+            self.target = self.target.min(capacity);
+        }
+        limit.min(self.ring.start() + capacity)
+    }
+
     fn store(&mut self, start: u64, body: &[u8]) {
-        if self.discard || body.is_empty() {
-            return;
+        if !self.discard {
+            self.ring.put(start, body);
         }
-        let needed = (start + body.len() as u64 - self.ring.start()) as usize;
-        if needed > self.ring.capacity() {
-            self.ring.reserve(needed.max(MIN_BUFFER));
-        }
-        self.ring.put(start, body);
     }
 
     fn store_ahead(&mut self, start: u64, stop: u64, body: &[u8]) {
@@ -245,12 +270,15 @@ impl Receiver {
             return;
         }
         if self.round_read > self.previous_read {
-            let mut wanted = 2 * self.round_read + WINDOW_SLACK * self.mss;
-            if self.previous_read > 0 {
-                wanted += (wanted * (self.round_read - self.previous_read) / self.previous_read).min(wanted);
+            let read = self.round_read.min(self.max);
+            let mut wanted = 2 * read + WINDOW_SLACK * self.mss;
+            let growth = read.saturating_sub(self.previous_read);
+            wanted += (wanted * growth).checked_div(self.previous_read).map_or(0, |more| more.min(wanted));
+            let wanted = wanted.min(self.max);
+            if self.ring.affords(wanted.saturating_sub(self.ring.capacity() as u64) as usize) {
+                self.target = self.target.max(wanted);
             }
-            self.target = self.target.max(wanted.min(self.max));
-            self.previous_read = self.round_read;
+            self.previous_read = read;
         }
         self.round_read = 0;
         self.round_at = now;
@@ -259,6 +287,7 @@ impl Receiver {
     pub fn trim(&mut self) {
         if self.ring.len() == 0 && self.out_of_order.is_empty() {
             self.ring.release();
+            self.out_of_order.shrink();
         }
     }
 }

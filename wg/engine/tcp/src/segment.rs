@@ -54,7 +54,8 @@ impl Options {
                 (3, 1) => o.window_shift = Some(v[0].min(MAX_WINDOW_SHIFT)),
                 (4, 0) => o.sack_permitted = true,
                 (5, n) if n % 8 == 0 => {
-                    for (slot, x) in o.sack.iter_mut().zip(v.chunks_exact(8)) {
+                    let used = usize::from(o.sack_count);
+                    for (slot, x) in o.sack[used..].iter_mut().zip(v.chunks_exact(8)) {
                         *slot = (word(x, 0), word(x, 4));
                         o.sack_count += 1;
                     }
@@ -145,6 +146,9 @@ fn strip_ip(p: &[u8]) -> Result<(IpAddr, IpAddr, &[u8]), Malformed> {
             if header < 20 || total < header || total > p.len() {
                 return Err(Malformed::Truncated);
             }
+            if p[12..16] == [0xff; 4] {
+                return Err(Malformed::NotTcp);
+            }
             if half(p, 6) & 0x3fff != 0 {
                 return Err(Malformed::Fragment);
             }
@@ -163,6 +167,10 @@ fn strip_ip(p: &[u8]) -> Result<(IpAddr, IpAddr, &[u8]), Malformed> {
             while matches!(next, 0 | 43 | 60) {
                 if at + 8 > total {
                     return Err(Malformed::Truncated);
+                }
+                // A routing header with segments left is not addressed to us yet (RFC 8200 section 4.4).
+                if next == 43 && p[at + 3] != 0 {
+                    return Err(Malformed::NotTcp);
                 }
                 next = p[at];
                 at += 8 + usize::from(p[at + 1]) * 8;
@@ -184,7 +192,7 @@ fn strip_ip(p: &[u8]) -> Result<(IpAddr, IpAddr, &[u8]), Malformed> {
 }
 
 impl<'a> Segment<'a> {
-    /// Reads an IP packet. A multicast or unspecified source never passes.
+    /// Reads an IP packet. A multicast, broadcast or unspecified source never passes.
     pub fn parse(packet: &'a [u8], verify: bool) -> Result<Self, Malformed> {
         let (src, dst, t) = strip_ip(packet)?;
         if t.len() < 20 {

@@ -1,12 +1,13 @@
 //! The sending half: buffer, scoreboard, recovery, timers and pacing.
 
+use crate::budget::Budget;
 use crate::config::*;
 use crate::congestion::{controller, CongestionControl};
 use crate::delivery::Delivery;
 use crate::rack::Rack;
 use crate::ring::Ring;
 use crate::rtt::Rtt;
-use crate::scoreboard::{Record, Scoreboard};
+use crate::scoreboard::{Fate, Record, Scoreboard};
 use crate::seq::ORIGIN;
 use crate::{earlier, Time, MS};
 
@@ -83,6 +84,8 @@ pub struct Sender {
     pub stalled_since: Option<Time>,
     stamp_offset: u32,
     pub retransmissions: u64,
+    /// The application has let go: a peer that only keeps its window shut is not waited for without end.
+    pub abandoned: bool,
 }
 
 impl Sender {
@@ -118,7 +121,12 @@ impl Sender {
             stalled_since: None,
             stamp_offset,
             retransmissions: 0,
+            abandoned: false,
         }
+    }
+
+    pub fn charge_to(&mut self, budget: &Budget) {
+        self.ring.charge_to(budget);
     }
 
     /// Our timestamp clock (RFC 7323 section 5.4): one tick a millisecond.
@@ -130,6 +138,11 @@ impl Sender {
     pub fn set_mss(&mut self, config: &Config, mss: usize, seed: u32) {
         self.mss = mss as u64;
         self.control = controller(config.algorithm, mss as u64, seed);
+    }
+
+    /// Right edge of the peer's window.
+    pub fn edge(&self) -> u64 {
+        self.edge
     }
 
     pub fn max_window(&self) -> u64 {
@@ -159,15 +172,23 @@ impl Sender {
             return 0;
         }
         if self.ring.free() < data.len() {
-            let wanted = (2 * self.control.window()).max(MIN_BUFFER as u64) as usize;
-            self.ring.reserve(wanted.max(data.len().min(4 * MIN_BUFFER)).min(self.buffer_max));
+            self.ring.reserve(self.wanted_buffer());
         }
         self.ring.push(data)
     }
 
+    /// Room for two congestion windows, within the cap.
+    fn wanted_buffer(&self) -> usize {
+        let wanted = self.control.window().saturating_mul(2).min(self.buffer_max as u64) as usize;
+        wanted.max(MIN_BUFFER.min(self.buffer_max))
+    }
+
+    /// Bytes that [`write`](Self::write) takes now.
     pub fn room(&self) -> usize {
-        let wanted = ((2 * self.control.window()) as usize).max(MIN_BUFFER).min(self.buffer_max);
-        wanted.max(self.ring.capacity()) - self.ring.len()
+        if self.fin {
+            return 0;
+        }
+        self.ring.grantable(self.wanted_buffer()) - self.ring.len()
     }
 
     pub fn unsent(&self) -> u64 {
@@ -196,6 +217,13 @@ impl Sender {
         if self.ring.len() == 0 {
             self.ring.release();
         }
+        self.board.shrink();
+    }
+
+    /// Nothing will be sent any more.
+    pub fn clear(&mut self) {
+        self.ring.clear();
+        self.board = Scoreboard::default();
     }
 
     /// Payload of a chunk, and whether FIN and PSH belong on it.
@@ -220,9 +248,15 @@ impl Sender {
         }
         let window = self.control.window();
         if self.board.lost_bytes > 0 {
-            return self.board.pipe + self.mss <= window || self.board.pipe == 0;
+            return self.may_resend(window);
         }
         self.sendable(window) > 0
+    }
+
+    /// The window has room for a lost segment. Asked for a whole one, so that whoever waits and whoever sends agree whatever the
+    /// length of the one that is next.
+    fn may_resend(&self, window: u64) -> bool {
+        self.board.pipe + self.mss <= window || self.board.pipe == 0
     }
 
     /// Bytes of new data that the windows allow now.
@@ -268,7 +302,7 @@ impl Sender {
         let window = self.control.window();
         if let Some(id) = self.board.next_lost() {
             let r = *self.board.get(id)?;
-            if self.board.pipe + r.length() > window && self.board.pipe > 0 {
+            if !self.may_resend(window) {
                 return None;
             }
             return Some(self.resend(now, id, r));
@@ -290,10 +324,8 @@ impl Sender {
     }
 
     fn note_idle(&mut self, window: u64) {
-        if self.unsent() == 0 {
-            if self.board.pipe < window {
-                self.delivery.app_limited(self.board.pipe);
-            }
+        if self.unsent() == 0 && self.board.pipe < window {
+            self.delivery.app_limited(self.board.pipe);
         }
     }
 
@@ -305,6 +337,7 @@ impl Sender {
             && self.sendable(self.control.window()) == 0
         {
             self.persist_at = Some(now + self.rtt.rto());
+            self.stalled_since.get_or_insert(now);
         }
     }
 
@@ -353,7 +386,7 @@ impl Sender {
             self.tail = Some((self.next + fresh, false));
             self.send_new(now, fresh)
         } else {
-            let r = *self.board.get(last)?;
+            let r = *self.board.get(last).filter(|r| r.fate != Fate::Sacked)?;
             self.tail = Some((r.end, true));
             let undo = std::mem::take(&mut self.undo);
             let c = self.resend(now, last, r);

@@ -4,10 +4,11 @@
 mod cookie;
 mod table;
 
+use crate::budget::Budget;
 use crate::connection::{Connection, Identity};
-use crate::segment::{Burst, Options, Segment, ACK, RST, SYN};
-use crate::siphash::keyed;
-use crate::{Config, Error, State, Time};
+use crate::segment::{Burst, Options, Segment, ACK, FIN, RST, SYN};
+use crate::siphash::{keyed, Purpose};
+use crate::{Config, Error, State, Time, TIME_MAX};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use table::Table;
@@ -38,11 +39,14 @@ pub struct Limits {
     pub backlog: usize,
     /// Of these, how many may be half open before cookies are used.
     pub half_open: usize,
+    /// Bytes of all buffers together. Beyond it no buffer grows above the smallest (16 KiB each way) and no connection begins, so
+    /// that memory stays below this and the smallest buffers of the connections there are.
+    pub buffer_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { connections: 65_536, listeners: 1024, backlog: 256, half_open: 128 }
+        Limits { connections: 16_384, listeners: 1024, backlog: 256, half_open: 128, buffer_bytes: 256 << 20 }
     }
 }
 
@@ -58,7 +62,7 @@ pub struct Counters {
     /// Connections that reached a listener's queue, and those that the application took from it.
     pub established: u64,
     pub accepted: u64,
-    /// SYNs that found the backlog or the table full.
+    /// SYNs that found the backlog, the table or the memory full.
     pub syn_dropped_backlog: u64,
     /// SYNs answered without keeping anything, and those that came back.
     pub cookies_sent: u64,
@@ -67,6 +71,10 @@ pub struct Counters {
     pub resets_sent: u64,
     /// Resets and cookies that found the queue of replies full.
     pub refused_replies_dropped: u64,
+    /// Buffers that wanted to grow when [`Limits::buffer_bytes`] were in use.
+    pub buffer_growth_refused: u64,
+    /// Calls whose time lay before that of an earlier call.
+    pub clock_went_back: u64,
 }
 
 #[derive(Default)]
@@ -108,6 +116,16 @@ struct Reply {
     options: Options,
 }
 
+/// Appends to a queue that holds each live connection at most once. A caller that never empties it must not make it grow by the
+/// connections that have gone.
+fn enqueue(queue: &mut VecDeque<Handle>, h: Handle, table: &Table<Entry>) {
+    queue.push_back(h);
+    if queue.len() > 2 * table.len() + STALE_MAX {
+        queue.retain(|h| table.get(*h).is_some());
+    }
+}
+
+/// Many connections behind one set of addresses.
 pub struct Stack {
     config: Config,
     limits: Limits,
@@ -122,6 +140,10 @@ pub struct Stack {
     /// Ports with established connections that wait to be accepted, in turn.
     ready_ports: VecDeque<u16>,
     counters: Counters,
+    budget: Budget,
+    /// The latest time heard of; an earlier one counts as this.
+    now: Time,
+    last_cookie_at: Option<Time>,
     next_port: u16,
 }
 
@@ -129,7 +151,7 @@ impl Stack {
     /// `secret` keys sequence numbers, ports and cookies (RFC 6528, RFC 6056, RFC 4987).
     pub fn new(config: Config, limits: Limits, secret: (u64, u64)) -> Self {
         Stack {
-            config,
+            config: config.bounded(),
             limits,
             secret,
             table: Table::new(secret),
@@ -140,6 +162,9 @@ impl Stack {
             activity: VecDeque::new(),
             ready_ports: VecDeque::new(),
             counters: Counters::default(),
+            budget: Budget::new(limits.buffer_bytes),
+            now: 0,
+            last_cookie_at: None,
             next_port: 0,
         }
     }
@@ -152,13 +177,25 @@ impl Stack {
         self.table.len() == 0
     }
 
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    pub fn counters(&self) -> Counters {
+        Counters { buffer_growth_refused: self.budget.refused(), ..self.counters }
+    }
+
+    /// Bytes of all buffers now.
+    pub fn buffer_bytes(&self) -> usize {
+        self.budget.used()
+    }
+
+    /// Time does not go back: callers with an unsteady clock do no harm.
+    fn clock(&mut self, now: Time) -> Time {
+        self.counters.clock_went_back += u64::from(now < self.now);
+        self.now = now.min(TIME_MAX).max(self.now);
+        self.now
     }
 
     /// RFC 6528: a clock plus a keyed hash of the addresses; the timestamp offset likewise (RFC 7323 section 7.1).
     fn identity(&self, now: Time, local: SocketAddr, remote: SocketAddr) -> Identity {
-        let h = keyed(self.secret, &(local, remote));
+        let h = keyed(self.secret, Purpose::Identity, &(local, remote));
         Identity { iss: (h as u32).wrapping_add((now / ISN_TICK) as u32), stamp_offset: (h >> 32) as u32 }
     }
 
@@ -175,7 +212,9 @@ impl Stack {
         }
         self.ready_ports.retain(|p| *p != port);
         for h in self.table.handles() {
-            if self.table.get_mut(h).is_some_and(|e| e.pending == Some(port)) {
+            if let Some(e) = self.table.get_mut(h).filter(|e| e.pending == Some(port)) {
+                // Another listener may have the port before this connection is gone.
+                e.pending = None;
                 self.abort(h);
             }
         }
@@ -235,17 +274,12 @@ impl Stack {
     fn notice(&mut self, h: Handle) {
         let Some(e) = self.table.get_mut(h).filter(|e| !e.noticed) else { return };
         e.noticed = true;
-        self.activity.push_back(h);
-        // A caller that never asks must not make the queue grow by the connections that have gone.
-        if self.activity.len() > 2 * self.table.len() + STALE_MAX {
-            let table = &self.table;
-            self.activity.retain(|h| table.get(*h).is_some());
-        }
+        enqueue(&mut self.activity, h, &self.table);
     }
 
     /// Opens a connection from an ephemeral port (RFC 6056 section 3.3.3).
     pub fn connect(&mut self, now: Time, local: IpAddr, remote: SocketAddr) -> Result<Handle, OpenError> {
-        let offset = keyed(self.secret, &(local, remote)) as u16;
+        let offset = keyed(self.secret, Purpose::Port, &(local, remote)) as u16;
         for _ in 0..PORTS {
             let port = FIRST_PORT + offset.wrapping_add(self.next_port) % PORTS;
             self.next_port = self.next_port.wrapping_add(1);
@@ -262,15 +296,22 @@ impl Stack {
         if self.table.find(local, remote).is_some() {
             return Err(OpenError::InUse);
         }
-        if self.table.len() >= self.limits.connections {
+        if self.full() {
             return Err(OpenError::Full);
         }
+        let now = self.clock(now);
         let id = self.identity(now, local, remote);
         self.counters.opened += 1;
         Ok(self.insert(Connection::connect(self.config, local, remote, id), None))
     }
 
-    fn insert(&mut self, connection: Connection, pending: Option<u16>) -> Handle {
+    /// Neither a place nor memory for another connection.
+    fn full(&self) -> bool {
+        self.table.len() >= self.limits.connections || self.budget.exhausted()
+    }
+
+    fn insert(&mut self, mut connection: Connection, pending: Option<u16>) -> Handle {
+        connection.charge_to(&self.budget);
         let key = (connection.local, connection.remote);
         let entry = Entry { connection, pending, timer: None, queued: false, noticed: false, orphan: false };
         let h = self.table.insert(key, entry);
@@ -283,7 +324,7 @@ impl Stack {
         if let Some(e) = self.table.get_mut(h) {
             if !e.queued {
                 e.queued = true;
-                self.dirty.push_back(h);
+                enqueue(&mut self.dirty, h, &self.table);
             }
         }
     }
@@ -300,6 +341,7 @@ impl Stack {
 
     /// Lets go of a connection: it closes in order and disappears by itself.
     pub fn release(&mut self, now: Time, h: Handle) {
+        let now = self.clock(now);
         if let Some(e) = self.table.get_mut(h) {
             e.orphan = true;
             e.connection.close(now);
@@ -315,8 +357,10 @@ impl Stack {
         }
     }
 
-    /// Takes an IP packet; the connection it touched, if any.
+    /// Takes an IP packet; the connection it touched, if any. Listeners take any local address: packets for other hosts are the
+    /// caller's to hold back.
     pub fn handle_packet(&mut self, now: Time, packet: &[u8]) -> Option<Handle> {
+        let now = self.clock(now);
         self.counters.packets_in += 1;
         let Ok(s) = Segment::parse(packet, self.config.verify_checksums) else {
             self.counters.malformed += 1;
@@ -333,13 +377,15 @@ impl Stack {
         // A new SYN may reuse a connection in TIME-WAIT (RFC 6191, RFC 9293 section 3.10.7.4).
         let reuse =
             e.connection.state() == State::TimeWait && s.flags & (SYN | ACK | RST) == SYN && e.connection.is_newer(s);
+        // What the application has not read yet is not thrown away for it.
+        let reuse = reuse && e.connection.receive_ready() == 0;
         if reuse {
             self.remove(h);
             self.handle_unknown(now, s);
             return;
         }
         e.connection.handle_segment(now, s);
-        let open = was_opening && e.connection.state() != State::SynReceived;
+        let open = was_opening && e.connection.is_established();
         if let (true, Some(port)) = (open, e.pending) {
             if let Some(l) = self.listeners.get_mut(&port) {
                 l.half_open = l.half_open.saturating_sub(1);
@@ -356,15 +402,16 @@ impl Stack {
 
     fn handle_unknown(&mut self, now: Time, s: &Segment) -> Option<Handle> {
         let port = s.dst.port();
-        if s.has(RST) {
+        // No stack sends SYN with FIN.
+        if s.has(RST) || s.has(SYN) && s.has(FIN) {
             return None;
         }
+        let full = self.full();
         let Some(l) = self.listeners.get_mut(&port) else {
             self.refuse(s);
             return None;
         };
-        let pending = l.half_open + l.ready.len();
-        let full = pending >= self.limits.backlog || self.table.len() >= self.limits.connections;
+        let full = full || l.half_open + l.ready.len() >= self.limits.backlog;
         if s.flags & (SYN | ACK) == SYN {
             if full {
                 self.counters.syn_dropped_backlog += 1;
@@ -422,8 +469,10 @@ impl Stack {
         }
     }
 
-    /// Hands every packet that is due to `out`, round-robin, until nothing is left or `out` returns false.
+    /// Hands every packet that is due to `out`, round-robin, until nothing is left or `out` returns false. What `out` was given
+    /// counts as sent, also when it returns false.
     pub fn poll_transmit(&mut self, now: Time, mut out: impl FnMut(&Burst) -> bool) {
+        let now = self.clock(now);
         while let Some(r) = self.replies.pop_front() {
             let b = Burst {
                 src: r.src,
@@ -469,6 +518,9 @@ impl Stack {
     fn settle(&mut self, h: Handle) {
         let Some(e) = self.table.get_mut(h) else { return };
         let next = e.connection.poll_timeout();
+        if matches!(e.connection.state(), State::TimeWait | State::Closed) || self.budget.scarce() {
+            e.connection.trim();
+        }
         if e.connection.is_done() && (e.orphan || e.pending.is_some()) {
             self.remove(h);
             return;

@@ -19,7 +19,7 @@ fn plain(data: &[u8]) -> u16 {
 fn checksum_agrees_with_the_definition() {
     let mut r = Random(1);
     for n in 0..300 {
-        let data: Vec<u8> = (0..n).map(|_| if n % 3 == 0 { 0xff } else { r.next() as u8 }).collect();
+        let data: Vec<u8> = (0..n).map(|_| if n % 3 == 0 { 0xff } else { r.bits() as u8 }).collect();
         assert_eq!(checksum::fold(checksum::sum(0, &data)).to_be(), plain(&data), "length {n}");
     }
 }
@@ -35,26 +35,26 @@ fn everything_survives_the_wire() {
     for round in 0..2000 {
         let (src, dst) = addresses(round % 2 == 0);
         let mut o =
-            Options { timestamps: r.chance(700_000).then(|| (r.next() as u32, r.next() as u32)), ..Options::default() };
+            Options { timestamps: r.chance(700_000).then(|| (r.bits() as u32, r.bits() as u32)), ..Options::default() };
         if r.chance(300_000) {
-            o.mss = Some(r.next() as u16);
+            o.mss = Some(r.bits() as u16);
             o.window_shift = Some(r.below(15) as u8);
             o.sack_permitted = true;
         } else {
             o.sack_count = r.below(4) as u8;
             for k in 0..usize::from(o.sack_count) {
-                o.sack[k] = (r.next() as u32, r.next() as u32);
+                o.sack[k] = (r.bits() as u32, r.bits() as u32);
             }
         }
-        let data: Vec<u8> = (0..r.below(5000)).map(|_| r.next() as u8).collect();
+        let data: Vec<u8> = (0..r.below(5000)).map(|_| r.bits() as u8).collect();
         let (head, tail) = data.split_at(r.below(data.len() as u64 + 1) as usize);
         let b = Burst {
             src,
             dst,
-            seq: r.next() as u32,
-            ack: r.next() as u32,
+            seq: r.bits() as u32,
+            ack: r.bits() as u32,
             flags: ACK | FIN | PSH,
-            window: r.next() as u16,
+            window: r.bits() as u16,
             options: o,
             segment_size: 700 + r.below(700) as usize,
             head,

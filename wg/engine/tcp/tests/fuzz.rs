@@ -7,7 +7,7 @@ fn one(seed: u64) {
     let mut r = Random(seed);
     let config =
         Config { verify_checksums: false, receive_buffer_max: 1 << 18, send_buffer_max: 1 << 18, ..Config::default() };
-    let limits = Limits { connections: 8, listeners: 2, backlog: 4, half_open: 2 };
+    let limits = Limits { connections: 8, listeners: 2, backlog: 4, half_open: 2, buffer_bytes: 200_000 };
     let mut s = [Stack::new(config, limits, (seed, 1)), Stack::new(config, limits, (seed, 2))];
     s[1].listen(80);
     let v6 = r.chance(500_000);
@@ -64,7 +64,7 @@ fn one(seed: u64) {
                 // Mostly in the headers.
                 for _ in 0..=r.below(4) {
                     let at = r.below(p.len().min(80) as u64) as usize;
-                    p[at] = if r.chance(500_000) { r.next() as u8 } else { p[at] ^ (1 << r.below(8)) };
+                    p[at] = if r.chance(500_000) { r.bits() as u8 } else { p[at] ^ (1 << r.below(8)) };
                 }
             }
             if r.chance(50_000) {

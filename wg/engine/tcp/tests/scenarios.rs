@@ -270,7 +270,7 @@ fn reordering_does_not_look_like_loss_for_long() {
     let mut w = World::new([Config::default(); 2], [i, Impairment::round_trip(66)], 5);
     w.ends[0].to_send = 20_000_000;
     assert!(w.until(60 * SEC, |w| w.complete()));
-    let again = w.ends[0].c.as_ref().unwrap().figures().4;
+    let again = w.ends[0].c.as_ref().unwrap().figures().retransmissions;
     assert!(again < 150, "RFC 8985: of 14620 segments {again} were sent again");
 }
 
@@ -292,4 +292,222 @@ fn fin_is_counted_and_flags_stay_on_the_last_segment() {
         }
     }
     assert_eq!(fins, [false, false, false, true]);
+}
+
+#[test]
+fn a_forged_old_fin_does_not_end_the_stream() {
+    let now = 5 * SEC;
+    let (_, mut b) = pair(now);
+    inject(now, &mut b, 101, 901, ACK, b"0123456789");
+    // From long ago, with an acknowledgment that nobody would send: RFC 5961 section 5.
+    inject(now, &mut b, 103, 12345, ACK | FIN, b"ab");
+    inject(now, &mut b, 101u32.wrapping_sub(20_000), 901, ACK | FIN, b"cd");
+    let mut out = [0; 20];
+    assert_eq!(b.recv(now, &mut out), 10);
+    inject(now, &mut b, 111, 901, ACK, b"more");
+    assert!(!b.receive_finished() && b.state() == State::Established);
+    assert_eq!(b.recv(now, &mut out), 4);
+}
+
+#[test]
+fn nothing_is_taken_beyond_a_fin() {
+    let now = 5 * SEC;
+    let (_, mut b) = pair(now);
+    inject(now, &mut b, 106, 901, ACK | FIN, b"world");
+    inject(now, &mut b, 112, 901, ACK, b"after the end");
+    inject(now, &mut b, 108, 901, ACK | FIN, b"another end");
+    inject(now, &mut b, 101, 901, ACK, b"hello");
+    let mut out = [0; 50];
+    assert_eq!(b.recv(now, &mut out), 10);
+    assert_eq!((&out[..10], b.receive_finished(), b.state()), (&b"helloworld"[..], true, State::CloseWait));
+    assert_eq!(b.poll_transmit(now).map(|p| p.ack), Some(112));
+}
+
+/// A segment with a chosen timestamp.
+fn stamped(now: Time, c: &mut Connection, (seq, ack): (u32, u32), stamp: u32, payload: &[u8]) {
+    let b = Burst {
+        src: c.remote,
+        dst: c.local,
+        seq,
+        ack,
+        flags: ACK,
+        window: 1000,
+        segment_size: 1400,
+        head: payload,
+        tail: &[],
+        options: Options { timestamps: Some((stamp, 0)), ..Options::default() },
+    };
+    let mut buf = [0; 2000];
+    let n = b.write(0, &mut buf);
+    c.handle_segment(now, &Segment::parse(&buf[..n], true).unwrap());
+}
+
+#[test]
+fn acknowledgments_with_old_timestamps_do_not_start_a_storm() {
+    let now = 5 * SEC;
+    let (_, mut b) = pair(now);
+    let answers = (0..100)
+        .filter(|i| {
+            stamped(now + i, &mut b, (101, 901), 50, &[]);
+            b.poll_transmit(now + i).is_some()
+        })
+        .count();
+    assert_eq!(answers, 1, "RFC 5961 section 7");
+    stamped(now, &mut b, (101, 901), 50, b"data is always answered");
+    assert!(b.poll_transmit(now).is_some() && b.receive_ready() == 0, "RFC 7323 section 5.3");
+}
+
+#[test]
+fn a_forged_timestamp_without_a_valid_acknowledgment_is_not_remembered() {
+    let now = 5 * SEC;
+    let (_, mut b) = pair(now);
+    stamped(now, &mut b, (101, 901 + 70_000), 0x7000_0000, &[]);
+    stamped(now, &mut b, (101, 901), 5300, b"real");
+    assert_eq!(b.receive_ready(), 4);
+}
+
+#[test]
+fn repeating_the_syn_does_not_keep_a_half_open_connection() {
+    let mut a = Connection::connect(
+        Config::default(),
+        A.parse().unwrap(),
+        B.parse().unwrap(),
+        Identity { iss: 1, stamp_offset: 1 },
+    );
+    let mut buf = [0; 100];
+    let n = a.poll_transmit(SEC).unwrap().write(0, &mut buf);
+    let syn = Segment::parse(&buf[..n], true).unwrap();
+    let mut b = Connection::accept(SEC, Config::default(), &syn, Identity { iss: 2, stamp_offset: 2 });
+    let (mut now, mut answers) = (SEC, 0);
+    while b.state() == State::SynReceived && now < 1000 * SEC {
+        now += SEC / 2;
+        b.handle_segment(now, &syn);
+        while b.poll_transmit(now).is_some() {
+            answers += 1;
+        }
+    }
+    assert_eq!((b.state(), b.error()), (State::Closed, Some(Error::TimedOut)));
+    assert!(now < 200 * SEC && answers > 20, "{now} {answers}");
+}
+
+/// One end sends into a window that its peer has shut; then `lose` decides what the sender hears.
+fn shut_window(abandon: bool, lose: impl FnMut(usize, Time, &Segment) -> bool + 'static) -> World {
+    let config = Config { receive_buffer_initial: 8192, receive_buffer_max: 8192, ..Config::default() };
+    let mut w = World::new([config, config], [Impairment::round_trip(20); 2], 1);
+    w.ends[0].to_send = 100_000;
+    w.ends[0].close_when_done = false;
+    w.ends[1].close_when_done = false;
+    w.ends[1].read_limit = 0;
+    w.until(20 * SEC, |_| false);
+    assert_eq!(w.ends[0].c.as_ref().unwrap().figures().in_flight, 0);
+    if abandon {
+        w.ends[0].sent = w.ends[0].to_send;
+        let now = w.now;
+        w.ends[0].c.as_mut().unwrap().close(now);
+    }
+    w.drop = Some(Box::new(lose));
+    w.until(400 * SEC, |_| false);
+    w
+}
+
+#[test]
+fn a_dead_peer_behind_a_shut_window_is_given_up() {
+    let dead = shut_window(false, |_, _, _| true);
+    assert_eq!(dead.ends[0].c.as_ref().unwrap().error(), Some(Error::TimedOut), "RFC 9293 section 3.8.6.1");
+    let alive = shut_window(false, |_, _, _| false);
+    assert_eq!(alive.state(0), State::Established);
+    let abandoned = shut_window(true, |_, _, _| false);
+    assert_eq!(abandoned.ends[0].c.as_ref().unwrap().error(), Some(Error::TimedOut), "nobody waits for it any more");
+}
+
+#[test]
+fn keepalive_survives_a_leap_of_the_clock() {
+    let now = 5 * SEC;
+    let id = |iss| Identity { iss, stamp_offset: iss };
+    let config = Config { keepalive: Some(30 * SEC), ..Config::default() };
+    let mut a = Connection::connect(config, A.parse().unwrap(), B.parse().unwrap(), id(100));
+    let mut buf = [0; 2000];
+    let n = a.poll_transmit(now).unwrap().write(0, &mut buf);
+    let mut b = Connection::accept(now, Config::default(), &Segment::parse(&buf[..n], true).unwrap(), id(900));
+    exchange(now, &mut a, &mut b);
+    // The machine slept for an hour: one probe, and time to answer it.
+    let now = now + 3600 * SEC;
+    let mut probes = 0;
+    while a.poll_transmit(now).is_some() {
+        probes += 1;
+    }
+    assert_eq!((probes, a.state()), (1, State::Established));
+    assert_eq!(a.poll_timeout(), Some(now + 10 * SEC));
+}
+
+#[test]
+fn an_old_acknowledgment_does_not_shut_the_window() {
+    let now = 5 * SEC;
+    let (mut a, _) = pair(now);
+    let window = |a: &mut Connection, seq: u32, window: u16| {
+        let b = Burst {
+            src: a.remote,
+            dst: a.local,
+            seq,
+            ack: 101,
+            flags: ACK,
+            window,
+            segment_size: 1400,
+            head: &[],
+            tail: &[],
+            options: Options { timestamps: Some((1_000_000, 0)), ..Options::default() },
+        };
+        let mut buf = [0; 200];
+        let n = b.write(0, &mut buf);
+        a.handle_segment(now, &Segment::parse(&buf[..n], true).unwrap());
+    };
+    window(&mut a, 901, 60_000);
+    // Sent before, arrives after: RFC 9293 section 3.10.7.4, SND.WL1.
+    window(&mut a, 900, 0);
+    window(&mut a, 901, 10);
+    a.send(&[1; 10_000]);
+    let mut sent = 0;
+    while let Some(p) = a.poll_transmit(now) {
+        sent += p.payload_length();
+    }
+    assert_eq!(sent, 10_000);
+}
+
+#[test]
+fn a_reset_after_both_ends_finished_is_no_error() {
+    let now = 5 * SEC;
+    let (mut a, mut b) = pair(now);
+    a.shutdown();
+    b.shutdown();
+    exchange(now, &mut a, &mut b);
+    assert_eq!(a.state(), State::TimeWait);
+    inject(now, &mut a, 902, 102, RST, &[]);
+    assert_eq!((a.state(), a.error()), (State::Closed, None));
+}
+
+#[test]
+fn a_trickle_does_not_make_the_next_burst_crawl() {
+    for (algorithm, before) in
+        [(Algorithm::Cubic, 0), (Algorithm::Cubic, 20_000_000), (Algorithm::Bbr, 0), (Algorithm::Bbr, 20_000_000)]
+    {
+        let config = Config { algorithm, ..Config::default() };
+        let link = Impairment { rate: 12_500_000, queue: 400_000, ..Impairment::round_trip(40) };
+        let mut w = World::new([config, config], [link; 2], 3);
+        w.ends[0].close_when_done = false;
+        w.ends[1].close_when_done = false;
+        w.ends[0].to_send = before;
+        assert!(w.until(30 * SEC, |w| w.ends[1].got == before && w.state(0) == State::Established));
+        // A minute of keystrokes.
+        for _ in 0..300 {
+            w.ends[0].to_send += 3;
+            let next = w.now + 200 * MS;
+            w.until(next, |_| false);
+        }
+        let start = w.now;
+        w.ends[0].to_send += 10_000_000;
+        let want = w.ends[0].to_send;
+        w.until(start + 60 * SEC, |w| w.ends[1].got == want);
+        let seconds = (w.now - start) as f64 / SEC as f64;
+        assert!(seconds < 2.0, "{algorithm:?} after {before}: {seconds} s for 10 MB at 100 Mbit/s");
+    }
 }

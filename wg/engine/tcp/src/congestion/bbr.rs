@@ -56,6 +56,9 @@ pub struct Bbr {
     pacing: u64,
     bandwidths: [u64; BANDWIDTH_ROUNDS],
     bandwidth: u64,
+    /// Where this round's maximum goes, and whether the round has none yet.
+    bandwidth_slot: usize,
+    bandwidth_due: bool,
     round: u64,
     round_end: u64,
     min_rtt: Time,
@@ -94,6 +97,8 @@ impl Bbr {
             pacing: rate(window, FIRST_RTT) * STARTUP_GAIN / 100,
             bandwidths: [0; BANDWIDTH_ROUNDS],
             bandwidth: 0,
+            bandwidth_slot: 0,
+            bandwidth_due: false,
             round: 0,
             round_end: 0,
             min_rtt: Time::MAX,
@@ -142,7 +147,7 @@ impl Bbr {
         }
         self.round_end = ack.total_delivered;
         self.round += 1;
-        self.bandwidths[self.round as usize % BANDWIDTH_ROUNDS] = 0;
+        self.bandwidth_due = true;
         true
     }
 
@@ -154,7 +159,13 @@ impl Bbr {
         }
         let measured = rate(s.delivered, s.interval);
         if !s.app_limited || measured >= self.bandwidth {
-            let slot = &mut self.bandwidths[self.round as usize % BANDWIDTH_ROUNDS];
+            // Only rounds that could show the bandwidth make older ones be forgotten: an application that trickles for a while
+            // says nothing about the path.
+            if std::mem::take(&mut self.bandwidth_due) {
+                self.bandwidth_slot = (self.bandwidth_slot + 1) % BANDWIDTH_ROUNDS;
+                self.bandwidths[self.bandwidth_slot] = 0;
+            }
+            let slot = &mut self.bandwidths[self.bandwidth_slot];
             *slot = measured.max(*slot);
         }
         self.bandwidth = self.bandwidths.iter().copied().max().unwrap_or(0);

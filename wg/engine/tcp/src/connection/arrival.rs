@@ -11,6 +11,7 @@ const RECENT_LIFETIME: Time = 24 * 24 * 3600 * SEC;
 impl Connection {
     /// Takes a segment whose addresses and ports belong to this connection.
     pub fn handle_segment(&mut self, now: Time, s: &Segment) {
+        let now = self.clock(now);
         match self.state {
             State::Closed => {}
             State::SynSent => self.arrive_syn_sent(now, s),
@@ -57,7 +58,7 @@ impl Connection {
         self.opening.at = None;
         self.opening.due = false;
         if self.opening.retries == 0 {
-            let rtt = now - self.opening.sent_at;
+            let rtt = now.saturating_sub(self.opening.sent_at);
             self.snd.rtt.sample(now, rtt);
             self.rcv.sample(rtt);
         }
@@ -117,8 +118,12 @@ impl Connection {
         if self.timestamps && !s.has(RST) {
             match s.options.timestamps {
                 Some((value, _)) if before(value, self.recent) && now < self.recent_at + RECENT_LIFETIME => {
-                    // PAWS; but a retransmitted SYN-ACK or duplicate is answered.
-                    self.rcv.ack_now = true;
+                    // PAWS. Bare acknowledgments are answered seldom: two ends that refuse each other's would never stop.
+                    if s.length() == 0 {
+                        self.challenge(now);
+                    } else {
+                        self.rcv.ack_now = true;
+                    }
                     return;
                 }
                 None => return,
@@ -131,7 +136,9 @@ impl Connection {
                 self.established(now);
                 self.rcv.ack_now = true;
             } else {
+                // Answered again, without a round-trip sample from it and without more time for the peer.
                 self.opening.due = true;
+                self.opening.retries = self.opening.retries.max(1);
             }
             return;
         }
@@ -141,8 +148,12 @@ impl Connection {
         }
         if s.has(RST) {
             if seq == self.rcv.next {
-                let refused = self.state == State::SynReceived;
-                self.fail(if refused { Error::Refused } else { Error::Reset });
+                match self.state {
+                    // Both directions had ended.
+                    State::Closing | State::LastAck | State::TimeWait => self.state = State::Closed,
+                    State::SynReceived => self.fail(Error::Refused),
+                    _ => self.fail(Error::Reset),
+                }
             } else {
                 self.challenge(now);
             }
@@ -157,7 +168,6 @@ impl Connection {
         }
         self.heard_at = now;
         self.probes = 0;
-        self.take_stamp(now, s, seq);
         let ack = position(self.iss, self.snd.una, s.ack);
         if !self.opened(now, s, ack) {
             return;
@@ -166,7 +176,8 @@ impl Connection {
             self.challenge(now);
             return;
         }
-        self.take_ack(now, s, ack);
+        self.take_stamp(now, s, seq);
+        self.take_ack(now, s, seq, ack);
         self.after_ack(now);
         if matches!(self.state, State::Closed) {
             return;
@@ -174,7 +185,8 @@ impl Connection {
         self.take_data(now, s, seq);
     }
 
-    /// A segment outside the window: its acknowledgment is still sent, and its ACK may still help.
+    /// A segment outside the window: it is answered, and the ACK of an old one may still help. Nothing else of it is taken,
+    /// since nobody has checked where it comes from (RFC 5961 section 5).
     fn arrive_outside(&mut self, now: Time, s: &Segment, seq: u64) {
         if s.has(RST) {
             return;
@@ -189,21 +201,15 @@ impl Connection {
             // Zero-window probe or keepalive.
             self.challenge(now);
         } else {
-            if seq < self.rcv.next {
-                self.rcv.accept(now, seq, s.payload, s.has(FIN));
-            }
-            self.rcv.ack_now = true;
+            self.rcv.repeated(seq, seq + s.length());
         }
         if self.state == State::TimeWait && s.has(FIN) {
             self.close_at = Some(now + self.config.time_wait);
         }
         let ack = position(self.iss, self.snd.una, s.ack);
-        if s.has(ACK)
-            && self.is_established()
-            && seq + s.length() >= self.rcv.next.saturating_sub(1)
-            && ack <= self.snd.next
-        {
-            self.take_ack(now, s, ack);
+        let adjoins = seq <= self.rcv.next && seq + s.length() + 1 >= self.rcv.next;
+        if s.has(ACK) && self.is_established() && adjoins && ack <= self.snd.next {
+            self.take_ack(now, s, seq, ack);
             self.after_ack(now);
         }
     }
@@ -236,7 +242,15 @@ impl Connection {
         true
     }
 
-    fn take_ack(&mut self, now: Time, s: &Segment, ack: u64) {
+    fn take_ack(&mut self, now: Time, s: &Segment, seq: u64, ack: u64) {
+        let window = u64::from(s.window) << self.shift();
+        // RFC 9293 section 3.10.7.4, and of two that say the same the one that opens the window, or closes it.
+        let newer = ack > self.snd.una || seq > self.window_from;
+        let same = ack == self.snd.una && seq == self.window_from;
+        let window_valid = newer || same && (window == 0 || ack + window > self.snd.edge());
+        if window_valid && ack >= self.snd.una {
+            self.window_from = seq;
+        }
         let mut blocks = [(0, 0); MAX_SACK];
         let mut count = 0;
         if self.sack {
@@ -247,8 +261,8 @@ impl Connection {
         }
         let feedback = Feedback {
             position: ack,
-            window: u64::from(s.window) << self.shift(),
-            window_valid: ack >= self.snd.una,
+            window,
+            window_valid,
             sack: &blocks[..count],
             echo: s.options.timestamps.filter(|_| self.timestamps).map(|t| t.1),
         };

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::congestion::Ack;
-use crate::scoreboard::Fate;
 use crate::seq::before;
 
 /// RFC 8985 section 7.2: the tail probe waits two round trips, and longer when one segment may see a delayed acknowledgment.
@@ -13,6 +12,7 @@ impl Sender {
         if f.position < self.una || f.position > self.next {
             return;
         }
+        let waiting = self.persist_at.is_some();
         if f.window_valid {
             let edge = f.position + f.window;
             if edge > self.edge && self.persist_at.is_some() {
@@ -36,7 +36,7 @@ impl Sender {
                 let sent = ((r.sent_at / MS) as u32).wrapping_add(offset);
                 rack.delivered(now, r, minimum, f.echo.is_some_and(|e| before(e, sent)));
                 if !r.retransmitted {
-                    let sample = now - r.sent_at;
+                    let sample = now.saturating_sub(r.sent_at);
                     rtt = Some(rtt.map_or(sample, |x: Time| x.min(sample)));
                 }
             };
@@ -61,8 +61,10 @@ impl Sender {
             self.rack.acknowledged(f.position);
             self.rtt.reset_backoff();
         }
-        if advanced || (f.window_valid && f.window == 0) {
-            self.stalled_since = (!self.board.is_empty()).then_some(now);
+        // A peer that answers while its window is shut is alive (RFC 9293 section 3.8.6.1).
+        let alive = !self.abandoned && (waiting || (f.window_valid && f.window == 0));
+        if advanced || alive {
+            self.stalled_since = (!self.board.is_empty() || self.persist_at.is_some()).then_some(now);
         }
         self.check_tail(now, f.position, duplicate);
         if duplicate {
@@ -213,7 +215,7 @@ impl Sender {
             self.rtt.back_off();
             self.persist_at = Some(now + self.rtt.rto());
         }
-        !self.stalled_since.is_some_and(|s| now >= s + user_timeout)
+        self.stalled_since.is_none_or(|s| now < s + user_timeout)
     }
 
     fn on_timeout(&mut self, now: Time) {

@@ -15,7 +15,7 @@ const STAMP_BITS: u32 = 5;
 
 impl Stack {
     fn cookie(&self, s: &Segment, isn: u32, slot: u64, class: usize) -> u32 {
-        let hash = keyed(self.secret, &(s.dst, s.src, isn, slot, class)) as u32;
+        let hash = keyed(self.secret, Purpose::Cookie, &(s.dst, s.src, isn, slot, class as u8)) as u32;
         hash << 8 >> 8 | ((slot & 63) as u32) << 26 | (class as u32) << 24
     }
 
@@ -28,10 +28,12 @@ impl Stack {
         if let Some((value, _)) = s.options.timestamps {
             let shift = s.options.window_shift.map_or(15, u32::from);
             let bits = shift.min(15) | if s.options.sack_permitted { SACK_BIT } else { 0 };
-            options.timestamps = Some(((now / crate::MS) as u32 >> STAMP_BITS << STAMP_BITS | bits, value));
+            let clock = ((now / crate::MS) as u32).wrapping_add(self.identity(now, s.dst, s.src).stamp_offset);
+            options.timestamps = Some((clock >> STAMP_BITS << STAMP_BITS | bits, value));
             options.window_shift = s.options.window_shift.map(|_| Connection::shift_of(&self.config));
             options.sack_permitted = s.options.sack_permitted;
         }
+        self.last_cookie_at = Some(now);
         let seq = self.cookie(s, s.seq, slot, class);
         let window = self.config.receive_buffer_initial.min(0xffff) as u16;
         self.reply(Reply {
@@ -47,6 +49,8 @@ impl Stack {
 
     /// The acknowledgment of a cookie becomes a connection, as if the SYN had been kept.
     pub(super) fn redeem_cookie(&mut self, now: Time, s: &Segment) -> Option<Handle> {
+        // Guesses are worth nothing while no cookie is out.
+        self.last_cookie_at.filter(|at| now < at + 2 * SLOT)?;
         let iss = s.ack.wrapping_sub(1);
         let isn = s.seq.wrapping_sub(1);
         let class = (iss >> 24 & 3) as usize;

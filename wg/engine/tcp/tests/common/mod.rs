@@ -19,6 +19,9 @@ pub struct End {
     pub close_when_done: bool,
 }
 
+/// Which end sends what and when: true when it is to be lost.
+pub type Drop = Box<dyn FnMut(usize, Time, &Segment) -> bool>;
+
 pub struct World {
     pub now: Time,
     pub ends: [End; 2],
@@ -26,7 +29,7 @@ pub struct World {
     pub buf: Vec<u8>,
     pub trace: bool,
     /// Called for each packet; true drops it.
-    pub drop: Option<Box<dyn FnMut(usize, Time, &Segment) -> bool>>,
+    pub drop: Option<Drop>,
 }
 
 pub const A: &str = "10.0.0.1:4000";
@@ -119,6 +122,12 @@ impl World {
                 self.links[i].send(now, &self.buf[..n]);
             }
         }
+        let c = self.ends[i].c.as_ref().expect("just used");
+        assert!(
+            c.poll_timeout().is_none_or(|t| t > now),
+            "nothing to send, and yet wants to be called at once: {:?}",
+            c.state()
+        );
     }
 
     fn deliver(&mut self, i: usize) {
@@ -198,12 +207,12 @@ pub fn throughput(config: Config, imp: Impairment, seed: u64, skip: u64, seconds
         (w.ends[1].got - from) as f64 * 8.0 / (w.now - at) as f64,
         format!(
             "cwnd {} pipe {} pace {:.1} Mbit/s srtt {} retr {} rwin {}",
-            f.0,
-            f.1,
-            f.2 as f64 * 8e-6,
-            f.3,
-            f.4,
-            w.ends[1].c.as_ref().unwrap().figures().5
+            f.window,
+            f.in_flight,
+            f.pacing_rate as f64 * 8e-6,
+            f.round_trip,
+            f.retransmissions,
+            w.ends[1].c.as_ref().unwrap().figures().receive_window
         ),
     )
 }
