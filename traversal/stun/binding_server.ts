@@ -15,6 +15,7 @@ import {
 import {
   decodeStun,
   encodeStun,
+  encodeXorAddress,
   ERROR_UNKNOWN_ATTRIBUTE,
   errorAttribute,
   METHOD_BINDING,
@@ -23,7 +24,6 @@ import {
   unknownAttributesAttribute,
   unknownRequired,
   XOR_MAPPED_ADDRESS,
-  xorAddressAttribute,
 } from "./codec.ts";
 
 /** Options of {@linkcode answerBinding}. */
@@ -45,11 +45,12 @@ export function answerBinding(
 ): Transmit | undefined {
   const request = decodeStun(payload);
   if (request?.class !== "request" || request.method !== METHOD_BINDING) return undefined;
-  if (source.port === 0 || parseIp(source.hostname) === undefined) return undefined;
   const { transactionId } = request;
+  const mapped = encodeXorAddress(source, transactionId);
+  if (mapped === undefined || source.port === 0) return undefined;
   const unknown = unknownRequired(request);
   const attributes: StunAttribute[] = unknown.length === 0
-    ? [xorAddressAttribute(XOR_MAPPED_ADDRESS, source, transactionId)]
+    ? [{ type: XOR_MAPPED_ADDRESS, value: mapped }]
     : [
       errorAttribute(ERROR_UNKNOWN_ATTRIBUTE, "Unknown Attribute"),
       unknownAttributesAttribute(unknown),

@@ -79,8 +79,10 @@ Deno.test("answerBinding is silent on everything else", () => {
   for (const [name, payload] of Object.entries(silent)) {
     assertEquals(answered(payload), undefined, name);
   }
-  const source = { hostname: "192.0.2.1", port: 0 };
-  assertEquals(answerBinding({ source, payload: request }), undefined);
+  const nowhere = [{ hostname: "192.0.2.1", port: 0 }, { hostname: "fe80::1%eth0", port: 1 }];
+  for (const source of nowhere) {
+    assertEquals(answerBinding({ source, payload: request }), undefined);
+  }
 });
 
 Deno.test("no bytes make answerBinding throw, and its answers are never answered", () => {

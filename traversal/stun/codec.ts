@@ -41,7 +41,7 @@
  *
  * @module
  */
-import { canonicalIp, formatIp, parseIp, type SocketAddress } from "../../core/mod.ts";
+import { formatIp, formatSocketAddress, parseIp, type SocketAddress } from "../../core/mod.ts";
 import { crc32 } from "./crc32.ts";
 
 /** The magic cookie at bytes 4 to 8 (RFC 8489 section 5). */
@@ -270,27 +270,33 @@ export function decodeXorAddress(
   return decodeAddress(xorAddress(value, transactionId));
 }
 
-/**
- * Returns an attribute of the XOR-MAPPED-ADDRESS form.
- *
- * Throws `RangeError` if `address` is no IP literal with a port of 0 to 65535.
- */
+/** Encodes a value of the XOR-MAPPED-ADDRESS form, or returns `undefined` if `address` is no IP literal with a port of 0 to 65535. */
+export function encodeXorAddress(
+  address: SocketAddress,
+  transactionId: Uint8Array,
+): Uint8Array<ArrayBuffer> | undefined {
+  const parsed = parseIp(address.hostname);
+  // Formatting turns an IPv4-mapped address into the IPv4 address that it is.
+  const ip = parsed?.length === 16 ? parseIp(formatIp(parsed)) : parsed;
+  const { port } = address;
+  if (ip === undefined || !Number.isInteger(port) || port < 0 || port > 0xffff) return undefined;
+  const value = new Uint8Array(4 + ip.length);
+  value[1] = ip.length === 4 ? FAMILY_IPV4 : FAMILY_IPV6;
+  value[2] = port >> 8;
+  value[3] = port & 0xff;
+  value.set(ip, 4);
+  return xorAddress(value, transactionId);
+}
+
+/** Returns an attribute of the XOR-MAPPED-ADDRESS form. Throws `RangeError` where {@linkcode encodeXorAddress} gives `undefined`. */
 export function xorAddressAttribute(
   type: number,
   address: SocketAddress,
   transactionId: Uint8Array,
 ): StunAttribute {
-  const ip = parseIp(canonicalIp(address.hostname) ?? "");
-  if (ip === undefined) throw new RangeError(`No IP address: ${address.hostname}`);
-  if (!Number.isInteger(address.port) || address.port < 0 || address.port > 0xffff) {
-    throw new RangeError(`Port out of range: ${address.port}`);
-  }
-  const value = new Uint8Array(4 + ip.length);
-  value[1] = ip.length === 4 ? FAMILY_IPV4 : FAMILY_IPV6;
-  value[2] = address.port >> 8;
-  value[3] = address.port & 0xff;
-  value.set(ip, 4);
-  return { type, value: xorAddress(value, transactionId) };
+  const value = encodeXorAddress(address, transactionId);
+  if (value === undefined) throw new RangeError(`No address: ${formatSocketAddress(address)}`);
+  return { type, value };
 }
 
 /** Returns the code and reason of ERROR-CODE, or `undefined` if it is missing or malformed. */
