@@ -12,6 +12,8 @@ export type StopSignal = "SIGINT" | "SIGTERM";
 export interface Context {
   /** Version of this build, for `--version` and the demo. */
   readonly version: string;
+  /** How this program is called on a command line: `moray`, or with Deno in front. */
+  readonly program: string;
   /** Reads an environment variable; `undefined` without it, or without the right to read it. */
   env(name: string): string | undefined;
   /** Writes text to stdout. */
@@ -43,6 +45,7 @@ export function processContext(version: string, exit: (status: number) => never)
   const plain = (readVariable("NO_COLOR") ?? "") !== "";
   return {
     version,
+    program: Deno.build.standalone ? "moray" : "deno run -A main.ts",
     env: readVariable,
     out: (text) => writeAll(Deno.stdout, text),
     err: (text) => writeAll(Deno.stderr, text),

@@ -41,6 +41,7 @@ export const command: Command = defineCommand({
 });
 
 function showUse(result: DemoResult, context: Context): void {
-  context.out(formatDemoUse(result, { paint: painter(context.outColour) }));
+  const { program, outColour } = context;
+  context.out(formatDemoUse(result, { paint: painter(outColour), program }));
   context.err(`${readyLine("demo", [`socks5=${result.socks5}`, `web=${result.web}`])}\n`);
 }

@@ -174,7 +174,7 @@ function pageText(ticket: string): string {
     "",
     "You read this through an encrypted WireGuard tunnel between two nodes",
     "that had never heard of each other a second ago. No root, no kernel",
-    "module, no open port: only UDP packets that look like noise.",
+    "module, no port opened by hand: only UDP packets that look like noise.",
     "",
     `Ticket of this visit: ${ticket}`,
     "",

@@ -47,18 +47,23 @@ export function formatDemoResult(
     "",
     ...framed(page.trimEnd().split("\n")).map((line) => `    ${line}`),
     "",
-    `  Done in ${formatMs(totalMs)}. Everything ran as an ordinary user; nothing was left behind.`,
+    `  Done in ${formatMs(totalMs)}, without root and without touching the system's network.`,
     "",
   ].join("\n") + "\n";
 }
 
 /** Formats how to use a demo that keeps running. */
-export function formatDemoUse(result: DemoResult, { paint }: DemoStyle): string {
-  const { socks5, url, agentState } = result;
+export function formatDemoUse(
+  { socks5, url, agentState }: DemoResult,
+  { paint, program }: DemoStyle & {
+    /** How this program is called on a command line. */
+    readonly program: string;
+  },
+): string {
   const commands = [
     `curl --socks5-hostname ${socks5} ${url}`,
-    `moray status --state ${agentState}`,
-    `moray ping colony --state ${agentState}`,
+    `${program} status --state ${agentState}`,
+    `${program} ping colony --state ${agentState}`,
   ];
   return [
     "  It keeps running. In another terminal, try:",

@@ -14,7 +14,7 @@ export const command: Command = defineCommand({
     if (key === undefined) {
       throw new MorayError("key", "stdin: not a WireGuard key; 44 characters of base64 are needed");
     }
-    context.out(`${formatBase64(publicKeyOf(key))}\n`);
+    context.out(`${formatBase64(await publicKeyOf(key))}\n`);
     return 0;
   },
 });

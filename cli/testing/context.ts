@@ -34,6 +34,7 @@ export function testContext(
   const listeners = new Set<(signal: StopSignal) => void>();
   return {
     version: "1.2.3",
+    program: "moray",
     env: (name) => env[name],
     out: (text) => void printed.push(text),
     err: (text) => void complained.push(text),
