@@ -20,7 +20,8 @@ export type Need =
   | "binary"
   | "curl"
   | "tcpdump"
-  | "iperf3";
+  | "iperf3"
+  | "turnserver";
 
 /** The root of the repository. */
 export const ROOT: string = new URL("../../", import.meta.url).pathname;
@@ -79,7 +80,7 @@ function missing(need: Need): string | undefined {
         ? "needs the compiled program: deno task compile, or MORAY_BIN"
         : undefined;
     default:
-      return command(need, need);
+      return command(need, need === "turnserver" ? "coturn" : need);
   }
 }
 
