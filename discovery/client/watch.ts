@@ -1,0 +1,297 @@
+/** A Watch stream that survives: it reconnects, resumes, and notices when the server has gone silent. @module */
+import { type Client, Code, ConnectError } from "@connectrpc/connect";
+import { assert, messageOf } from "../../core/mod.ts";
+import type { DiscoveryService, WatchEvent } from "../../proto/mod.ts";
+import type { Log } from "../log.ts";
+import type { NodeKey } from "../store/store.ts";
+import { type DiscoveredPeer, parsePeer } from "./peer.ts";
+import { callError, hasCode } from "./transport.ts";
+
+/** First wait before a stream is opened again; it doubles up to {@linkcode BACKOFF_MAX_MS}. */
+export const BACKOFF_MIN_MS = 250;
+/** Longest wait before a stream is opened again. */
+export const BACKOFF_MAX_MS = 15_000;
+/** Silence after which a stream counts as dead: more than two heartbeats of the default. */
+export const SILENCE_MAX_MS = 40_000;
+/** Longest window of a punch that is believed. */
+const PUNCH_WINDOW_MAX_MS = 30_000;
+
+/** What a Watch stream tells. */
+export type PeerEvent =
+  /** A node appeared or its record changed. */
+  | { readonly kind: "upserted"; readonly peer: DiscoveredPeer }
+  /** A node deregistered or expired. */
+  | { readonly kind: "removed"; readonly publicKey: string }
+  /** Send handshakes to this peer now, for `windowMs`. */
+  | {
+    readonly kind: "punch";
+    readonly punchId: string;
+    readonly windowMs: number;
+    readonly peer: DiscoveredPeer;
+  }
+  /** Every node that can be seen has been told. Comes after each (re)connection. */
+  | { readonly kind: "synchronized" };
+
+/** Whether the stream stands. */
+export type WatchState =
+  | { readonly connected: true; readonly url: string }
+  | {
+    readonly connected: false;
+    /** Why, in one line. */
+    readonly reason: string;
+    /** Whether the server does not know the node (any more): register again. */
+    readonly notRegistered: boolean;
+  };
+
+/** Options of a watch. */
+export interface WatchOptions extends NodeKey {
+  /** Called with each event, in order. What it throws ends the watch. */
+  readonly onEvent: (event: PeerEvent) => void;
+  /** Called with each change of the state. */
+  readonly onState?: (state: WatchState) => void;
+  /** Ends the watch. */
+  readonly signal: AbortSignal;
+}
+
+/** How a watch ended: by its signal, or because no server has Watch streams (a plain Coral Discovery). */
+export type WatchEnd = "aborted" | "unsupported";
+
+/** What a watch needs of its client. */
+export interface WatchContext {
+  /** The URLs and their clients, in order. */
+  readonly servers: readonly {
+    readonly url: string;
+    readonly client: Client<typeof DiscoveryService>;
+  }[];
+  /** Which to begin with. */
+  readonly first: number;
+  /** Called with the index of a server that answered. */
+  readonly onServer: (index: number) => void;
+  /** Now, unix milliseconds. */
+  readonly now: () => number;
+  /** A number of [0, 1) for jitter. */
+  readonly random: () => number;
+  /** Silence after which a stream counts as dead, in milliseconds. */
+  readonly silenceMaxMs: number;
+  /** Time until the first message of a stream, in milliseconds. */
+  readonly timeoutMs: number;
+  /** First wait before a stream is opened again, in milliseconds. */
+  readonly backoffMinMs: number;
+  /** Where the log goes. */
+  readonly log: Log;
+}
+
+/** Keeps a Watch stream open until its signal is aborted. */
+export class Watcher {
+  readonly #context: WatchContext;
+  readonly #options: WatchOptions;
+  /** Generation of each node told of as present. */
+  readonly #known = new Map<string, number>();
+  /** Nodes told of by this stream before its `snapshot_complete`; `undefined` after it. */
+  #snapshot: Set<string> | undefined;
+  /** Servers that have said that they have Watch streams. */
+  readonly #confirmed = new Set<number>();
+  #cursor = "";
+  #connected: boolean | undefined;
+
+  /** Creates a watcher; {@linkcode Watcher.run} starts it. */
+  constructor(context: WatchContext, options: WatchOptions) {
+    this.#context = context;
+    this.#options = options;
+  }
+
+  /** Runs until the signal is aborted or every server says that it has no Watch streams. */
+  async run(): Promise<WatchEnd> {
+    const { servers, random, backoffMinMs, log } = this.#context;
+    const { signal } = this.#options;
+    const unsupported = new Set<number>();
+    let index = this.#context.first;
+    let failures = 0;
+    while (!signal.aborted) {
+      const server = servers[index];
+      assert(server !== undefined, "a watch has a server");
+      const outcome = await this.#stream(index, server);
+      if (outcome.callback !== undefined) throw outcome.callback.error;
+      if (signal.aborted) break;
+      if (outcome.live) failures = 0;
+      if (hasCode(outcome.error, Code.Unimplemented)) {
+        unsupported.add(index);
+        if (unsupported.size === servers.length) {
+          this.#report(false, messageOf(outcome.error), false);
+          return "unsupported";
+        }
+      }
+      const notRegistered = hasCode(outcome.error, Code.NotFound);
+      this.#report(false, messageOf(outcome.error), notRegistered);
+      log("debug", "watch interrupted", { reason: messageOf(outcome.error) });
+      if (!outcome.live && !notRegistered) index = (index + 1) % servers.length;
+      const backoffMs = Math.min(BACKOFF_MAX_MS, backoffMinMs * 2 ** Math.min(failures++, 16));
+      await delay(backoffMs * (0.5 + random() / 2), signal);
+    }
+    return "aborted";
+  }
+
+  /** Runs one stream to its end. */
+  async #stream(
+    index: number,
+    { url, client }: WatchContext["servers"][number],
+  ): Promise<StreamOutcome> {
+    const { meshId, publicKey, signal } = this.#options;
+    const attempt = new AbortController();
+    const abort = (): void => attempt.abort(signal.reason);
+    signal.addEventListener("abort", abort);
+    let silence: ReturnType<typeof setTimeout> | undefined;
+    const listen = (ms: number): void => {
+      clearTimeout(silence);
+      silence = setTimeout(
+        () => attempt.abort(new ConnectError("no sign of life", Code.Unavailable)),
+        ms,
+      );
+    };
+    let live = false;
+    this.#snapshot = new Set();
+    try {
+      listen(this.#context.timeoutMs);
+      await this.#confirm(index, client, attempt.signal);
+      const request = { meshId, pubkey: publicKey, cursor: this.#cursor };
+      for await (const event of client.watch(request, { signal: attempt.signal })) {
+        listen(this.#context.silenceMaxMs);
+        if (signal.aborted) break;
+        live = this.#accept(event, { index, url }) || live;
+      }
+      return { live, error: new Error(`Discovery at ${url} ended the stream`) };
+    } catch (error) {
+      if (error instanceof CallbackError) return { live, error, callback: { error: error.cause } };
+      return { live, error: callError(error, { url, signal }) };
+    } finally {
+      clearTimeout(silence);
+      signal.removeEventListener("abort", abort);
+      // Also ends the request where the loop was left early.
+      attempt.abort();
+    }
+  }
+
+  /** Asks a server once whether it has Watch streams: a plain Coral Discovery answers the stream's body with an error 500. */
+  async #confirm(
+    index: number,
+    client: Client<typeof DiscoveryService>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (this.#confirmed.has(index)) return;
+    const { features } = await client.getServerInfo({}, { signal });
+    if (!features.includes("watch")) {
+      throw new ConnectError("no Watch streams", Code.Unimplemented);
+    }
+    this.#confirmed.add(index);
+  }
+
+  /** Takes one message. Returns whether the stream is past its snapshot. */
+  #accept({ cursor, event }: WatchEvent, server: { index: number; url: string }): boolean {
+    if (cursor !== "") this.#cursor = cursor;
+    switch (event.case) {
+      case "peerUpserted":
+        this.#upsert(parsePeer(event.value, this.#context.now()));
+        return false;
+      case "peerRemoved":
+        this.#remove(event.value.pubkey);
+        return false;
+      case "punch": {
+        const { punchId, windowMs, peer: record } = event.value;
+        const peer = record && parsePeer(record, this.#context.now());
+        if (peer !== undefined && peer.meshId === this.#options.meshId) {
+          const bounded = Math.min(windowMs, PUNCH_WINDOW_MAX_MS);
+          this.#tell({ kind: "punch", punchId, windowMs: bounded, peer });
+        }
+        return false;
+      }
+      case "snapshotComplete":
+        this.#complete(event.value.resumed);
+        this.#context.onServer(server.index);
+        this.#report(true, server.url, false);
+        this.#tell({ kind: "synchronized" });
+        return true;
+      case "heartbeat":
+      case undefined:
+        return false;
+      default:
+        // A newer server's event.
+        event satisfies never;
+        return false;
+    }
+  }
+
+  #upsert(peer: DiscoveredPeer | undefined): void {
+    if (peer === undefined || peer.meshId !== this.#options.meshId) return;
+    if (peer.publicKey === this.#options.publicKey) return;
+    this.#snapshot?.add(peer.publicKey);
+    const known = this.#known.get(peer.publicKey);
+    if (known === peer.generation) return;
+    // A change may come after the snapshot that holds a later one. A snapshot itself is right: another replica's clock
+    // may be behind.
+    if (known !== undefined && known > peer.generation && this.#snapshot === undefined) return;
+    this.#known.set(peer.publicKey, peer.generation);
+    this.#tell({ kind: "upserted", peer });
+  }
+
+  #remove(publicKey: string): void {
+    if (this.#known.delete(publicKey)) this.#tell({ kind: "removed", publicKey });
+  }
+
+  /** Ends the first part of a stream: after a snapshot, what it did not name is gone. */
+  #complete(resumed: boolean): void {
+    const present = this.#snapshot ?? new Set<string>();
+    this.#snapshot = undefined;
+    if (resumed) return;
+    for (const publicKey of [...this.#known.keys()]) {
+      if (!present.has(publicKey)) this.#remove(publicKey);
+    }
+  }
+
+  #tell(event: PeerEvent): void {
+    try {
+      this.#options.onEvent(event);
+    } catch (error) {
+      throw new CallbackError(error);
+    }
+  }
+
+  #report(connected: boolean, text: string, notRegistered: boolean): void {
+    // Every loss is told, as its reason may change; being connected only once.
+    if (connected && this.#connected === true) return;
+    this.#connected = connected;
+    const { onState } = this.#options;
+    if (connected) onState?.({ connected, url: text });
+    else onState?.({ connected, reason: text, notRegistered });
+  }
+}
+
+/** How a stream ended. */
+interface StreamOutcome {
+  /** Whether it got past its snapshot. */
+  readonly live: boolean;
+  /** Why it ended. */
+  readonly error: unknown;
+  /** What `onEvent` threw, if it did. */
+  readonly callback?: { readonly error: unknown };
+}
+
+/** What `onEvent` threw, in its cause: our caller's fault, not the stream's. */
+class CallbackError extends Error {
+  constructor(cause: unknown) {
+    super("onEvent threw", { cause });
+  }
+}
+
+/** Resolves after `ms`, or when the signal is aborted. */
+function delay(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const timer = setTimeout(done, ms);
+    function done(): void {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    }
+    signal.addEventListener("abort", done);
+  });
+}

@@ -1,0 +1,38 @@
+/**
+ * Discovery: where the nodes of a mesh find each other's keys, endpoints and NATs. The service, and its client.
+ *
+ * ```text
+ *   colony ----- RegisterColony, Watch -----+           +----- RegisterAgent, Watch ----- agent
+ *                                           v           v
+ *            HTTP (Connect, JSON or binary) + Discovery + store (SQLite)
+ *            UDP (STUN Binding)             ^           ^
+ *   its WireGuard socket ------- STUN ------+           +------ STUN ------ its WireGuard socket
+ * ```
+ *
+ * ```ts
+ * import { DiscoveryClient, startDiscovery } from "./discovery/mod.ts";
+ *
+ * const log = (): void => {};
+ * const local = { hostname: "127.0.0.1", port: 0 };
+ * await using server = await startDiscovery({ listen: local, stunListen: [], store: ":memory:", log });
+ * const client = new DiscoveryClient({ urls: [server.url], log });
+ * console.log((await client.health()).status); // ok
+ * ```
+ *
+ * @module
+ */
+export * from "./client.ts";
+export type { DiscoveredPeer } from "./client/peer.ts";
+export type { Fetch } from "./client/transport.ts";
+export type { PeerEvent, WatchEnd, WatchOptions, WatchState } from "./client/watch.ts";
+export type { Log } from "./log.ts";
+export type { SocketAddress } from "../core/mod.ts";
+export type { NatHint } from "../traversal/mod.ts";
+export {
+  type DiscoveryOptions,
+  HEARTBEAT_MS,
+  type RunningDiscovery,
+  startDiscovery,
+  TTL_MS,
+} from "./service/server.ts";
+export type { NodeKey, Role } from "./store/store.ts";

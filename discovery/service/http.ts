@@ -1,0 +1,131 @@
+/** The HTTP side of the service: Connect calls, `/health` and the key set. @module */
+import { toJson } from "@bufbuild/protobuf";
+import {
+  Code,
+  ConnectError,
+  createConnectRouter,
+  createContextKey,
+  createContextValues,
+} from "@connectrpc/connect";
+import {
+  type UniversalHandler,
+  universalServerRequestFromFetch,
+  universalServerResponseToFetch,
+} from "@connectrpc/connect/protocol";
+import { canonicalIp, type Instant, messageOf } from "../../core/mod.ts";
+import { DiscoveryService, HealthResponseSchema } from "../../proto/mod.ts";
+import { SourceLimiter } from "../../traversal/mod.ts";
+import type { Log } from "../log.ts";
+import { requestHost, type Service } from "./service.ts";
+
+/** Largest request body. */
+export const REQUEST_BYTES_MAX = 64 * 1024;
+/** Requests per second that one IP address (or IPv6 /64) may make for ever: enough for a site behind one NAT. */
+export const REQUESTS_PER_SECOND_MAX = 200;
+/** Requests that one source may make at once after a rest. */
+export const REQUEST_BURST_MAX = 1000;
+
+/** The client's address as the socket saw it. For limits only: it says nothing about the node's WireGuard socket. */
+const remoteAddress = createContextKey<string>("", { description: "address of the client" });
+
+/** Options of {@linkcode HttpHandler}. */
+export interface HttpHandlerOptions {
+  /** The service behind the methods. */
+  readonly service: Service;
+  /** Now, unix milliseconds. */
+  readonly now: () => number;
+  /** Where the log goes. */
+  readonly log: Log;
+  /** Requests per second of one source. @default {@linkcode REQUESTS_PER_SECOND_MAX} */
+  readonly requestsPerSecondMax?: number;
+  /** Requests of one source at once. @default {@linkcode REQUEST_BURST_MAX} */
+  readonly requestBurstMax?: number;
+}
+
+/** Answers HTTP requests. */
+export class HttpHandler {
+  readonly #options: HttpHandlerOptions;
+  readonly #limiter: SourceLimiter;
+  readonly #handlers: ReadonlyMap<string, UniversalHandler>;
+  #requests = 0;
+
+  /** Creates a handler. */
+  constructor(options: HttpHandlerOptions) {
+    this.#options = options;
+    this.#limiter = new SourceLimiter({
+      ratePerSecond: options.requestsPerSecondMax ?? REQUESTS_PER_SECOND_MAX,
+      burst: options.requestBurstMax ?? REQUEST_BURST_MAX,
+    });
+    const router = createConnectRouter({
+      readMaxBytes: REQUEST_BYTES_MAX,
+      // gRPC needs trailers, which a fetch response has not.
+      grpc: false,
+      grpcWeb: false,
+      requestGate: ({ values }) => {
+        if (!this.#admit(values.get(remoteAddress))) {
+          throw new ConnectError("too many requests from this address", Code.ResourceExhausted, {
+            "retry-after": "1",
+          });
+        }
+      },
+    });
+    router.service(DiscoveryService, options.service.methods);
+    this.#handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+  }
+
+  /** Requests so far, and those refused by the limit. */
+  counters(): Record<string, number> {
+    const all = { requests: this.#requests, requestsLimited: this.#limiter.refused };
+    return Object.fromEntries(Object.entries(all).filter(([, value]) => value > 0));
+  }
+
+  /** Answers a request from the address that the socket saw. */
+  async handle(request: Request, remoteHostname: string): Promise<Response> {
+    this.#requests++;
+    const url = new URL(request.url);
+    const remote = canonicalIp(remoteHostname) ?? remoteHostname;
+    const handler = this.#handlers.get(url.pathname);
+    if (handler !== undefined) {
+      const contextValues = createContextValues()
+        .set(requestHost, url.hostname)
+        .set(remoteAddress, remote);
+      const universal = universalServerRequestFromFetch(request, {});
+      return universalServerResponseToFetch(await handler({ ...universal, contextValues }));
+    }
+    if (!this.#admit(remote)) {
+      return new Response("Too many requests\n", { status: 429, headers: { "retry-after": "1" } });
+    }
+    return await this.#get(request, url.pathname);
+  }
+
+  async #get(request: Request, path: string): Promise<Response> {
+    const answer = this.#pages[path];
+    if (answer === undefined) return new Response("Not found\n", { status: 404 });
+    if (request.method !== "GET" && request.method !== "HEAD") {
+      return new Response("Method not allowed\n", { status: 405, headers: { allow: "GET, HEAD" } });
+    }
+    try {
+      return await answer();
+    } catch (error) {
+      // The service has logged it.
+      return new Response(`${messageOf(error)}\n`, { status: 503 });
+    }
+  }
+
+  readonly #pages: Readonly<Record<string, () => Response | Promise<Response>>> = {
+    __proto__: null as never,
+    "/health": async () => {
+      const health = await this.#options.service.health();
+      // Zeros too, as a reader of /health expects every field.
+      return Response.json(toJson(HealthResponseSchema, health, { alwaysEmitImplicit: true }), {
+        headers: { "cache-control": "no-store" },
+      });
+    },
+    "/.well-known/jwks.json": () =>
+      Response.json({ keys: [] }, { headers: { "cache-control": "public, max-age=60" } }),
+  };
+
+  #admit(remote: string): boolean {
+    return this.#limiter.admit(this.#options.now() as Instant, remote);
+  }
+}

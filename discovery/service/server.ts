@@ -1,0 +1,262 @@
+/** Discovery as a running server: HTTP, STUN, store and timers. @module */
+import { formatSocketAddress, messageOf, MorayError, type SocketAddress } from "../../core/mod.ts";
+import { SourceLimiter } from "../../traversal/mod.ts";
+import type { Log } from "../log.ts";
+import { SqliteStore } from "../store/sqlite_store.ts";
+import type { Store } from "../store/store.ts";
+import { HttpHandler } from "./http.ts";
+import { Service } from "./service.ts";
+import { StunListener, type StunListenerOptions } from "./stun_listener.ts";
+
+/** Life of a registration. */
+export const TTL_MS = 300_000;
+/** Longest silence on a Watch stream. */
+export const HEARTBEAT_MS = 15_000;
+/** How long open requests may take once the server stops. */
+const STOP_MS = 1500;
+
+/** Options of {@linkcode startDiscovery}. */
+export interface DiscoveryOptions {
+  /** HTTP listener: ConnectRPC, `/health`. Port 0 lets the system choose. */
+  readonly listen: SocketAddress;
+  /** STUN listeners. Empty: none. `::` serves both families; `0.0.0.0` beside it with the same port is the same one. */
+  readonly stunListen: readonly SocketAddress[];
+  /** `:memory:` or the path of a SQLite file, created if it does not exist. */
+  readonly store: string;
+  /** Life of a registration in milliseconds, a whole number of seconds. @default 300000 */
+  readonly ttlMs?: number;
+  /** Longest silence on a Watch stream in milliseconds, at most 15000, which clients count on. @default 15000 */
+  readonly heartbeatMs?: number;
+  /** What the server calls its version. @default "unknown" */
+  readonly version?: string;
+  /** Largest size of a SQLite store in bytes. @default no limit but the disk's */
+  readonly storeBytesMax?: number;
+  /** Where the log goes. */
+  readonly log: Log;
+  /** Now, unix milliseconds. @default Date.now */
+  readonly now?: () => number;
+}
+
+/** A started server. */
+export interface RunningDiscovery extends AsyncDisposable {
+  /** `http://` URL of the HTTP listener, without a path. Where it listens on every address: on loopback. */
+  readonly url: string;
+  /** Every listening address as `key=value`: `http=127.0.0.1:8080`, `stun=0.0.0.0:3478`. */
+  readonly listening: readonly string[];
+  /** Resolves when the server has stopped by {@linkcode RunningDiscovery.stop}; rejects if a listener died. */
+  readonly finished: Promise<void>;
+  /** Counters by name; only what is not zero. */
+  counters(): Record<string, number>;
+  /** Ends every stream and listener and closes the store. Takes at most 2 s. Safe to call twice. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts Discovery. Rejects with `MorayError`: `portInUse`, `permission`, `usage` (an address that this machine does
+ * not have), or what opening the store says: `corrupt`, `diskFull`, `refused`, `unsupported`.
+ */
+export async function startDiscovery(options: DiscoveryOptions): Promise<RunningDiscovery> {
+  const { listen, stunListen, log, ttlMs = TTL_MS, heartbeatMs = HEARTBEAT_MS } = options;
+  const now = options.now ?? Date.now;
+  if (!(heartbeatMs > 0 && heartbeatMs <= HEARTBEAT_MS)) {
+    throw new RangeError(`Heartbeat of ${heartbeatMs} ms is not within ${HEARTBEAT_MS} ms`);
+  }
+  const store = openStore(options);
+  const stun: StunListener[] = [];
+  try {
+    const limiter = new SourceLimiter();
+    openStun(stun, stunListen, { limiter, now, log });
+    const service = new Service({
+      store,
+      ttlMs,
+      heartbeatMs,
+      stun: stun.map(({ address }) => stunService(address)),
+      version: options.version ?? "unknown",
+      now,
+      randomId: () => crypto.randomUUID(),
+      log,
+    });
+    return new DiscoveryServer({ listen, store, stun, service, heartbeatMs, ttlMs, now, log });
+  } catch (error) {
+    for (const listener of stun) listener.close();
+    await Promise.allSettled(stun.map((listener) => listener.finished));
+    await store.close();
+    throw error;
+  }
+}
+
+/** The parts of a server. */
+interface Parts {
+  readonly listen: SocketAddress;
+  readonly store: Store;
+  readonly stun: readonly StunListener[];
+  readonly service: Service;
+  readonly heartbeatMs: number;
+  readonly ttlMs: number;
+  readonly now: () => number;
+  readonly log: Log;
+}
+
+class DiscoveryServer implements RunningDiscovery {
+  readonly url: string;
+  readonly listening: readonly string[];
+  readonly finished: Promise<void>;
+  readonly #parts: Parts;
+  readonly #http: HttpHandler;
+  readonly #server: Deno.HttpServer<Deno.NetAddr>;
+  readonly #cutOff = new AbortController();
+  readonly #timers: readonly ReturnType<typeof setInterval>[];
+  #stopping: Promise<void> | undefined;
+
+  constructor(parts: Parts) {
+    const { listen, service, stun, heartbeatMs, ttlMs, now, log } = parts;
+    this.#parts = parts;
+    this.#http = new HttpHandler({ service, now, log });
+    this.#server = listenHttp(listen, this.#http, { signal: this.#cutOff.signal, log });
+    const bound = { hostname: listen.hostname, port: this.#server.addr.port };
+    this.url = `http://${formatSocketAddress(reachable(bound))}`;
+    this.listening = [
+      `http=${formatSocketAddress(bound)}`,
+      ...stun.map(({ address }) => `stun=${formatSocketAddress(address)}`),
+    ];
+    this.#timers = [
+      setInterval(() => service.heartbeat(), heartbeatMs),
+      // The service has logged what went wrong; the next sweep tries again.
+      setInterval(() => void service.sweep().catch(() => {}), sweepMs(ttlMs)),
+    ];
+    this.finished = this.#watchOver();
+    // Whoever does not ask must not be ended by the answer.
+    this.finished.catch(() => {});
+  }
+
+  counters(): Record<string, number> {
+    const stun: Record<string, number> = {};
+    for (const { counters } of this.#parts.stun) {
+      for (const [name, value] of Object.entries(counters)) {
+        if (value > 0) stun[name] = (stun[name] ?? 0) + value;
+      }
+    }
+    return { ...this.#parts.service.counters(), ...this.#http.counters(), ...stun };
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  async #watchOver(): Promise<void> {
+    const { stun, log } = this.#parts;
+    const ended = [this.#server.finished, ...stun.map((listener) => listener.finished)];
+    try {
+      // A listener that ends by itself has died, whether it says why or not.
+      await Promise.race(ended);
+    } catch (error) {
+      log("error", `A listener died: ${messageOf(error)}`);
+      throw new MorayError("closed", `A listener died: ${messageOf(error)}`, error);
+    }
+    if (this.#stopping === undefined) throw new MorayError("closed", "A listener has closed");
+    await this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    const { service, stun, store, log } = this.#parts;
+    for (const timer of this.#timers) clearInterval(timer);
+    service.close();
+    for (const listener of stun) listener.close();
+    const timer = setTimeout(() => {
+      log("debug", "requests were cut off at the stop");
+      this.#cutOff.abort();
+    }, STOP_MS);
+    await Promise.allSettled([this.#server.shutdown(), ...stun.map(({ finished }) => finished)]);
+    clearTimeout(timer);
+    await store.close();
+  }
+}
+
+function openStore({ store, storeBytesMax }: DiscoveryOptions): Store {
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//.exec(store)?.[1];
+  if (scheme !== undefined) {
+    throw new MorayError("unsupported", `Cannot open the store: ${scheme}:// is not supported`);
+  }
+  return SqliteStore.open(store, storeBytesMax === undefined ? {} : { bytesMax: storeBytesMax });
+}
+
+function listenHttp(
+  listen: SocketAddress,
+  http: HttpHandler,
+  { signal, log }: { signal: AbortSignal; log: Log },
+): Deno.HttpServer<Deno.NetAddr> {
+  try {
+    return Deno.serve({
+      ...listen,
+      signal,
+      onListen: () => {},
+      onError: (error) => {
+        log("error", `A request failed: ${messageOf(error)}`);
+        return new Response("Internal error\n", { status: 500 });
+      },
+    }, (request, { remoteAddr }) => http.handle(request, remoteAddr.hostname));
+  } catch (error) {
+    throw listenError(error, `Cannot listen on ${formatSocketAddress(listen)}`);
+  }
+}
+
+/** Opens the STUN listeners into `opened`, which holds those already open if one fails. */
+function openStun(
+  opened: StunListener[],
+  listen: readonly SocketAddress[],
+  options: StunListenerOptions,
+): void {
+  // The dual-stack socket first: where it covers IPv4, its IPv4 twin finds the port taken by ourselves.
+  const ordered = [...listen].sort((a, b) =>
+    Number(b.hostname === "::") - Number(a.hostname === "::")
+  );
+  for (const address of ordered) {
+    try {
+      opened.push(new StunListener(address, options));
+    } catch (error) {
+      const covered = error instanceof Deno.errors.AddrInUse && address.hostname === "0.0.0.0" &&
+        opened.some((o) => o.address.hostname === "::" && o.address.port === address.port);
+      if (covered) continue;
+      throw listenError(error, `Cannot listen on ${formatSocketAddress(address)} for STUN`);
+    }
+  }
+}
+
+function listenError(error: unknown, what: string): MorayError {
+  if (error instanceof Deno.errors.AddrInUse) {
+    return new MorayError("portInUse", `${what}: address is in use`, error);
+  }
+  if (error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable) {
+    return new MorayError("permission", `${what}: permission denied`, error);
+  }
+  if (error instanceof Deno.errors.AddrNotAvailable) {
+    return new MorayError("usage", `${what}: this machine does not have the address`, error);
+  }
+  return new MorayError("internal", `${what}: ${messageOf(error)}`, error);
+}
+
+/** How a STUN listener is told to clients: by its address if it has one of its own. */
+function stunService({ hostname, port }: SocketAddress): { host?: string; port: number } {
+  if (isWildcard(hostname)) return { port };
+  return { host: hostname.includes(":") ? `[${hostname}]` : hostname, port };
+}
+
+/** An address of this machine at which a listener can be reached from here. */
+function reachable({ hostname, port }: SocketAddress): SocketAddress {
+  if (!isWildcard(hostname)) return { hostname, port };
+  return { hostname: hostname === "::" ? "::1" : "127.0.0.1", port };
+}
+
+function isWildcard(hostname: string): boolean {
+  return hostname === "0.0.0.0" || hostname === "::";
+}
+
+/** Often enough that watchers hear of an expiry within a twentieth of the TTL. */
+function sweepMs(ttlMs: number): number {
+  return Math.min(5000, Math.max(250, ttlMs / 20));
+}

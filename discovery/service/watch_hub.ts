@@ -1,0 +1,302 @@
+/**
+ * Carries changes of registrations, punches and heartbeats to the Watch streams.
+ *
+ * Each mesh has a ring of its last changes, so that a stream that breaks resumes where it was. A cursor names this
+ * run of the server, the watcher's role and a sequence number; one that does not fit any more gets a snapshot.
+ *
+ * ```text
+ * publish* -> ring of the mesh -> queue of each subscription that may see it -> next() -> stream
+ * punch, heartbeat -------------> queue of a subscription
+ * ```
+ *
+ * @module
+ */
+import { create } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
+import {
+  HeartbeatSchema,
+  PeerRemovedSchema,
+  PunchSchema,
+  type WatchEvent,
+  WatchEventSchema,
+} from "../../proto/mod.ts";
+import type { NodeKey, NodeRecord, Role } from "../store/store.ts";
+import { peerRecord } from "./records.ts";
+import { Subscription, WATCH_QUEUE_MAX } from "./subscription.ts";
+
+/** Streams of one node. A further one ends the oldest, which its client has most likely lost. */
+export const WATCHES_PER_NODE_MAX = 2;
+/** Streams of one mesh. Further ones are refused. */
+export const WATCHES_PER_MESH_MAX = 10_000;
+/** Streams of the server. Further ones are refused. */
+export const WATCHES_MAX = 20_000;
+/** Changes kept per mesh for resuming. The oldest go. */
+export const RING_EVENTS_MAX = 1024;
+/** Changes kept in all. The rings of the meshes that changed longest ago go. */
+export const RING_EVENTS_TOTAL_MAX = 65_536;
+/** Meshes with a ring or a stream. Those without a stream that changed longest ago go. */
+export const CHANNELS_MAX = 10_000;
+
+/** A change of a registration. */
+interface Change {
+  readonly kind: "upserted" | "removed";
+  readonly record: NodeRecord;
+}
+
+/** One mesh. */
+interface Channel {
+  readonly meshId: string;
+  /** Streams by the watcher's role: a change of a colony concerns the agents, and the other way round. */
+  readonly watchers: Readonly<Record<Role, Set<Subscription>>>;
+  /** Streams by the watcher's key, oldest first. */
+  readonly byKey: Map<string, Subscription[]>;
+  /** Changes after {@linkcode Channel.floor}, in order. */
+  ring: { readonly seq: number; readonly change: Change }[];
+  /** Sequence number up to which changes are forgotten. */
+  floor: number;
+}
+
+/** Who watches what. */
+export interface SubscribeOptions extends NodeKey {
+  /** The watcher's role: a colony sees agents, an agent sees its colony. */
+  readonly role: Role;
+  /** Cursor of the last event seen; empty for none. */
+  readonly cursor: string;
+}
+
+/** A punch for one side. */
+export interface PunchNotice {
+  /** Id of the punch. */
+  readonly punchId: string;
+  /** How long to send, in milliseconds. */
+  readonly windowMs: number;
+  /** The other side. */
+  readonly peer: NodeRecord;
+}
+
+/** Limits of a {@linkcode WatchHub}, for tests; the defaults are the constants of this module. */
+export interface WatchHubLimits {
+  /** Events waiting for one stream. @default {@linkcode WATCH_QUEUE_MAX} */
+  readonly queueMax?: number;
+  /** Streams of one mesh. @default {@linkcode WATCHES_PER_MESH_MAX} */
+  readonly watchesPerMeshMax?: number;
+  /** Streams of the server. @default {@linkcode WATCHES_MAX} */
+  readonly watchesMax?: number;
+  /** Changes kept per mesh. @default {@linkcode RING_EVENTS_MAX} */
+  readonly ringMax?: number;
+  /** Changes kept in all. @default {@linkcode RING_EVENTS_TOTAL_MAX} */
+  readonly ringTotalMax?: number;
+  /** Meshes with a ring or a stream. @default {@linkcode CHANNELS_MAX} */
+  readonly channelsMax?: number;
+}
+
+/** All Watch streams of a server. */
+export class WatchHub {
+  readonly #instance: string;
+  readonly #limits: Required<WatchHubLimits>;
+  /** In order of last change. */
+  readonly #channels = new Map<string, Channel>();
+  #seq = 0;
+  #watches = 0;
+  #ringEvents = 0;
+  #overflowed = 0;
+  #closed = false;
+
+  /** Creates a hub. `instance` names this run of the server and must differ from run to run. */
+  constructor(instance: string, limits: WatchHubLimits = {}) {
+    this.#instance = instance;
+    this.#limits = {
+      queueMax: WATCH_QUEUE_MAX,
+      watchesPerMeshMax: WATCHES_PER_MESH_MAX,
+      watchesMax: WATCHES_MAX,
+      ringMax: RING_EVENTS_MAX,
+      ringTotalMax: RING_EVENTS_TOTAL_MAX,
+      channelsMax: CHANNELS_MAX,
+      ...limits,
+    };
+  }
+
+  /** Streams that are open. */
+  get watches(): number {
+    return this.#watches;
+  }
+
+  /** Streams ended because they fell behind. */
+  get overflowed(): number {
+    return this.#overflowed;
+  }
+
+  /** Opens a subscription. Throws `ConnectError` RESOURCE_EXHAUSTED or UNAVAILABLE. */
+  subscribe(options: SubscribeOptions): Subscription {
+    if (this.#closed) throw new ConnectError("Discovery is stopping", Code.Unavailable);
+    if (this.#watches >= this.#limits.watchesMax) {
+      throw new ConnectError("too many Watch streams on this server", Code.ResourceExhausted);
+    }
+    const channel = this.#channel(options.meshId);
+    this.#evict(channel);
+    const own = channel.byKey.get(options.publicKey) ?? [];
+    if (own.length >= WATCHES_PER_NODE_MAX) {
+      own[0]?.end(new ConnectError("replaced by a newer Watch stream", Code.Aborted));
+    }
+    if (watchesOf(channel) >= this.#limits.watchesPerMeshMax) {
+      throw new ConnectError("too many Watch streams in this mesh", Code.ResourceExhausted);
+    }
+    const { role, publicKey } = options;
+    const subscription = new Subscription({
+      role,
+      cursor: this.#cursor(role),
+      missed: this.#missed(channel, options),
+      queueMax: this.#limits.queueMax,
+      onEnd: (overflowed) => {
+        channel.watchers[role].delete(subscription);
+        const rest = (channel.byKey.get(publicKey) ?? []).filter((s) => s !== subscription);
+        if (rest.length > 0) channel.byKey.set(publicKey, rest);
+        else channel.byKey.delete(publicKey);
+        this.#watches--;
+        if (overflowed) this.#overflowed++;
+      },
+    });
+    channel.watchers[role].add(subscription);
+    channel.byKey.set(publicKey, [...channel.byKey.get(publicKey) ?? [], subscription]);
+    this.#watches++;
+    return subscription;
+  }
+
+  /** Tells the watchers of the mesh that a record is new or changed. */
+  publishUpsert(record: NodeRecord): void {
+    this.#publish({ kind: "upserted", record });
+    for (const own of this.#own(record)) {
+      if (own.role !== record.role) {
+        own.end(new ConnectError(`the node is the mesh's ${record.role} now`, Code.Aborted));
+      }
+    }
+  }
+
+  /** Tells the watchers of the mesh that a record is gone, and ends the node's own streams. */
+  publishRemoval(record: NodeRecord): void {
+    this.#publish({ kind: "removed", record });
+    for (const own of this.#own(record)) {
+      own.end(new ConnectError("the node's registration has ended", Code.NotFound));
+    }
+  }
+
+  /** Tells a node to punch. Returns whether it has a stream open. */
+  punch(node: NodeKey, { punchId, windowMs, peer }: PunchNotice): boolean {
+    const own = this.#own(node);
+    const value = create(PunchSchema, { punchId, windowMs, peer: peerRecord(peer) });
+    for (const subscription of own) {
+      subscription.push(this.#event(subscription.role, { case: "punch", value }));
+    }
+    return own.length > 0;
+  }
+
+  /** Sends a heartbeat on every stream. */
+  heartbeat(): void {
+    const value = create(HeartbeatSchema);
+    for (const role of ["colony", "agent"] as const) {
+      const event = this.#event(role, { case: "heartbeat", value });
+      for (const { watchers } of this.#channels.values()) {
+        for (const subscription of watchers[role]) subscription.push(event);
+      }
+    }
+  }
+
+  /** Ends every stream with UNAVAILABLE, and refuses new ones. */
+  close(): void {
+    this.#closed = true;
+    for (const { watchers } of this.#channels.values()) {
+      for (const subscription of [...watchers.colony, ...watchers.agent]) {
+        subscription.end(new ConnectError("Discovery is stopping", Code.Unavailable));
+      }
+    }
+  }
+
+  #publish(change: Change): void {
+    const channel = this.#channel(change.record.meshId);
+    this.#seq++;
+    channel.ring.push({ seq: this.#seq, change });
+    this.#ringEvents++;
+    if (channel.ring.length > this.#limits.ringMax) this.#forget(channel, 1);
+    this.#evict(channel);
+    const role = watcherOf(change.record.role);
+    const event = this.#changeEvent(this.#seq, change);
+    for (const subscription of channel.watchers[role]) subscription.push(event);
+  }
+
+  /** The channel of a mesh, now the most recently used one. */
+  #channel(meshId: string): Channel {
+    const channel = this.#channels.get(meshId) ??
+      {
+        meshId,
+        watchers: { colony: new Set(), agent: new Set() },
+        byKey: new Map(),
+        ring: [],
+        floor: this.#seq,
+      };
+    this.#channels.delete(meshId);
+    this.#channels.set(meshId, channel);
+    return channel;
+  }
+
+  /** Makes room, from the mesh that changed longest ago: its ring goes, and all of it if nobody watches. */
+  #evict(current: Channel): void {
+    const { ringTotalMax, channelsMax } = this.#limits;
+    for (const channel of this.#channels.values()) {
+      if (this.#ringEvents <= ringTotalMax && this.#channels.size <= channelsMax) return;
+      if (channel === current) continue;
+      this.#forget(channel, channel.ring.length);
+      if (watchesOf(channel) === 0) this.#channels.delete(channel.meshId);
+    }
+  }
+
+  #forget(channel: Channel, count: number): void {
+    const gone = channel.ring.splice(0, count);
+    channel.floor = gone.at(-1)?.seq ?? channel.floor;
+    this.#ringEvents -= gone.length;
+  }
+
+  #own({ meshId, publicKey }: NodeKey): readonly Subscription[] {
+    return this.#channels.get(meshId)?.byKey.get(publicKey) ?? [];
+  }
+
+  /** The events after a cursor; `undefined` if the cursor does not fit or its events are forgotten. */
+  #missed(channel: Channel, { role, cursor }: SubscribeOptions): WatchEvent[] | undefined {
+    const [instance, letter, digits = ""] = cursor.split(".");
+    if (instance !== this.#instance || letter !== role[0] || !/^\d{1,15}$/.test(digits)) {
+      return undefined;
+    }
+    const since = Number(digits);
+    if (since < channel.floor || since > this.#seq) return undefined;
+    return channel.ring
+      .filter(({ seq, change }) => seq > since && watcherOf(change.record.role) === role)
+      .map(({ seq, change }) => this.#changeEvent(seq, change));
+  }
+
+  #changeEvent(seq: number, { kind, record }: Change): WatchEvent {
+    const { publicKey: pubkey, generation } = record;
+    const cursor = this.#cursor(watcherOf(record.role), seq);
+    if (kind === "upserted") {
+      const event = { case: "peerUpserted", value: peerRecord(record) } as const;
+      return create(WatchEventSchema, { cursor, event });
+    }
+    const value = create(PeerRemovedSchema, { pubkey, generation: BigInt(generation) });
+    return create(WatchEventSchema, { cursor, event: { case: "peerRemoved", value } });
+  }
+
+  #event(role: Role, event: WatchEvent["event"]): WatchEvent {
+    return create(WatchEventSchema, { cursor: this.#cursor(role), event });
+  }
+
+  #cursor(role: Role, seq = this.#seq): string {
+    return `${this.#instance}.${role[0]}.${seq}`;
+  }
+}
+
+/** Who sees a node of this role. */
+function watcherOf(role: Role): Role {
+  return role === "colony" ? "agent" : "colony";
+}
+
+function watchesOf({ watchers }: Channel): number {
+  return watchers.colony.size + watchers.agent.size;
+}
