@@ -55,6 +55,7 @@ export class DatapathClient {
   #sink: StreamSink | undefined;
   #closed: MorayError | undefined;
   #nextId = 1;
+  #refused = 0;
 
   /** A client of the Worker at the other end of `arena`. */
   constructor({ arena, wake, onEvent }: DatapathClientOptions) {
@@ -71,7 +72,7 @@ export class DatapathClient {
 
   /** Commands refused since the start because of a limit. */
   get commandsRefused(): number {
-    return this.#outbox.refused;
+    return this.#refused;
   }
 
   /** Says who takes what concerns streams. Before the first stream command. */
@@ -93,6 +94,7 @@ export class DatapathClient {
     const id = this.#nextId++;
     const command: Command = { ...body, id };
     if (this.#pending.size >= COMMANDS_PENDING_MAX || !this.#outbox.send(command)) {
+      this.#refused++;
       return Promise.reject(new MorayError("limit", `Too many or too long commands: ${body.kind}`));
     }
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();

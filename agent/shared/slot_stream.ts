@@ -79,8 +79,9 @@ export class SlotStream implements TunnelConn {
     for (;;) {
       if (this.#released) throw this.#cannotConnect("closed", "closed before it was established");
       // A connection may be established and reset before we look: then the reads tell, after what has arrived.
-      if ((this.#slot.workerFlags & ESTABLISHED) !== 0) return;
-      const failure = this.#failure();
+      const flags = this.#slot.workerFlags;
+      if ((flags & ESTABLISHED) !== 0) return;
+      const failure = this.#failure(flags);
       if (failure !== undefined) {
         throw this.#cannotConnect(CONNECT_CODES[failure], CONNECT_REASONS[failure]);
       }
@@ -98,14 +99,14 @@ export class SlotStream implements TunnelConn {
         if (this.#released) return null;
         if (target.length === 0) return 0;
         // Loaded before the ring: what was written before EOF or FAILED must be seen first.
-        const eof = (this.#slot.workerFlags & EOF) !== 0;
-        const failure = this.#failure();
+        const flags = this.#slot.workerFlags;
         const count = this.#slot.toApp.read(target);
         if (count > 0) {
           if (this.#client.arena.tookFromToApp(this.#slot)) this.#client.ringWorker();
           return count;
         }
-        if (eof) return null;
+        if ((flags & EOF) !== 0) return null;
+        const failure = this.#failure(flags);
         if (failure !== undefined) throw this.#broken(failure);
         await this.#dataOrEnd();
       }
@@ -210,12 +211,12 @@ export class SlotStream implements TunnelConn {
     if (this.#finished) {
       throw new MorayError("closed", `${this.#name()} is closed for writing`);
     }
-    const failure = this.#failure();
+    const failure = this.#failure(this.#slot.workerFlags);
     if (failure !== undefined) throw this.#broken(failure);
   }
 
-  #failure(): StreamFailure | undefined {
-    return failureOf(this.#slot.workerFlags) ??
+  #failure(workerFlags: number): StreamFailure | undefined {
+    return failureOf(workerFlags) ??
       (this.#client.closedBy === undefined ? undefined : "closed");
   }
 
