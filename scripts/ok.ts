@@ -8,8 +8,8 @@
  */
 import { isInstalled, ROOT, runStep, say, type Step } from "./steps.ts";
 
-/** Folders whose `mod.ts` is documentation for others. */
-const MODULES = ["core", "proto", "wg", "traversal", "discovery", "agent", "io", "cli"];
+/** Folders whose `mod.ts` is documentation for others; `proto` is generated. */
+const MODULES = ["core", "wg", "traversal", "discovery", "agent", "io", "cli"];
 
 function denoSteps(): Step[] {
   const modules = ["mod.ts", ...MODULES.map((folder) => `${folder}/mod.ts`)].filter(exists);
