@@ -1,6 +1,7 @@
 import { deepStrictEqual as assertEquals, throws } from "node:assert/strict";
 import fc from "fast-check";
 import { ByteRing, RING_HEADER_BYTES } from "./byte_ring.ts";
+import { interruptEverywhere } from "./testing/preemption.ts";
 
 const CAPACITY = 16;
 
@@ -90,4 +91,30 @@ Deno.test("ByteRing is a queue, whatever is written and read, also as its counte
       }
     },
   ));
+});
+
+Deno.test("ByteRing shows only bytes that are there, wherever one side interrupts the other", async () => {
+  for (const writerIsInterrupted of [true, false]) {
+    await interruptEverywhere(() => {
+      const [writer, reader] = ringAt(2 ** 32 - 10);
+      writer.write(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8));
+      const got: number[] = [];
+      const read = (): void => {
+        const target = new Uint8Array(CAPACITY);
+        got.push(...target.subarray(0, reader.read(target)));
+      };
+      let written = 0;
+      const write = (): void => {
+        written = writer.write(Uint8Array.of(9, 10, 11, 12, 13, 14, 15, 16, 17, 18));
+      };
+      return {
+        victim: writerIsInterrupted ? write : read,
+        intruder: writerIsInterrupted ? read : write,
+        check: (at): void => {
+          read();
+          assertEquals(got, Array.from({ length: 8 + written }, (_, i) => i + 1), `at ${at}`);
+        },
+      };
+    });
+  }
 });

@@ -115,6 +115,27 @@ Deno.test("a read gets what came before the end, then the end, wherever the work
   }
 });
 
+Deno.test("a byte that comes while the main thread takes in another wake-up is not lost", async () => {
+  const points = await interruptEverywhere(() => {
+    const b = bench();
+    const reading = b.stream.read(new Uint8Array(8));
+    // The message that is being taken in; it is about nothing.
+    b.worker.ringMain();
+    return {
+      victim: (): void => b.client.handleWake(),
+      intruder: (): void => {
+        b.slot.toApp.write(Uint8Array.of(1));
+        if (b.worker.wroteToApp(b.slot)) b.ring();
+      },
+      async check(at): Promise<void> {
+        b.deliver();
+        assertEquals(await valueNow(reading), 1, `lost at operation ${at}`);
+      },
+    };
+  });
+  ok(points > 10);
+});
+
 Deno.test("the end alone wakes a read, wherever it interrupts it", async () => {
   await interruptEverywhere(() => {
     const b = bench();
