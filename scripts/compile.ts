@@ -50,7 +50,11 @@ async function run(
   name: string,
   args: readonly string[],
 ): Promise<{ code: number; stdout: string; stderr: string }> {
-  const process = new Deno.Command(name, { args: [...args], stdin: "null" });
+  const process = new Deno.Command(name, {
+    args: [...args],
+    stdin: "null",
+    env: { NO_COLOR: "1" },
+  });
   const { code, stdout, stderr } = await process.output();
   const decoder = new TextDecoder();
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };

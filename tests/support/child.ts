@@ -155,7 +155,7 @@ export async function run(
     const decoder = new TextDecoder();
     return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
   } catch (error) {
-    killQuietly(process);
+    await kill(process);
     throw error;
   }
 }
@@ -190,7 +190,7 @@ export async function digest(
     const [{ code }, , stderr] = await within(timeoutMs, command.join(" "), all);
     return { code, bytes, sha256: hash.digest("hex"), stderr };
   } catch (error) {
-    killQuietly(process);
+    await kill(process);
     throw error;
   }
 }
@@ -223,10 +223,12 @@ function prepared(
   });
 }
 
-function killQuietly(process: Deno.ChildProcess): void {
+/** Kills a process and waits for its end, so that nothing of it is in the way of a clean-up. */
+async function kill(process: Deno.ChildProcess): Promise<void> {
   try {
     process.kill("SIGKILL");
   } catch {
     // Already ended.
   }
+  await process.status;
 }

@@ -97,14 +97,16 @@ async function bounded(timeoutMs: number, body: (scope: Scope) => Promise<void>)
     reject(error);
   }, timeoutMs);
   const running = body(scope);
-  try {
-    await Promise.race([running, promise]);
-  } finally {
-    clearTimeout(timer);
-    // A body that lost the race fails as its processes are closed; its error says less than the deadline's.
-    running.catch(() => {});
-    await within(CLEANUP_MS_MAX, "clean-up", scope[Symbol.asyncDispose]());
-  }
+  const failures: unknown[] = [];
+  await Promise.race([running, promise]).catch((error) => failures.push(error));
+  clearTimeout(timer);
+  // A body that lost the race fails as its processes are closed; its error says less than the deadline's.
+  running.catch(() => {});
+  await within(CLEANUP_MS_MAX, "clean-up", scope[Symbol.asyncDispose]())
+    .catch((error) => failures.push(error));
+  const [first, second] = failures;
+  if (second !== undefined) say(`clean-up failed as well: ${String(second)}`);
+  if (failures.length > 0) throw first;
 }
 
 /** Resolves with `work`, or rejects after `ms` milliseconds with an error that names `what`. */
