@@ -11,7 +11,7 @@ import { type Mesh, startMesh } from "../support/mesh.ts";
 import { Moray, moray, SOURCE } from "../support/moray.ts";
 import { unmet } from "../support/needs.ts";
 import { say } from "../support/say.ts";
-import { e2e, type Scope, within } from "../support/scope.ts";
+import { e2e, eventually, type Scope, within } from "../support/scope.ts";
 import { openUdp } from "../support/udp.ts";
 import { writeConfig } from "../support/wireguard_pair.ts";
 import { LOOPBACK } from "./loopback.ts";
@@ -79,7 +79,7 @@ e2e(
         `${node} counted ${counted}: ${JSON.stringify(after.counters)}`,
       );
     }
-    assertEquals(await stunAnswers(scope, ports.stun), true, "Discovery still answers STUN");
+    await stunAnswers(scope, ports.stun);
     for (const [name, bytes] of Object.entries(residentOf(mesh))) {
       const growth = bytes - (memory[name] ?? 0);
       say(`hostile datagrams: ${name} grew by ${Math.round(growth / MIB)} MiB`);
@@ -199,14 +199,23 @@ function residentOf(mesh: Mesh): Record<string, number> {
   };
 }
 
-/** Whether a correct Binding request gets a success response with our transaction id. */
-async function stunAnswers(scope: Scope, port: number): Promise<boolean> {
+/**
+ * Asks for a Binding as a client does, again and again, until a success response with our transaction id comes.
+ * The flood came from our address too, so its limit may silence the first tries.
+ */
+async function stunAnswers(scope: Scope, port: number): Promise<void> {
   const { socket } = openUdp(scope);
   const id = crypto.getRandomValues(new Uint8Array(12));
   const request = new Uint8Array([0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, ...id]);
-  await socket.send(request, { transport: "udp", hostname: "127.0.0.1", port });
-  const [answer] = await within(5_000, "a STUN answer", socket.receive());
-  return answer[0] === 1 && answer[1] === 1 && id.every((byte, i) => byte === answer[8 + i]);
+  const answered = socket.receive();
+  await eventually("a STUN answer", async () => {
+    await socket.send(request, { transport: "udp", hostname: "127.0.0.1", port });
+    const pause = new Promise<undefined>((wake) => setTimeout(wake, 400));
+    const got = await Promise.race([answered, pause]);
+    if (got === undefined) return undefined;
+    assertEquals([...got[0].subarray(0, 2), ...got[0].subarray(8, 20)], [1, 1, ...id]);
+    return true;
+  });
 }
 
 /** The private key in a state directory, found by its form: no name of a file is part of the contract. */
