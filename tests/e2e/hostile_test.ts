@@ -210,7 +210,7 @@ async function stunAnswers(scope: Scope, port: number): Promise<void> {
   const answered = socket.receive();
   await eventually("a STUN answer", async () => {
     await socket.send(request, { transport: "udp", hostname: "127.0.0.1", port });
-    const pause = new Promise<undefined>((wake) => setTimeout(wake, 400));
+    const pause = new Promise<undefined>((wake) => setTimeout(() => wake(undefined), 400));
     const got = await Promise.race([answered, pause]);
     if (got === undefined) return undefined;
     assertEquals([...got[0].subarray(0, 2), ...got[0].subarray(8, 20)], [1, 1, ...id]);
