@@ -26,7 +26,8 @@ export async function runStep({ title, command, env = {} }: Step): Promise<numbe
   const { code } = await new Deno.Command(name === "deno" ? Deno.execPath() : name, {
     args,
     cwd: ROOT,
-    env,
+    // Deno's own stack of a failed run says nothing about ours.
+    env: { RUST_BACKTRACE: "0", ...env },
     stdin: "null",
     stdout: "inherit",
     stderr: "inherit",
