@@ -10,7 +10,7 @@
  * ```
  *
  * ```ts
- * import { DiscoveryClient, startDiscovery } from "./discovery/mod.ts";
+ * import { DiscoveryClient, startDiscovery } from "./mod.ts";
  *
  * const log = (): void => {};
  * const local = { hostname: "127.0.0.1", port: 0 };

@@ -3,7 +3,7 @@
  *
  * ```ts
  * import { create, toJson } from "@bufbuild/protobuf";
- * import { LookupColonyRequestSchema } from "./proto/mod.ts";
+ * import { LookupColonyRequestSchema } from "./mod.ts";
  *
  * const request = create(LookupColonyRequestSchema, { meshId: "reef" });
  * console.log(toJson(LookupColonyRequestSchema, request)); // { meshId: "reef" }
