@@ -22,6 +22,10 @@ function denoSteps(): Step[] {
       title: "Generated code is current",
       command: ["deno", "run", "-A", "scripts/generate_proto.ts", "--check"],
     },
+    {
+      title: "List of modules is current",
+      command: ["deno", "run", "-A", "scripts/architecture.ts", "--check"],
+    },
   ];
 }
 
