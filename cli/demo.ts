@@ -27,6 +27,7 @@ export const command: Command = defineCommand({
           onStep: (step: DemoStep) => context.out(formatDemoStep(step, style)),
           now: () => performance.now(),
           ticket: crypto.randomUUID().slice(0, 8),
+          version: context.version,
           log: logOf(logLevel, context),
           signal,
         });

@@ -66,6 +66,8 @@ export interface DemoOptions {
   readonly now: () => number;
   /** A number for the page, so that it cannot have come from anywhere else. */
   readonly ticket: string;
+  /** Version of this build. */
+  readonly version: string;
   /** Where the parts log. */
   readonly log: Log;
   /** Ends the demo between two steps when aborted. */
@@ -115,6 +117,7 @@ async function showMesh(
       listen: loopback,
       stunListen: [loopback],
       store: ":memory:",
+      version: options.version,
       log,
     });
     parts.defer(() => service.stop());

@@ -47,7 +47,7 @@ export function formatDemoResult(
     "",
     ...framed(page.trimEnd().split("\n")).map((line) => `    ${line}`),
     "",
-    `  Done in ${formatMs(totalMs)}, without root and without touching the system's network.`,
+    `  Done in ${formatMs(totalMs)}; it needed no root and left the system's network alone.`,
     "",
   ].join("\n") + "\n";
 }

@@ -22,7 +22,8 @@ export const command: Command = defineCommand({
       start: () =>
         startDiscovery({
           listen,
-          stunListen: [...stunListen],
+          stunListen,
+          version: context.version,
           store,
           log: logOf(logLevel, context),
         }),

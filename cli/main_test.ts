@@ -2,53 +2,9 @@
 import { deepStrictEqual as assertEquals, ok } from "node:assert/strict";
 import project from "../deno.json" with { type: "json" };
 import { COMMANDS } from "./command.ts";
+import { installed, MAIN, moray, readyLineOf, run, startMoray } from "./testing/program.ts";
 
-const MAIN = `${import.meta.dirname}/../main.ts`;
-
-interface Outcome {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-/** Runs a program with text on stdin and nothing of this project in its environment. */
-async function run(
-  program: string,
-  args: readonly string[],
-  { stdin = "", env = {} }: { stdin?: string; env?: Readonly<Record<string, string>> } = {},
-): Promise<Outcome> {
-  const kept = ["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME"].flatMap((name) => {
-    const value = Deno.env.get(name);
-    return value === undefined ? [] : [[name, value]];
-  });
-  const child = new Deno.Command(program, {
-    args: [...args],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-    clearEnv: true,
-    env: { ...Object.fromEntries(kept), ...env },
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(stdin));
-  await writer.close();
-  const { code, stdout, stderr } = await child.output();
-  const decoder = new TextDecoder();
-  return { code, out: decoder.decode(stdout), err: decoder.decode(stderr) };
-}
-
-/** Whether a program can be started. */
-function installed(program: string): boolean {
-  try {
-    return new Deno.Command(program, { args: ["--version"] }).outputSync().success;
-  } catch {
-    return false;
-  }
-}
-
-function moray(...args: string[]): Promise<Outcome> {
-  return run(Deno.execPath(), ["run", "-A", MAIN, ...args]);
-}
+const DISCOVERY = ["discovery", "--store", ":memory:", "--log-level", "error"];
 
 Deno.test("moray --version", async () => {
   const expected = { code: 0, out: `moray ${project.version}\n`, err: "" };
@@ -97,6 +53,50 @@ Deno.test({
     const own = await run(Deno.execPath(), ["run", "-A", MAIN, "pubkey"], { stdin: key });
     assertEquals(own, await run("wg", ["pubkey"], { stdin: key }));
   },
+});
+
+Deno.test({
+  name:
+    "discovery says ready with every address, serves, and stops within 2 s on SIGTERM and SIGINT",
+  // Windows knows neither signal.
+  ignore: Deno.build.os === "windows",
+  async fn(): Promise<void> {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) {
+      const child = startMoray([
+        ...DISCOVERY,
+        "--listen",
+        "127.0.0.1:0",
+        "--stun-listen",
+        "127.0.0.1:0",
+      ]);
+      const { line, rest } = await readyLineOf(child);
+      const match = /^ready discovery http=(127\.0\.0\.1:\d+) stun=127\.0\.0\.1:\d+$/.exec(line);
+      ok(match !== null, line);
+      const response = await fetch(`http://${match[1]}/health`);
+      await response.body?.cancel();
+      assertEquals(response.status, 200);
+      const askedAt = performance.now();
+      child.kill(signal);
+      const { code } = await child.status;
+      ok(performance.now() - askedAt < 2500, "the stop takes at most 2 s");
+      assertEquals([code, (await rest).includes("moray:")], [0, false]);
+      await child.stdout.cancel();
+    }
+  },
+});
+
+Deno.test("discovery on a busy port is one line, exit 5", async () => {
+  using held = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const listen = `127.0.0.1:${held.addr.port}`;
+  const { code, out, err } = await moray(
+    ...DISCOVERY,
+    "--listen",
+    listen,
+    "--stun-listen",
+    "127.0.0.1:0",
+  );
+  assertEquals([code, out], [5, ""]);
+  ok(/^moray: [^\n]+\n$/.test(err) && err.includes(String(held.addr.port)), err);
 });
 
 Deno.test({
