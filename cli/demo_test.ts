@@ -18,7 +18,7 @@ Deno.test("the demo fetches the page over a direct path and leaves nothing behin
     assertEquals(out.match(/^ {2}✓ .*\d m?s$/gm)?.length, 6, out);
     ok(/The path: {2}direct 127\.0\.0\.1:\d+, round trip \d+(\.\d+)? ms\n/.test(out), out);
     ok(/│ Ticket of this visit: [0-9a-f]{8} +│/.test(out), out);
-    assertEquals([...Deno.readDirSync(directory)], []);
+    assertEquals(await Array.fromAsync(Deno.readDir(directory)), []);
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
@@ -35,12 +35,12 @@ Deno.test({
     try {
       const { line, rest } = await readyLineOf(child);
       ok(/^ready demo socks5=127\.0\.0\.1:\d+ web=127\.0\.0\.1:\d+$/.test(line), line);
-      const [parent] = [...Deno.readDirSync(directory)];
+      const [parent] = await Array.fromAsync(Deno.readDir(directory));
       await lookAt(`${directory}/${parent?.name}/agent`);
       child.kill("SIGTERM");
       const { code } = await child.status;
       assertEquals([code, await rest], [0, ""], await output);
-      assertEquals([...Deno.readDirSync(directory)], []);
+      assertEquals(await Array.fromAsync(Deno.readDir(directory)), []);
     } finally {
       try {
         child.kill("SIGKILL");
