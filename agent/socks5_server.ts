@@ -1,0 +1,117 @@
+/** The SOCKS5 proxy into the mesh: `--socks5 H:P`. @module */
+import { messageOf, MorayError, type SocketAddress } from "../core/mod.ts";
+import { fromSystem } from "../io/mod.ts";
+import { dial } from "./dial.ts";
+import type { Network } from "./network.ts";
+import type { Log } from "./options.ts";
+import { encodeSocks5Reply, SOCKS5_REPLY, Socks5Handshake } from "./socks5.ts";
+import { type Socks5Event, socks5ReplyOf } from "./socks5.ts";
+import { splice, writeAll } from "./splice.ts";
+import { abortable, closeGently, listenLocally, type LocalListener } from "./stream_server.ts";
+import { NOT_CONNECTED, sendAtOnce, startStreamServer } from "./stream_server.ts";
+import { type StreamOutcome, withDeadline } from "./stream_server.ts";
+
+/** How long a client may take to say what it wants. */
+export const HANDSHAKE_TIMEOUT_MS = 10_000;
+
+/** What a proxy is started with. */
+export interface ProxyOptions {
+  /** Where to listen; port 0 lets the system choose. */
+  readonly listen: SocketAddress;
+  /** The mesh. */
+  readonly network: Network;
+  /** One line for each connection: `debug` when it went through, `info` when not. */
+  readonly log: Log;
+  /** Connections at once. @default CONNECTIONS_MAX */
+  readonly connectionsMax?: number;
+  /** Time for the handshake in milliseconds. @default HANDSHAKE_TIMEOUT_MS */
+  readonly handshakeTimeoutMs?: number;
+  /** Time for the peer to answer in milliseconds. @default DIAL_TIMEOUT_MS */
+  readonly dialTimeoutMs?: number;
+}
+
+/**
+ * Starts a SOCKS5 proxy. It leads to names and addresses of the mesh and nowhere else, so it is no open proxy;
+ * who can reach the port can reach the mesh as this node. Throws as {@linkcode listenLocally}.
+ */
+export function startSocks5(options: ProxyOptions): LocalListener {
+  const { listener, address } = listenLocally(options.listen);
+  const server = startStreamServer({
+    name: "socks5",
+    listener,
+    log: options.log,
+    serve: (conn, signal) => serve({ conn, signal, options }),
+    ...(options.connectionsMax !== undefined && { connectionsMax: options.connectionsMax }),
+  });
+  return {
+    address,
+    get counters(): LocalListener["counters"] {
+      return server.counters;
+    },
+    stop: () => server.stop(),
+  };
+}
+
+/** One accepted connection. */
+interface Client {
+  readonly conn: Deno.TcpConn;
+  readonly signal: AbortSignal;
+  readonly options: ProxyOptions;
+}
+
+async function serve(client: Client): Promise<StreamOutcome> {
+  const { conn, signal, options: { log, network, dialTimeoutMs } } = client;
+  let target: Socks5Event;
+  try {
+    sendAtOnce(conn);
+    target = await shakeHands(client);
+  } catch (error) {
+    log("info", `socks5: no request: ${fromSystem(error, "read").message}`);
+    return NOT_CONNECTED;
+  }
+  if (target.kind === "rejected") {
+    log("info", `socks5: refused: ${target.reason}`);
+    await closeGently(conn, signal);
+    return NOT_CONNECTED;
+  }
+  const { host, port, rest } = target;
+  let replied = false;
+  try {
+    const timeoutMs = dialTimeoutMs === undefined ? {} : { timeoutMs: dialTimeoutMs };
+    using tunnel = await dial(network, { host, port, signal, ...timeoutMs });
+    replied = true;
+    await writeAll(conn, encodeSocks5Reply(SOCKS5_REPLY.succeeded, tunnel.local));
+    await writeAll(tunnel, rest);
+    const { aToB, bToA, end } = await splice(conn, tunnel, { signal });
+    const [sent, received] = [rest.length + aToB, bToA];
+    log("debug", "socks5: connection ended", { host, port, sent, received, end });
+    return { connected: true, bytesOut: sent, bytesIn: received };
+  } catch (error) {
+    log("info", `socks5: no connection: ${messageOf(error)}`, { host, port });
+    const code = error instanceof MorayError ? error.code : "internal";
+    if (!replied) {
+      await writeAll(conn, encodeSocks5Reply(socks5ReplyOf(code))).catch(() => {});
+      await closeGently(conn, signal);
+    }
+    return NOT_CONNECTED;
+  }
+}
+
+/** Reads until the handshake has ended. Rejects if the client leaves or takes too long. */
+async function shakeHands({ conn, signal, options }: Client): Promise<Socks5Event> {
+  const ms = options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS;
+  const handshake = new Socks5Handshake();
+  const buffer = new Uint8Array(4096);
+  return await withDeadline({ signal, ms, what: "handshake" }, async (deadline) => {
+    while (true) {
+      const n = await abortable(conn.read(buffer), deadline);
+      if (n === null) throw new MorayError("closed", "The client left during the handshake");
+      handshake.handleInput(buffer.subarray(0, n));
+      for (let out; (out = handshake.pollTransmit()) !== undefined;) {
+        await abortable(writeAll(conn, out), deadline);
+      }
+      const event = handshake.pollEvent();
+      if (event !== undefined) return event;
+    }
+  });
+}
