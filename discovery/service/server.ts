@@ -211,17 +211,15 @@ function openStun(
   listen: readonly SocketAddress[],
   options: StunListenerOptions,
 ): void {
-  // The dual-stack socket first: where it covers IPv4, its IPv4 twin finds the port taken by ourselves.
-  const ordered = [...listen].sort((a, b) =>
-    Number(b.hostname === "::") - Number(a.hostname === "::")
-  );
+  // Dual-stack sockets first: where one covers IPv4, its IPv4 twin finds the port taken by ourselves.
+  const twin = ({ hostname, port }: SocketAddress): boolean =>
+    hostname === "0.0.0.0" && listen.some((a) => a.hostname === "::" && a.port === port);
+  const ordered = [...listen.filter((a) => !twin(a)), ...listen.filter(twin)];
   for (const address of ordered) {
     try {
       opened.push(new StunListener(address, options));
     } catch (error) {
-      const covered = error instanceof Deno.errors.AddrInUse && address.hostname === "0.0.0.0" &&
-        opened.some((o) => o.address.hostname === "::" && o.address.port === address.port);
-      if (covered) continue;
+      if (error instanceof Deno.errors.AddrInUse && address.port !== 0 && twin(address)) continue;
       throw listenError(error, `Cannot listen on ${formatSocketAddress(address)} for STUN`);
     }
   }
