@@ -14,7 +14,7 @@ export interface DialOptions {
   readonly port: number;
   /** Gives up when aborted. */
   readonly signal: AbortSignal;
-  /** @default DIAL_TIMEOUT_MS */
+  /** Time for the peer to answer in milliseconds. @default DIAL_TIMEOUT_MS */
   readonly timeoutMs?: number;
 }
 

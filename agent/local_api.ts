@@ -31,6 +31,8 @@ export const CLIENTS_MAX = 16;
 export const REQUEST_BYTES_MAX = 65_536;
 /** Longest answer line in bytes: the status of a mesh of 16,384 nodes. */
 export const ANSWER_BYTES_MAX = 16 << 20;
+/** How long a command that is being answered may hold up the end of the node. */
+const STOP_GRACE_MS = 100;
 /** How long a client waits for a node that is there. */
 const ANSWER_TIMEOUT_MS = 5000;
 
@@ -68,6 +70,7 @@ export async function startLocalApi({ state, node, log }: LocalApiOptions): Prom
     listener,
     log,
     connectionsMax: CLIENTS_MAX,
+    graceMs: STOP_GRACE_MS,
     serve: async (conn, signal) => {
       await answerAll({ conn, signal, node });
       return NOT_CONNECTED;

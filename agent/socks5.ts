@@ -13,7 +13,17 @@
 import { type ErrorCode, formatIp, parseIp, type SocketAddress } from "../core/mod.ts";
 
 /** Reply codes (RFC 1928 section 6). */
-export const SOCKS5_REPLY = {
+export const SOCKS5_REPLY: {
+  readonly succeeded: 0x00;
+  readonly generalFailure: 0x01;
+  readonly notAllowed: 0x02;
+  readonly networkUnreachable: 0x03;
+  readonly hostUnreachable: 0x04;
+  readonly connectionRefused: 0x05;
+  readonly ttlExpired: 0x06;
+  readonly commandNotSupported: 0x07;
+  readonly addressTypeNotSupported: 0x08;
+} = {
   succeeded: 0x00,
   generalFailure: 0x01,
   notAllowed: 0x02,
@@ -23,7 +33,7 @@ export const SOCKS5_REPLY = {
   ttlExpired: 0x06,
   commandNotSupported: 0x07,
   addressTypeNotSupported: 0x08,
-} as const;
+};
 
 /** One of {@linkcode SOCKS5_REPLY}. */
 export type Socks5Reply = typeof SOCKS5_REPLY[keyof typeof SOCKS5_REPLY];

@@ -56,7 +56,7 @@ export interface StreamServer {
   /** Counters since the start. */
   readonly counters: StreamCounters;
   /**
-   * Stops accepting, lets live streams go on for {@linkcode STOP_GRACE_MS}, then aborts them. Resolves when none is left. Safe to
+   * Stops accepting, lets live streams go on for the grace, then aborts them. Resolves when none is left. Safe to
    * call twice.
    */
   stop(): Promise<void>;
@@ -81,13 +81,16 @@ export interface StreamServerOptions<Conn extends ByteStream> {
   readonly serve: (conn: Conn, signal: AbortSignal) => Promise<StreamOutcome>;
   /** Where failures go. */
   readonly log: Log;
-  /** @default CONNECTIONS_MAX */
+  /** Connections at once. @default CONNECTIONS_MAX */
   readonly connectionsMax?: number;
+  /** How long live connections may go on after `stop`, in milliseconds. @default STOP_GRACE_MS */
+  readonly graceMs?: number;
 }
 
 /** Accepts connections and serves each until {@linkcode StreamServer.stop}. */
 export function startStreamServer<Conn extends ByteStream>(
-  { name, listener, serve, log, connectionsMax = CONNECTIONS_MAX }: StreamServerOptions<Conn>,
+  { name, listener, serve, log, connectionsMax = CONNECTIONS_MAX, graceMs = STOP_GRACE_MS }:
+    StreamServerOptions<Conn>,
 ): StreamServer {
   const stopping = new AbortController();
   const aborting = new AbortController();
@@ -144,7 +147,7 @@ export function startStreamServer<Conn extends ByteStream>(
     closeListener(listener);
     const drained = new AbortController();
     const settled = Promise.all(live).then(() => drained.abort());
-    await pause(STOP_GRACE_MS, drained.signal);
+    await pause(graceMs, drained.signal);
     aborting.abort(new MorayError("closed", `${name} has stopped`));
     await settled;
     await accepting;
