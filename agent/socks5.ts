@@ -56,7 +56,7 @@ export type Socks5Event =
   };
 
 /** Longest request: a name of 255 bytes. Longer input is never kept. */
-export const SOCKS5_REQUEST_BYTES_MAX = 4 + 1 + 255 + 2;
+export const SOCKS5_REQUEST_BYTES_MAX: number = 4 + 1 + 255 + 2;
 
 const VERSION = 0x05;
 const NO_AUTHENTICATION = 0x00;
