@@ -159,11 +159,12 @@ export class Datapath implements EngineSink {
     if (this.#outbox.flush()) this.#ring = true;
     for (;;) {
       const command = this.#arena.commands.popJson();
+      // Slots first: one that was released before the command is free for it.
+      this.#arena.takeDirtyForWorker((slot) => this.#streams.handleSlot(slot));
       if (command === undefined) break;
       this.#execute(command as Command);
     }
     if (this.#arena.commands.takeRoomWanted()) this.#ring = true;
-    this.#arena.takeDirtyForWorker((slot) => this.#streams.handleSlot(slot));
   }
 
   /**

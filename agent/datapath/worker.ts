@@ -7,6 +7,7 @@
  * @module
  */
 /// <reference lib="deno.worker" />
+import { setImmediate } from "node:timers";
 import {
   type ErrorCode,
   type Instant,
@@ -46,6 +47,7 @@ const rng = { bytes: (n: number): Uint8Array => crypto.getRandomValues(new Uint8
 
 let running: { readonly datapath: Datapath; readonly driver: PortableDriver } | undefined;
 let timer: ReturnType<typeof setTimeout> | undefined;
+let timerAt = Infinity;
 let stepping = false;
 
 addEventListener("message", ({ data }: MessageEvent<WorkerStart | 0>) => {
@@ -54,7 +56,7 @@ addEventListener("message", ({ data }: MessageEvent<WorkerStart | 0>) => {
     return;
   }
   running?.datapath.handleBell();
-  step();
+  stepSoon();
 });
 
 function start(options: WorkerStart): WorkerHello {
@@ -93,11 +95,14 @@ function start(options: WorkerStart): WorkerHello {
   }
 }
 
-/** One step for everything that arrives in this turn of the event loop. */
+/**
+ * One step for everything that the sockets hold: `receive` answers from the socket's buffer without leaving this turn
+ * of the event loop, so that a step after each datagram would cost ten times its work (measured: 100 us against 10).
+ */
 function stepSoon(): void {
   if (stepping) return;
   stepping = true;
-  queueMicrotask(step);
+  setImmediate(step);
 }
 
 function step(): void {
@@ -105,13 +110,23 @@ function step(): void {
   if (running === undefined) return;
   const { datapath, driver } = running;
   const dueAt = datapath.step(() => postMessage(0));
-  clearTimeout(timer);
-  timer = undefined;
   if (datapath.stopped) {
+    clearTimeout(timer);
     driver.close();
     running = undefined;
     close();
     return;
   }
-  if (dueAt !== undefined) timer = setTimeout(step, Math.max(0, dueAt - clock.now()));
+  sleepUntil(dueAt);
+}
+
+/** Arms the timer. One that is due earlier stays: a step too many costs less than arming one. */
+function sleepUntil(dueAt: Instant | undefined): void {
+  if (dueAt === undefined || dueAt >= timerAt) return;
+  clearTimeout(timer);
+  timerAt = dueAt;
+  timer = setTimeout(() => {
+    timerAt = Infinity;
+    step();
+  }, Math.max(0, dueAt - clock.now()));
 }

@@ -1,0 +1,39 @@
+/**
+ * A node: its life, its datapath, and the ways into the mesh.
+ *
+ * ```text
+ *   socks5_server  http_proxy  forward  expose          local_api (status, ping)
+ *          \            |         |       /                  |
+ *           +---- Network (tunnel_network) ----+   node: mesh_node | wireguard_node
+ *                             ||                             ||
+ *                  streams, in shared memory       commands and events (shared/)
+ *                             ||                             ||
+ *                  +----------------- datapath/ (Worker) -----------------+
+ *                  |  sockets   engine   path agents   STUN   streams     |
+ *                  +------------------------------------------------------+
+ * ```
+ *
+ * @module
+ */
+export { generatePrivateKey, type KeyPair, loadOrCreateKey, publicKeyOf } from "./key_file.ts";
+export { connectLocalApi } from "./local_api.ts";
+export type { ByteStream, ConnectOptions, Network, TunnelConn, TunnelListener } from "./network.ts";
+export { startAgent, startColony, startWireGuard } from "./node.ts";
+export type {
+  CommonOptions,
+  ExposeRule,
+  ForwardRule,
+  Log,
+  MeshNodeOptions,
+  RunningNode,
+  WireGuardNodeOptions,
+} from "./options.ts";
+export type {
+  NatStatus,
+  NodeHandle,
+  NodeStatus,
+  PathKind,
+  PathStatus,
+  PeerStatus,
+  PingReply,
+} from "./status.ts";

@@ -1,0 +1,155 @@
+/** What every kind of node has: a datapath, a network, proxies and an orderly end. @module */
+import { formatSocketAddress, messageOf, MorayError, type SocketAddress } from "../core/mod.ts";
+import { type RunningDatapath, startDatapath } from "./datapath/start.ts";
+import { startExpose } from "./expose.ts";
+import { startForward } from "./forward.ts";
+import { startHttpProxy } from "./http_proxy.ts";
+import type { NameTable } from "./names.ts";
+import type { CommonOptions } from "./options.ts";
+import type { DatapathClient, NodeEvent } from "./shared/mod.ts";
+import { startSocks5 } from "./socks5_server.ts";
+import { TunnelNetwork } from "./tunnel_network.ts";
+
+/** How long the Worker may take to end. */
+const DATAPATH_GRACE_MS = 400;
+
+/** Something that runs until stopped. */
+export interface Stoppable {
+  /** Ends it in order. Safe to call twice. */
+  stop(): Promise<void>;
+}
+
+/** What {@linkcode NodeCore.start} needs besides the options. */
+export interface NodeCoreParts {
+  /** Our static private key. */
+  readonly privateKey: Uint8Array;
+  /** Largest inner packet in bytes. */
+  readonly mtu: number;
+  /** Names inside the mesh. */
+  readonly names: NameTable;
+  /** A fixed public endpoint. */
+  readonly publicEndpoint?: SocketAddress;
+  /** Takes what the datapath tells of peers and candidates. */
+  readonly onEvent: (event: NodeEvent) => void;
+}
+
+/** The parts that colony, agent and plain peer share. */
+export class NodeCore {
+  /** The sockets and the engine. */
+  readonly datapath: RunningDatapath;
+  /** Streams inside the mesh. */
+  readonly network: TunnelNetwork;
+  readonly #options: CommonOptions;
+  readonly #services: Stoppable[] = [];
+  readonly #listening: string[];
+  readonly #finished = Promise.withResolvers<void>();
+  #stopping: Promise<void> | undefined;
+
+  private constructor(
+    { datapath, options, names }: {
+      datapath: RunningDatapath;
+      options: CommonOptions;
+      names: NameTable;
+    },
+  ) {
+    this.datapath = datapath;
+    this.#options = options;
+    this.network = new TunnelNetwork({
+      client: datapath.client,
+      resolve: (name) => names.resolve(name),
+    });
+    this.#listening = [`wg=${formatSocketAddress({ hostname: "::", port: datapath.port })}`];
+    // A node that died is reported by whoever awaits this; nobody has to.
+    this.#finished.promise.catch(() => {});
+  }
+
+  /** Starts the datapath. Rejects with `portInUse`, `permission`, `unsupported` or `internal`. */
+  static async start(options: CommonOptions, parts: NodeCoreParts): Promise<NodeCore> {
+    if (options.datapath === "fast") {
+      throw new MorayError(
+        "unsupported",
+        "The fast datapath is not in this version: use --datapath portable",
+      );
+    }
+    const { privateKey, mtu, publicEndpoint } = parts;
+    const early: NodeEvent[] = [];
+    let handle = (event: NodeEvent): void => void early.push(event);
+    const datapath = await startDatapath({
+      privateKey,
+      mtu,
+      port: options.wgPort ?? 0,
+      ...(publicEndpoint && { publicEndpoint }),
+      onEvent: (event) => handle(event),
+    });
+    const core = new NodeCore({ datapath, options, names: parts.names });
+    handle = (event) => core.#handle(event, parts.onEvent);
+    early.forEach(handle);
+    return core;
+  }
+
+  /** Commands to the datapath. */
+  get client(): DatapathClient {
+    return this.datapath.client;
+  }
+
+  /** Every listening address as `key=value`. */
+  get listening(): readonly string[] {
+    return this.#listening;
+  }
+
+  /** Resolves when the node has stopped; rejects if it died. */
+  get finished(): Promise<void> {
+    return this.#finished.promise;
+  }
+
+  /** Starts proxies, forwards and exposes. Throws `portInUse`, `permission` or `limit`. */
+  startServices(): void {
+    const { socks5, httpProxy, forwards = [], exposes = [], log } = this.#options;
+    const { network } = this;
+    if (socks5 !== undefined) {
+      const proxy = startSocks5({ listen: socks5, network, log });
+      this.own(proxy, `socks5=${formatSocketAddress(proxy.address)}`);
+    }
+    if (httpProxy !== undefined) {
+      const proxy = startHttpProxy({ listen: httpProxy, network, log });
+      this.own(proxy, `http-proxy=${formatSocketAddress(proxy.address)}`);
+    }
+    for (const rule of forwards) {
+      const forward = startForward(rule, { network, log });
+      this.own(forward, `forward=${formatSocketAddress(forward.address)}`);
+    }
+    for (const rule of exposes) {
+      this.own(startExpose(rule, { network, log }), `expose=${rule.meshPort}`);
+    }
+  }
+
+  /** Stops `service` with the node, and names where it listens. */
+  own(service: Stoppable, listening?: string): void {
+    this.#services.push(service);
+    if (listening !== undefined) this.#listening.push(listening);
+  }
+
+  /** Stops every service, then the datapath. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    const ends = await Promise.allSettled(this.#services.map((service) => service.stop()));
+    for (const end of ends) {
+      if (end.status === "rejected") this.#options.log("warn", `stop: ${messageOf(end.reason)}`);
+    }
+    await this.datapath.stop(DATAPATH_GRACE_MS);
+    this.#finished.resolve();
+  }
+
+  #handle(event: NodeEvent, onEvent: (event: NodeEvent) => void): void {
+    if (event.kind === "log") return this.#options.log(event.level, event.message, event.fields);
+    if (event.kind === "fatal") {
+      this.#finished.reject(new MorayError("internal", `The datapath has died: ${event.message}`));
+      return;
+    }
+    onEvent(event);
+  }
+}
