@@ -1,0 +1,95 @@
+/** Starts the datapath Worker from the main thread. @module */
+import { MorayError, type SocketAddress } from "../../core/mod.ts";
+import { DatapathClient, type NodeEvent, SharedArena } from "../shared/mod.ts";
+import type { WorkerHello, WorkerStart } from "./worker.ts";
+
+/** Options of {@linkcode startDatapath}. */
+export interface StartDatapathOptions {
+  /** Our static private key, 32 bytes; the caller's copy stays as it is. */
+  readonly privateKey: Uint8Array;
+  /** UDP port; 0 lets the system choose. */
+  readonly port: number;
+  /** Largest inner packet in bytes. */
+  readonly mtu: number;
+  /** A fixed public endpoint, announced as a candidate. */
+  readonly publicEndpoint?: SocketAddress;
+  /** Takes what the Worker tells of the node. */
+  readonly onEvent: (event: NodeEvent) => void;
+}
+
+/** A running datapath. */
+export interface RunningDatapath {
+  /** Commands and streams. */
+  readonly client: DatapathClient;
+  /** Our static public key. */
+  readonly publicKey: Uint8Array;
+  /** The UDP port. */
+  readonly port: number;
+  /** Ends the Worker: in order if it answers within `graceMs`, else at once. Safe to call twice. */
+  stop(graceMs: number): Promise<void>;
+}
+
+/** Where the engine's file is: beside the source, inside a compiled binary, or at the other end of an import URL. */
+const ENGINE_URL = new URL("../../wg/engine.wasm", import.meta.url);
+
+/** Starts a Worker and waits until its sockets are bound. Rejects with `portInUse`, `permission` or `internal`. */
+export async function startDatapath(options: StartDatapathOptions): Promise<RunningDatapath> {
+  const module = await loadEngine();
+  const arena = SharedArena.create();
+  const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+  const client = new DatapathClient({
+    arena,
+    wake: () => worker.postMessage(0),
+    onEvent: options.onEvent,
+  });
+  const hello = Promise.withResolvers<WorkerHello>();
+  worker.onmessage = ({ data }: MessageEvent<WorkerHello | 0 | { panic: string }>): void => {
+    if (data === 0) client.handleWake();
+    else if ("panic" in data) client.close(data.panic);
+    else hello.resolve(data);
+  };
+  worker.onerror = (event): void => {
+    // Handled here: an uncaught error of a Worker otherwise ends the process.
+    event.preventDefault();
+    hello.resolve({ ok: false, code: "internal", message: event.message });
+    options.onEvent({ kind: "fatal", message: event.message });
+    client.close(event.message);
+  };
+  const { privateKey, port, mtu, publicEndpoint } = options;
+  const start: WorkerStart = {
+    buffer: arena.buffer,
+    module,
+    privateKey,
+    port,
+    mtu,
+    publicEndpoint,
+  };
+  worker.postMessage(start);
+  const answer = await hello.promise;
+  if (!answer.ok) {
+    client.close(answer.message);
+    worker.terminate();
+    throw new MorayError(answer.code, answer.message);
+  }
+  return {
+    client,
+    publicKey: answer.publicKey,
+    port: answer.port,
+    stop: async (graceMs) => {
+      const timeout = AbortSignal.timeout(graceMs);
+      const late = new Promise<void>((resolve) =>
+        timeout.addEventListener("abort", () => resolve())
+      );
+      await Promise.race([client.stop().catch(() => {}), late]);
+      client.close();
+      worker.terminate();
+    },
+  };
+}
+
+async function loadEngine(): Promise<WebAssembly.Module> {
+  const bytes = ENGINE_URL.protocol === "file:"
+    ? await Deno.readFile(ENGINE_URL)
+    : new Uint8Array(await (await fetch(ENGINE_URL)).arrayBuffer());
+  return await WebAssembly.compile(bytes);
+}
