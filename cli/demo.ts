@@ -13,8 +13,8 @@ export const command: Command = defineCommand({
   parameters: { keep: KEEP, logLevel: COMMON_QUIET.logLevel },
   description:
     "Starts Discovery with STUN, a small web page, a colony that exposes it and an agent that joins, " +
-    "all in this process and on loopback; fetches the page through the tunnel and shows the path it " +
-    "took. Changes nothing on this machine.",
+    "all in this process; fetches the page through the tunnel and shows the path it took. Keeps " +
+    "nothing: its files are temporary.",
   examples: ["moray demo", "moray demo --keep"],
   run: async ({ keep, logLevel }, context) => {
     const { startDemo } = await import("./demo_run.ts");

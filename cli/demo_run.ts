@@ -1,5 +1,5 @@
 /**
- * The demo: a whole mesh in one process, on loopback.
+ * The demo: a whole mesh in one process.
  *
  * ```
  *   fetch -> SOCKS5 -> agent ==== WireGuard over UDP ==== colony -> web page

@@ -16,7 +16,7 @@ Deno.test("the demo fetches the page over a direct path and leaves nothing behin
     assertEquals([code, err], [0, ""], out);
     ok(performance.now() - startedAt < DEMO_MS_MAX, "the demo takes less than 10 s");
     assertEquals(out.match(/^ {2}✓ .*\d m?s$/gm)?.length, 6, out);
-    ok(/The path: {2}direct 127\.0\.0\.1:\d+, round trip \d+(\.\d+)? ms\n/.test(out), out);
+    ok(/The path: {2}direct \S+:\d+, round trip \d+(\.\d+)? ms\n/.test(out), out);
     ok(/│ Ticket of this visit: [0-9a-f]{8} +│/.test(out), out);
     assertEquals(await Array.fromAsync(Deno.readDir(directory)), []);
   } finally {
@@ -63,7 +63,7 @@ async function lookAt(state: string): Promise<void> {
 
   const table = await moray("status", "--state", state);
   ok(/^Node +agent /m.test(table.out), table.out);
-  ok(/^colony .* direct +127\.0\.0\.1:\d+ /m.test(table.out), table.out);
+  ok(/^colony .* direct +\S+:\d+ /m.test(table.out), table.out);
 
   const list = await moray("peers", "--state", state, "--json");
   const [peer] = JSON.parse(list.out) as PeerStatus[];
@@ -71,7 +71,7 @@ async function lookAt(state: string): Promise<void> {
 
   const ping = await moray("ping", "colony", "--state", state, "--count", "2", "--interval", "10");
   assertEquals([ping.code, ping.err], [0, ""]);
-  ok(/^reply from colony: seq=1 direct 127\.0\.0\.1:\d+ time=\d+(\.\d+)? ms\n/.test(ping.out));
+  ok(/^reply from colony: seq=1 direct \S+:\d+ time=\d+(\.\d+)? ms\n/.test(ping.out));
   ok(/^2 sent, 2 received, 0 % lost, min\/avg\/max /m.test(ping.out), ping.out);
 
   const stranger = await moray("ping", "nobody", "--state", state);
