@@ -11,8 +11,9 @@ import { type DescField, type DescMessage, fromJson, type JsonValue } from "@buf
 /** Depth of messages within messages that is looked at. Ours have three. */
 const DEPTH_MAX = 8;
 
-/** Returns `json` without what `fromJson` would refuse. */
+/** Returns `json` without what `fromJson` (ignoring unknown fields) would refuse; as it is if that is nothing. */
 export function sanitizeJson(schema: DescMessage, json: unknown): JsonValue {
+  if (accepts(schema, json)) return json as JsonValue;
   return sanitizeMessage(schema, json, 0) ?? {};
 }
 
@@ -76,7 +77,7 @@ function acceptsField(field: DescField, value: unknown, { schema }: Place): bool
 
 function accepts(schema: DescMessage, json: unknown): boolean {
   try {
-    fromJson(schema, json as JsonValue);
+    fromJson(schema, json as JsonValue, { ignoreUnknownFields: true });
     return true;
   } catch {
     return false;
