@@ -1,7 +1,7 @@
-//! Tests and timings of the stand-in for ring, beside ring itself (native only) and RustCrypto, in one module.
+//! Tests and timings of the stand-in for ring, beside ring itself (native only) and RustCrypto.
 //!
-//! The SIMD code runs only in wasm, so the tests are functions of the library: `cargo test` runs them on the portable path,
-//! `selftest.ts` runs the same functions in wasm.
+//! The SIMD code runs only in wasm: `cargo test` tests the portable path, `selftest.ts $(./build.sh .)` runs the same tests in
+//! wasm.
 
 mod cases;
 
@@ -142,28 +142,4 @@ pub fn bench(backend: Backend, opening: bool, length: usize, count: u32) -> u32 
     }
     std::hint::black_box(&packet);
     right
-}
-
-/// For `selftest.ts`: all cases; Wycheproof cases times 10,000, plus the lengths compared. A failure traps.
-#[cfg(target_arch = "wasm32")]
-#[no_mangle]
-pub extern "C" fn selftest(seed: u32) -> u32 {
-    rfc8439();
-    refuses_what_is_too_short();
-    wycheproof_vectors() * 10_000 + differential(2048, u64::from(seed))
-}
-
-/// For `selftest.ts`: 1 when this module holds the SIMD code, so that the portable path cannot pass for it.
-#[cfg(target_arch = "wasm32")]
-#[no_mangle]
-pub extern "C" fn has_simd() -> u32 {
-    u32::from(cfg!(target_feature = "simd128"))
-}
-
-/// For `selftest.ts`: [`bench`] with 0 for our own and 1 for the reference.
-#[cfg(target_arch = "wasm32")]
-#[no_mangle]
-pub extern "C" fn bench_packets(backend: u32, opening: u32, length: usize, count: u32) -> u32 {
-    let backend = if backend == 0 { Backend::Own } else { Backend::Reference };
-    bench(backend, opening == 1, length, count)
 }

@@ -1,4 +1,11 @@
-//! The cases on the portable path, with overflow checks; `selftest.ts` runs them on the SIMD code.
+//! The cases with overflow checks: natively on the portable path, in wasm (`selftest.ts`) on the SIMD code.
+
+/// So that the portable path cannot pass for the SIMD code.
+#[cfg(target_arch = "wasm32")]
+#[test]
+fn wasm_is_built_with_simd() {
+    const { assert!(cfg!(target_feature = "simd128")) }
+}
 
 #[test]
 fn rfc8439_example_is_reproduced() {
@@ -21,6 +28,7 @@ fn less_than_a_tag_is_refused() {
 }
 
 /// What boringtun relies on is what ring itself does, refusals included.
+#[cfg(not(target_arch = "wasm32"))]
 #[test]
 fn behaves_as_published_ring_does() {
     use aead_lab::{published_ring, simd, Random};
