@@ -128,12 +128,10 @@ async function transfer(
   assertEquals(await up.text(), `${expected.sha256} ${BODY_BYTES}\n`, origin);
 }
 
-/** The round trips in the output of `ping --json`: one object per line, or one array. */
+/** The round trips in the output of `ping --json`. */
 function rttsOf(text: string): number[] {
-  const parsed: unknown = text.trimStart().startsWith("[")
-    ? JSON.parse(text)
-    : text.trim().split("\n").map((line) => JSON.parse(line));
-  return (parsed as PingReply[]).map(({ rttMs }) => rttMs).filter((rtt) => typeof rtt === "number");
+  const { replies } = JSON.parse(text) as { replies: PingReply[] };
+  return replies.map(({ rttMs }) => rttMs).filter((rtt) => typeof rtt === "number");
 }
 
 async function publicKeyOf(program: Program, privateKey: string): Promise<string> {
