@@ -58,7 +58,15 @@ async function keyFileIn(state: string): Promise<string> {
 
 async function plainConfig(scope: Scope): Promise<string> {
   const { privateKey } = await keyPair();
-  return writeConfig(scope, ["[Interface]", `PrivateKey = ${privateKey}`, "Address = 10.9.0.1/24"]);
+  const { publicKey } = await keyPair();
+  return writeConfig(scope, [
+    "[Interface]",
+    `PrivateKey = ${privateKey}`,
+    "Address = 10.9.0.1/24",
+    "[Peer]",
+    `PublicKey = ${publicKey}`,
+    "AllowedIPs = 10.9.0.2/32",
+  ]);
 }
 
 e2e("a key file that holds no key, or that others can read, is exit 4", {}, async (scope) => {

@@ -26,7 +26,8 @@ export interface Program {
 export const SOURCE: Program = {
   name: "source",
   command: [Deno.execPath(), "run", "-A", `${ROOT}main.ts`],
-  options: { cwd: ROOT },
+  // Deno itself asks for news of Deno, which is no packet of ours.
+  options: { cwd: ROOT, env: { DENO_NO_UPDATE_CHECK: "1" } },
 };
 
 /** The compiled program, copied alone into an empty directory, started with an empty environment. */
