@@ -5,18 +5,24 @@
  * for its state and for round trips to its peers. Applications reach the mesh through the node's SOCKS5 or HTTP
  * proxy and its forwarded ports, and are reached through exposed ports.
  *
- * ```ts no-run
- * import { startAgent } from "./mod.ts";
+ * ```ts
+ * import { startWireGuard } from "./mod.ts";
  *
- * await using node = await startAgent({
- *   mesh: "reef",
- *   discovery: ["http://127.0.0.1:8080"],
- *   state: "./moray-state",
- *   socks5: { hostname: "127.0.0.1", port: 1080 },
- *   log: (level, message, fields) => console.error(level, message, fields),
- * });
- * console.log(node.listening, await node.status());
+ * // The keys of the manual page of wg(8). An Endpoint would make it talk to somebody.
+ * const text = `
+ * [Interface]
+ * PrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=
+ * Address = 10.192.122.2/32
+ *
+ * [Peer]
+ * PublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
+ * AllowedIPs = 10.192.122.1/32
+ * `;
+ * await using node = await startWireGuard({ file: "wg0.conf", text, log: () => {} });
+ * console.log(node.listening, (await node.status()).peers);
  * ```
+ *
+ * {@linkcode startColony} and {@linkcode startAgent} start the nodes of a mesh; they need a Discovery service.
  *
  * @module
  */

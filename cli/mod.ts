@@ -6,7 +6,7 @@
  * ```
  *
  * ```ts
- * import { EXIT_CODES } from "./cli/mod.ts";
+ * import { EXIT_CODES } from "./mod.ts";
  *
  * for (const { status, meaning } of EXIT_CODES) console.log(status, meaning);
  * ```
