@@ -58,7 +58,7 @@ export class NodeCore {
       client: datapath.client,
       resolve: (name) => names.resolve(name),
     });
-    this.#listening = [`wg=${formatSocketAddress({ hostname: "::", port: datapath.port })}`];
+    this.#listening = [`wg=${datapath.local}`];
     // A node that died is reported by whoever awaits this; nobody has to.
     this.#finished.promise.catch(() => {});
   }

@@ -23,8 +23,8 @@ export interface RunningDatapath {
   readonly client: DatapathClient;
   /** Our static public key. */
   readonly publicKey: Uint8Array;
-  /** The UDP port. */
-  readonly port: number;
+  /** Where the socket is bound, `host:port`. */
+  readonly local: string;
   /** Ends the Worker: in order if it answers within `graceMs`, else at once. Safe to call twice. */
   stop(graceMs: number): Promise<void>;
 }
@@ -74,7 +74,7 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
   return {
     client,
     publicKey: answer.publicKey,
-    port: answer.port,
+    local: answer.local,
     stop: async (graceMs) => {
       const timeout = AbortSignal.timeout(graceMs);
       const late = new Promise<void>((resolve) =>

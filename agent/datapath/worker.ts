@@ -38,7 +38,12 @@ export interface WorkerStart {
 
 /** The Worker's first message. */
 export type WorkerHello =
-  | { readonly ok: true; readonly publicKey: Uint8Array; readonly port: number }
+  | {
+    readonly ok: true;
+    readonly publicKey: Uint8Array;
+    /** Where the socket is bound, `host:port`. */
+    readonly local: string;
+  }
   | { readonly ok: false; readonly code: ErrorCode; readonly message: string };
 
 const clock = { now: (): Instant => performance.now() as Instant };
@@ -88,7 +93,7 @@ function start(options: WorkerStart): WorkerHello {
       ...(publicEndpoint && { publicEndpoint }),
     });
     running = { datapath, driver };
-    return { ok: true, publicKey: engine.publicKey, port: driver.port };
+    return { ok: true, publicKey: engine.publicKey, local: driver.localEndpoints[0] ?? "" };
   } catch (error) {
     const code = error instanceof MorayError ? error.code : "internal";
     return { ok: false, code, message: messageOf(error) };

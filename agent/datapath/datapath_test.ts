@@ -1,0 +1,347 @@
+import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
+import {
+  formatBase64,
+  formatSocketAddress,
+  type Instant,
+  type SocketAddress,
+} from "../../core/mod.ts";
+import { answerBinding } from "../../traversal/mod.ts";
+import { Engine } from "../../wg/mod.ts";
+import { DatapathClient, type NodeEvent, SharedArena } from "../shared/mod.ts";
+import { TunnelNetwork } from "../tunnel_network.ts";
+import { Datapath } from "./datapath.ts";
+
+const MODULE = new WebAssembly.Module(
+  Deno.readFileSync(new URL("../../wg/engine.wasm", import.meta.url)),
+);
+const STUN: SocketAddress = { hostname: "198.51.100.1", port: 3478 };
+
+/** One node of the world, both of its threads in this one. */
+interface Node {
+  readonly datapath: Datapath;
+  readonly client: DatapathClient;
+  readonly network: TunnelNetwork;
+  readonly events: NodeEvent[];
+  readonly publicKey: string;
+  readonly outer: SocketAddress;
+  readonly mesh: string;
+  wantsStep: boolean;
+  wantsWake: boolean;
+  dueAt: Instant | undefined;
+}
+
+/** Nodes, a STUN server and the datagrams between them, in virtual time. */
+class World {
+  now = 1000 as Instant;
+  readonly nodes: Node[] = [];
+  /** What is lost. */
+  lose: (from: SocketAddress, to: SocketAddress, bytes: Uint8Array) => boolean = () => false;
+  #wire: { from: SocketAddress; to: SocketAddress; bytes: Uint8Array }[] = [];
+
+  add(): Node {
+    const i = this.nodes.length;
+    const outer = { hostname: `192.0.2.${i + 1}`, port: 51820 + i };
+    const arena = SharedArena.create();
+    const events: NodeEvent[] = [];
+    const clock = { now: (): Instant => this.now };
+    let byte = i * 17;
+    const rng = {
+      bytes: (n: number) => Uint8Array.from({ length: n }, () => byte = (byte * 5 + 3) & 0xff),
+    };
+    const engine = new Engine(MODULE, {
+      wallClockMs: () => 1.7e12 + this.now,
+      rng: { bytes: (n) => crypto.getRandomValues(new Uint8Array(n)) },
+      onPrint: (text) => {
+        throw new Error(text);
+      },
+    }, { now: this.now, privateKey: new Uint8Array(32).fill(i + 9) });
+    const datapath = new Datapath({
+      arena,
+      engine,
+      clock,
+      rng,
+      wallClockMs: () => 1.7e12 + this.now,
+      interfaces: () => [{ name: "eth0", family: "IPv4", address: outer.hostname }],
+      transport: {
+        name: "portable",
+        port: outer.port,
+        localEndpoints: [formatSocketAddress(outer)],
+        busy: false,
+        counters: () => ({}),
+        send: (bytes, segment, to) => {
+          for (let at = 0; at < bytes.length; at += segment) {
+            this.#wire.push({ from: outer, to, bytes: bytes.slice(at, at + segment) });
+          }
+        },
+      },
+    });
+    const client = new DatapathClient({
+      arena,
+      wake: () => node.wantsStep = true,
+      onEvent: (event) => events.push(event),
+    });
+    const node: Node = {
+      datapath,
+      client,
+      network: new TunnelNetwork({ client, resolve: (name) => name }),
+      events,
+      publicKey: formatBase64(engine.publicKey),
+      outer,
+      mesh: `10.42.0.${i + 1}`,
+      wantsStep: true,
+      wantsWake: false,
+      dueAt: undefined,
+    };
+    this.nodes.push(node);
+    return node;
+  }
+
+  /** Makes `b` a peer of `a`, by default with its true address as only candidate. */
+  async join(a: Node, b: Node, candidates = [formatSocketAddress(b.outer)]): Promise<void> {
+    const { publicKey } = b;
+    const sent = [
+      a.client.send({ kind: "setAddresses", addresses: [`${a.mesh}/32`] }),
+      a.client.send({
+        kind: "addPeer",
+        publicKey,
+        allowedIps: [`${b.mesh}/32`],
+        keepaliveSeconds: 25,
+        mesh: true,
+      }),
+      a.client.send({
+        kind: "setCandidates",
+        publicKey,
+        candidates: candidates.map((address) => ({ kind: "serverReflexive", address })),
+      }),
+      a.client.send({ kind: "connectPeer", publicKey }),
+    ];
+    await this.run(0);
+    await Promise.all(sent);
+  }
+
+  /** Runs for `ms` of virtual time. */
+  async run(ms: number): Promise<void> {
+    const end = this.now + ms;
+    for (let round = 0; round < 200_000; round++) {
+      if (await this.#turn()) continue;
+      if (this.now >= end) return;
+      const due = this.nodes.map(({ dueAt }) => dueAt ?? Infinity);
+      this.now = Math.min(end, Math.max(this.now, Math.min(...due))) as Instant;
+      for (const node of this.nodes) {
+        if ((node.dueAt ?? Infinity) <= this.now) node.wantsStep = true;
+      }
+    }
+    throw new Error("The world never becomes quiet");
+  }
+
+  /** Runs until `promise` is settled, at most a minute of virtual time. */
+  async until<T>(promise: Promise<T>): Promise<T> {
+    let settled = false;
+    promise.then(() => settled = true, () => settled = true);
+    for (let i = 0; i < 6000 && !settled; i++) await this.run(10);
+    return await promise;
+  }
+
+  async #turn(): Promise<boolean> {
+    let moved = false;
+    for (const node of this.nodes) {
+      if (node.wantsStep) {
+        moved = true;
+        node.wantsStep = false;
+        node.datapath.handleBell();
+        node.dueAt = node.datapath.step(() => node.wantsWake = true);
+      }
+      if (node.wantsWake) {
+        moved = true;
+        node.wantsWake = false;
+        node.client.handleWake();
+      }
+    }
+    const wire = this.#wire;
+    this.#wire = [];
+    for (const { from, to, bytes } of wire) {
+      if (this.lose(from, to, bytes)) continue;
+      if (to.hostname === STUN.hostname) {
+        const answer = answerBinding({ source: from, payload: bytes });
+        if (answer) this.#wire.push({ from: STUN, to: answer.destination, bytes: answer.payload });
+        continue;
+      }
+      const node = this.nodes.find(({ outer }) =>
+        formatSocketAddress(outer) === formatSocketAddress(to)
+      );
+      node?.datapath.handleDatagram(from, bytes);
+      if (node) node.wantsStep = true;
+    }
+    // What the main thread's code does next is in the promise queue.
+    for (let i = 0; i < 20; i++) await Promise.resolve();
+    return moved || wire.length > 0;
+  }
+}
+
+async function readAll(conn: { read(p: Uint8Array): Promise<number | null> }): Promise<number> {
+  const buffer = new Uint8Array(65_536);
+  let total = 0;
+  for (let n; (n = await conn.read(buffer)) !== null;) total += n;
+  return total;
+}
+
+Deno.test("Datapath: peers that only know candidates shake hands and carry a stream both ways", async () => {
+  const world = new World();
+  const [a, b] = [world.add(), world.add()];
+  await world.join(a, b);
+  await world.join(b, a);
+  const listener = b.network.listen(80);
+  const serving = (async (): Promise<number> => {
+    const conn = await listener.accept();
+    const total = await readAll(conn);
+    await conn.write(new Uint8Array([7]));
+    await conn.closeWrite();
+    conn.close();
+    return total;
+  })();
+  const conn = await world.until(a.network.connect({ hostname: b.mesh, port: 80 }));
+  assertEquals(conn.remote, { hostname: b.mesh, port: 80 });
+  const bytes = new Uint8Array(1 << 20);
+  const sending = (async (): Promise<number> => {
+    for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
+    await conn.closeWrite();
+    return await readAll(conn);
+  })();
+  assertEquals(await world.until(sending), 1);
+  assertEquals(await world.until(serving), bytes.length);
+  conn.close();
+  assertEquals(a.events.filter(({ kind }) => kind === "peerConnected").length, 1);
+});
+
+Deno.test("Datapath: a peer behind none of its candidates has a reason, and one that appears connects", async () => {
+  const world = new World();
+  const [a, b] = [world.add(), world.add()];
+  await world.join(b, a, []);
+  await world.join(a, b, ["203.0.113.77:9", "203.0.113.78:9"]);
+  await world.run(5000);
+  const [lost] = (await world.until(a.client.send({ kind: "status" }))).peers;
+  assert(
+    lost?.connected === false && /handshakes to 2 endpoints, no answer/.test(lost.reason ?? ""),
+  );
+  const address = formatSocketAddress(b.outer);
+  const { publicKey } = b;
+  const set = a.client.send({
+    kind: "setCandidates",
+    publicKey,
+    candidates: [{ kind: "host", address }],
+  });
+  await world.until(set);
+  await world.run(500);
+  const [found] = (await world.until(a.client.send({ kind: "status" }))).peers;
+  assertEquals([found?.connected, found?.endpoint, found?.reason], [true, address, null]);
+});
+
+Deno.test("Datapath: a punch opens two firewalls that let in only answers", async () => {
+  const world = new World();
+  const [a, b] = [world.add(), world.add()];
+  const opened = new Set<string>();
+  world.lose = (from, to) => {
+    opened.add(`${from.hostname}>${to.hostname}`);
+    return to.hostname !== STUN.hostname && !opened.has(`${to.hostname}>${from.hostname}`);
+  };
+  await world.join(a, b);
+  await world.join(b, a, []);
+  await world.run(100);
+  assertEquals(a.events.some(({ kind }) => kind === "peerConnected"), false);
+  const candidates = [{ kind: "serverReflexive", address: formatSocketAddress(a.outer) }];
+  await world.until(
+    b.client.send({ kind: "punch", publicKey: a.publicKey, windowMs: 3000, candidates }),
+  );
+  await world.run(1000);
+  for (const node of [a, b]) assert(node.events.some(({ kind }) => kind === "peerConnected"));
+});
+
+Deno.test("Datapath: STUN answers on the WireGuard socket become candidates", async () => {
+  const world = new World();
+  const a = world.add();
+  await world.until(
+    a.client.send({ kind: "setStunServers", servers: [formatSocketAddress(STUN)] }),
+  );
+  await world.run(100);
+  const event = a.events.findLast(({ kind }) => kind === "candidatesChanged");
+  assert(event?.kind === "candidatesChanged");
+  // The server sees the host's own address: there is no NAT, and one candidate.
+  assertEquals(event.candidates, [{ kind: "host", address: formatSocketAddress(a.outer) }]);
+  assertEquals(event.nat.hint, "NAT_CONE");
+});
+
+Deno.test("Datapath: ping measures, and says null when no answer comes", async () => {
+  const world = new World();
+  const [a, b] = [world.add(), world.add()];
+  await world.join(a, b);
+  await world.join(b, a);
+  await world.run(300);
+  const ping = (address: string): Promise<number | null> =>
+    world.until(a.client.send({ kind: "ping", address, sequence: 1, timeoutMs: 1000 }));
+  assertEquals(await ping(b.mesh), 0);
+  world.lose = () => true;
+  assertEquals(await ping(b.mesh), null);
+  const nobody = a.client.send({ kind: "ping", address: "10.42.9.9", sequence: 1, timeoutMs: 1 });
+  const refused = await world.until(nobody.catch((error) => error.code));
+  assertEquals(refused, "unreachable");
+});
+
+Deno.test("Datapath: a stranger is told of, at most 16 times a second", async () => {
+  const world = new World();
+  const [a, b] = [world.add(), world.add()];
+  await world.join(a, b);
+  await world.until(a.client.send({
+    kind: "punch",
+    publicKey: b.publicKey,
+    windowMs: 30_000,
+    candidates: [{ kind: "host", address: formatSocketAddress(b.outer) }],
+  }));
+  await world.run(20_000);
+  const told = b.events.filter(({ kind }) => kind === "unknownPeer");
+  assert(told.length > 20 && told.length < 16 * 21, `${told.length}`);
+  assert(told.every((event) => event.kind === "unknownPeer" && event.publicKey === a.publicKey));
+});
+
+Deno.test("Datapath: junk is counted by name and changes nothing", async () => {
+  const world = new World();
+  const [a, b] = [world.add(), world.add()];
+  await world.join(a, b);
+  await world.join(b, a);
+  await world.run(300);
+  const from = { hostname: "203.0.113.9", port: 9 };
+  for (let i = 0; i < 5000; i++) {
+    const bytes = crypto.getRandomValues(new Uint8Array(1 + i % 300));
+    if (i % 2) bytes.set([1 + i % 4, 0, 0, 0].slice(0, bytes.length));
+    b.datapath.handleDatagram(from, bytes);
+    if (i % 100 === 0) {
+      b.wantsStep = true;
+      await world.run(1);
+    }
+  }
+  await world.run(10);
+  const { counters, peers } = await world.until(b.client.send({ kind: "status" }));
+  assert((counters["notForUs"] ?? 0) > 2000, JSON.stringify(counters));
+  assertEquals(peers[0]?.endpoint, formatSocketAddress(a.outer));
+  assertEquals(
+    await world.until(
+      a.client.send({ kind: "ping", address: b.mesh, sequence: 2, timeoutMs: 500 }),
+    ),
+    0,
+  );
+});
+
+Deno.test("Datapath: removing a peer ends its streams and frees its addresses", async () => {
+  const world = new World();
+  const [a, b] = [world.add(), world.add()];
+  await world.join(a, b);
+  await world.join(b, a);
+  b.network.listen(80);
+  const conn = await world.until(a.network.connect({ hostname: b.mesh, port: 80 }));
+  await world.until(a.client.send({ kind: "removePeer", publicKey: b.publicKey }));
+  const read = await world.until(conn.read(new Uint8Array(1)).catch((error) => error.code));
+  assertEquals(read, "closed");
+  const again = await world.until(
+    a.network.connect({ hostname: b.mesh, port: 80 }).catch((error) => error.code),
+  );
+  assertEquals(again, "unreachable");
+});
