@@ -1,12 +1,12 @@
 #!/bin/bash
 # build.sh CRATE: builds a crate's tests for wasm with SIMD128 and prints the paths of the modules.
-# RELEASE=1 builds its figures (examples/figures.rs) instead, RELAXED=1 with relaxed SIMD.
+# RELEASE=1 builds its figures (examples/figures.rs) instead, RELAXED=1 with relaxed SIMD. --probe in place of the crate only
+# finds out whether that is possible.
 #
 # Wants the distribution's rustc with its library sources (Debian: rustc-web cargo-web rust-web-src lld wasi-libc), or a
 # rustc that has the wasm32-wasip1 target. Exit code 3 and one line on stderr when there is neither.
 set -euo pipefail
 lab=$(cd "$(dirname "$0")" && pwd)
-cd "$1"
 features=+simd128,+bulk-memory${RELAXED:+,+relaxed-simd}
 flags="-C target-feature=$features --remap-path-prefix=$HOME=/"
 libc=/usr/lib/wasm32-wasi
@@ -25,6 +25,8 @@ else
   echo "no wasm toolchain: want rustc-web, cargo-web, rust-web-src, lld and wasi-libc, or rustup's wasm32-wasip1 target" >&2
   exit 3
 fi
+[ "$1" != --probe ] || exit 0
+cd "$1"
 export RUSTFLAGS=$flags
 # One target directory for all crates, so that the standard library is made once.
 options=(--locked --target wasm32-wasip1 --target-dir "${CARGO_TARGET_DIR:-$lab/target}" "${std[@]}")

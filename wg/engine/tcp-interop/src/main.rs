@@ -1,0 +1,68 @@
+//! The core against the Linux kernel over a TUN device, with a simulated link between. Needs root and /dev/net/tun; works in
+//! network namespaces of its own.
+//!
+//! ```text
+//! tcp-interop check up|down bbr|cubic MIB [LINK]        a stream with every byte checked, to or from the kernel
+//! tcp-interop many COUNT HALF_OPEN [LINK]               short connections both ways; HALF_OPEN 0 for SYN cookies only
+//! tcp-interop rate core|kernel up|down bbr|cubic SECONDS [LINK]   throughput, of the core or of a second kernel
+//! LINK: rtt=MS loss=PERCENT reorder=PERCENT rate=MBIT
+//! ```
+//!
+//! Exit code 0 when everything arrived, 1 when not, 2 for wrong arguments.
+
+mod clock;
+mod core_end;
+mod many;
+mod stream;
+mod tun;
+
+use std::process::ExitCode;
+use tcp::sim::Impairment;
+use tcp::Time;
+
+/// The link that `rtt=66 loss=1 ...` describe; its queue holds 50 ms.
+fn link(args: &[String]) -> Option<Impairment> {
+    let mut link = Impairment { reorder_by: 10_000, ..Impairment::default() };
+    for arg in args {
+        let (key, value) = arg.split_once('=')?;
+        let value: f64 = value.parse().ok()?;
+        match key {
+            "rtt" => link.delay = (value * 500.0) as Time,
+            "loss" => link.loss = (value * 10_000.0) as u32,
+            "reorder" => link.reorder = (value * 10_000.0) as u32,
+            "rate" => {
+                link.rate = (value * 125_000.0) as u64;
+                link.queue = link.rate / 20;
+            }
+            _ => return None,
+        }
+    }
+    Some(link)
+}
+
+fn run(args: &[String]) -> Option<bool> {
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words[..] {
+        ["check", direction, algorithm, mib, ..] => {
+            stream::check(&stream::Plan::parse("core", direction, algorithm)?, mib.parse().ok()?, link(&args[4..])?)
+        }
+        ["many", count, half_open, ..] => many::run(count.parse().ok()?, half_open.parse().ok()?, link(&args[3..])?),
+        ["rate", end, direction, algorithm, seconds, ..] => {
+            stream::rate(&stream::Plan::parse(end, direction, algorithm)?, seconds.parse().ok()?, link(&args[5..])?)
+        }
+        _ => return None,
+    }
+    .into()
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Some(true) => ExitCode::SUCCESS,
+        Some(false) => ExitCode::FAILURE,
+        None => {
+            eprintln!("usage: see the head of main.rs");
+            ExitCode::from(2)
+        }
+    }
+}
