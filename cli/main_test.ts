@@ -99,6 +99,20 @@ Deno.test("discovery on a busy port is one line, exit 5", async () => {
   ok(/^moray: [^\n]+\n$/.test(err) && err.includes(String(held.addr.port)), err);
 });
 
+Deno.test("wireguard with a bad line names file and line, exit 3, and not the key", async () => {
+  const file = await Deno.makeTempFile({ suffix: ".conf" });
+  try {
+    const key = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBm";
+    await Deno.writeTextFile(file, `[Interface]\n\nPrivateKey = ${key}\n`);
+    const { code, out, err } = await moray("wireguard", file);
+    assertEquals([code, out], [3, ""]);
+    ok(/^moray: [^\n]+:3: [^\n]+\n$/.test(err) && err.includes(file), err);
+    ok(!err.includes(key.slice(0, 8)), "the key is not repeated");
+  } finally {
+    await Deno.remove(file);
+  }
+});
+
 Deno.test({
   name: `bash accepts its script${installed("bash") ? "" : " (skipped: bash is not installed)"}`,
   ignore: !installed("bash"),
