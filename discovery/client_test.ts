@@ -260,6 +260,34 @@ Deno.test("A watch gives up a stream that has gone silent", async () => {
   await watching.until("synchronized");
 });
 
+Deno.test("A watch that is aborted from within its callback leaves no connection behind", async () => {
+  await using server = await start();
+  const discovery = client(server.url);
+  await discovery.register(COLONY);
+  for (let round = 2; round < 12; round++) {
+    await discovery.register(agent(round));
+    const abort = new AbortController();
+    let punched: Promise<unknown> = Promise.resolve();
+    await discovery.watch({
+      meshId: "reef",
+      publicKey: key(round),
+      onEvent: (event) => {
+        if (event.kind === "synchronized") {
+          punched = discovery.initiatePunch({ meshId: "reef", from: key(1), to: key(round) });
+        }
+        if (event.kind === "punch") abort.abort();
+      },
+      signal: abort.signal,
+    });
+    await punched;
+  }
+  const deadline = performance.now() + 5000;
+  while (server.counters()["watches"] !== undefined && performance.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  assertEquals(server.counters()["watches"], undefined);
+});
+
 Deno.test("A watch rejects with what its callback throws", async () => {
   await using server = await start();
   const discovery = client(server.url);

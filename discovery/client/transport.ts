@@ -72,7 +72,7 @@ async function tolerantFetch(
 ): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(input, init);
+    response = await cancellableFetch(fetch, input, init);
   } catch (error) {
     if (init?.signal?.aborted) throw error;
     throw new ConnectError(networkReason(error), Code.Unavailable, undefined, undefined, error);
@@ -90,6 +90,57 @@ async function tolerantFetch(
   }
   if (status !== 200) return Response.json(json, { status, headers: plain(headers) });
   return Response.json(sanitizeJson(method.output, json), { status, headers: plain(headers) });
+}
+
+/**
+ * `fetch` whose signal also ends the connection of an answer that is being read.
+ *
+ * Deno's own leaves it open when the signal is aborted while no read is pending: seen on 2.8.3 and 2.7.11 in 8 of 10
+ * streams that were aborted from within the loop over them. Cancelling the body, and before the abort, does not.
+ */
+async function cancellableFetch(
+  fetch: Fetch,
+  input: string | URL | Request,
+  init: RequestInit | undefined,
+): Promise<Response> {
+  const signal = init?.signal;
+  if (!signal) return await fetch(input, init);
+  signal.throwIfAborted();
+  const connecting = new AbortController();
+  const abort = (): void => connecting.abort(signal.reason);
+  signal.addEventListener("abort", abort);
+  let response: Response;
+  try {
+    response = await fetch(input, { ...init, signal: connecting.signal });
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+  const reader = response.body?.getReader();
+  if (reader === undefined) return response;
+  const cancel = (): void => void reader.cancel(signal.reason).catch(() => {});
+  signal.addEventListener("abort", cancel);
+  if (signal.aborted) cancel();
+  const done = (): void => signal.removeEventListener("abort", cancel);
+  const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
+    async pull(controller): Promise<void> {
+      try {
+        const result = await reader.read();
+        if (signal.aborted) throw signal.reason;
+        if (!result.done) return controller.enqueue(result.value);
+        done();
+        controller.close();
+      } catch (error) {
+        done();
+        controller.error(error);
+      }
+    },
+    cancel(reason): Promise<void> {
+      done();
+      return reader.cancel(reason);
+    },
+  });
+  const { status, statusText, headers } = response;
+  return new Response(body, { status, statusText, headers });
 }
 
 /** Headers without those that described the body as it came. */
