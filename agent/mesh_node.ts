@@ -15,6 +15,7 @@ import {
   canonicalIp,
   formatBase64,
   formatSocketAddress,
+  isLocalScope,
   messageOf,
   MorayError,
   parseKey,
@@ -28,7 +29,6 @@ import {
   type Registration,
 } from "../discovery/mod.ts";
 import { watchInterfaces } from "../io/mod.ts";
-import { isLocalScope } from "../core/mod.ts";
 import { parseEndpoint } from "../traversal/mod.ts";
 import { COLONY_IPV4, meshIpv6Of } from "./addressing.ts";
 import { loadOrCreateKey } from "./key_file.ts";
@@ -68,6 +68,9 @@ const STRANGERS_MAX = 64;
 const INTERFACES_MS = 2000;
 /** Time for goodbyes at the end. */
 const GOODBYE_MS = 800;
+/** Echoes that measure the round trip to a peer once it has connected, and how long each may take. */
+const FIRST_PINGS = 3;
+const FIRST_PING_MS = 2000;
 /** Peers of one node, as many as Discovery keeps for a mesh; later ones are ignored and counted. */
 const PEERS_MAX = 10_000;
 
@@ -93,6 +96,12 @@ export async function startMeshNode(role: Role, options: MeshNodeOptions): Promi
   const name = options.name ?? (role === "colony" ? "colony" : labelOf(Deno.hostname()) ?? "agent");
   if (!isLabel(name)) {
     throw new MorayError("usage", `Not a node name: ${name}: use 1 to 63 of a-z, 0-9 and "-"`);
+  }
+  if (options.open === false) {
+    throw new MorayError(
+      "unsupported",
+      "A closed colony needs invites, which this version lacks: leave the colony open",
+    );
   }
   const { privateKey, publicKey } = await loadOrCreateKey(state);
   const node = new MeshNode(role, { ...options, name }, publicKey);
@@ -300,6 +309,7 @@ class MeshNode implements RunningNode {
         const name = peer?.name ?? event.publicKey.slice(0, 8);
         const first = peer?.connected !== true;
         if (peer !== undefined) peer.connected = true;
+        if (first && peer !== undefined) this.#measure(peer);
         this.#lookupMs = LOOKUP_MS;
         log(first ? "info" : "debug", `${first ? "connected to" : "session with"} ${name}`, {
           remote: event.remote,
@@ -313,6 +323,14 @@ class MeshNode implements RunningNode {
         if (this.#role === "agent") this.#lookUpIn(0);
         return;
       }
+    }
+  }
+
+  /** Measures the round trip to a peer that has just connected, for `status`. */
+  async #measure({ meshIpv6: address }: MeshPeer): Promise<void> {
+    for (let sequence = 1; sequence <= FIRST_PINGS; sequence++) {
+      await this.#core?.client.send({ kind: "ping", address, sequence, timeoutMs: FIRST_PING_MS })
+        .catch((error) => this.#options.log("debug", `ping: ${messageOf(error)}`));
     }
   }
 

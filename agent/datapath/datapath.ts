@@ -17,6 +17,7 @@
 import {
   type Clock,
   earlier,
+  formatBase64,
   formatSocketAddress,
   type Instant,
   messageOf,
@@ -46,7 +47,6 @@ import {
 import { formatCandidate, parseCandidates, type Peer, PeerTable } from "./peer_table.ts";
 import { formatEnd, StreamTable } from "./stream_table.ts";
 import type { Transport } from "./transport.ts";
-import { formatBase64 } from "../../core/mod.ts";
 
 /** What a datapath is made of. */
 export interface DatapathOptions {

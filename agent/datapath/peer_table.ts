@@ -23,6 +23,8 @@ import type { AddPeerCommand, CandidateInfo, DatapathPeerStatus } from "../share
 const SESSION_MS_MAX = 180_000;
 /** Weight of a new round trip in the smoothed one (RFC 6298 section 2.3). */
 const RTT_GAIN = 1 / 8;
+/** Of the first round trips the smallest counts: they also measure code that runs for the first time. */
+const RTT_WARM_UP = 3;
 /** Blocks of one peer. */
 const ALLOWED_IPS_MAX = 1024;
 
@@ -42,6 +44,8 @@ export interface Peer {
   fanOut: readonly SocketAddress[] | undefined;
   /** Smoothed round trip; `undefined` until measured. */
   rttMs: number | undefined;
+  /** Round trips measured. */
+  rttSamples: number;
   /** A plain peer's session was reported as begun. */
   connected: boolean;
 }
@@ -125,6 +129,7 @@ export class PeerTable {
       addresses: new Set(full.map(({ address }) => formatIp(address))),
       fanOut: undefined,
       rttMs: known?.rttMs,
+      rttSamples: known?.rttSamples ?? 0,
       connected: known?.connected ?? false,
     };
     this.#byKey.set(peer.publicKey, peer);
@@ -203,7 +208,10 @@ export class PeerTable {
 
   /** Takes a measured round trip. */
   measured(peer: Peer, rttMs: number): void {
-    peer.rttMs = peer.rttMs === undefined ? rttMs : peer.rttMs + (rttMs - peer.rttMs) * RTT_GAIN;
+    const known = peer.rttMs ?? rttMs;
+    peer.rttMs = ++peer.rttSamples <= RTT_WARM_UP
+      ? Math.min(known, rttMs)
+      : known + (rttMs - known) * RTT_GAIN;
   }
 
   /** What `status` says of a peer. `wallClockMs` is the present since 1970. */

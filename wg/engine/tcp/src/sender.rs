@@ -14,7 +14,7 @@ use crate::{earlier, Time, MS};
 mod feedback;
 
 /// Unused pacing credit kept for late wake-ups.
-const PACING_CREDIT: Time = 2 * MS;
+const PACING_CREDIT: Time = 10 * MS;
 /// What one pacing step sends: this much time's worth.
 const PACING_STEP: Time = MS;
 
