@@ -25,6 +25,8 @@ async function main(): Promise<number> {
     "--frozen",
     "-A",
     "--unstable-net",
+    // Otherwise every package of the import map goes in, the code generators too.
+    "--exclude-unused-npm",
     ...INCLUDED.flatMap((file) => ["--include", file]),
     "--output",
     output,
