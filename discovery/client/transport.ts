@@ -95,8 +95,8 @@ async function tolerantFetch(
 /**
  * `fetch` whose signal also ends the connection of an answer that is being read.
  *
- * Deno's own leaves it open when the signal is aborted while no read is pending: seen on 2.8.3 and 2.7.11 in 8 of 10
- * streams that were aborted from within the loop over them. Cancelling the body, and before the abort, does not.
+ * Deno's own leaves it open when the signal is aborted while no read is pending: on 2.8.3 a stream stayed in 32 of 38
+ * rounds of two watches each, and on 2.7.11 too, uncounted. Cancelling the body before the abort leaves none.
  */
 async function cancellableFetch(
   fetch: Fetch,
