@@ -173,7 +173,8 @@ export class Datapath implements EngineSink {
    */
   step(wakeMain: () => void): Instant | undefined {
     this.#now = this.#options.clock.now();
-    this.#gatherer.handleTimeout(this.#now);
+    const gatherAt = this.#gatherer.pollTimeout();
+    if (gatherAt !== undefined && this.#now >= gatherAt) this.#gatherer.handleTimeout(this.#now);
     this.#drainGatherer();
     this.#peers.handleTimeout(this.#now);
     this.#expirePings();

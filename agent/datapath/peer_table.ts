@@ -1,5 +1,6 @@
 /** The peers of a node: the engine's number, the path agent, and what `status` says of each. @module */
 import {
+  earlier,
   equals,
   formatIp,
   formatSocketAddress,
@@ -59,6 +60,8 @@ export class PeerTable {
   readonly #listener: PeerListener;
   readonly #byKey = new Map<string, Peer>();
   readonly #byId = new Map<PeerId, Peer>();
+  /** No path agent is due before this; `undefined` while none ever is. Kept, since a node may have thousands. */
+  #dueAt: Instant | undefined;
 
   /** An empty table. */
   constructor(engine: Engine, listener: PeerListener) {
@@ -168,8 +171,10 @@ export class PeerTable {
     }
   }
 
-  /** Advances every path agent and asks the engine for the initiations that are due. */
+  /** Advances the path agents, if one is due, and asks the engine for the initiations that they want. */
   handleTimeout(now: Instant): void {
+    if (this.#dueAt === undefined || now < this.#dueAt) return;
+    this.#dueAt = undefined;
     for (const peer of this.#byKey.values()) {
       if (peer.agent === undefined) continue;
       peer.agent.handleTimeout(now);
@@ -177,14 +182,9 @@ export class PeerTable {
     }
   }
 
-  /** When {@linkcode PeerTable.handleTimeout} must be called. */
+  /** When {@linkcode PeerTable.handleTimeout} must be called; may be early. */
   pollTimeout(): Instant | undefined {
-    let dueAt: Instant | undefined;
-    for (const { agent } of this.#byKey.values()) {
-      const at = agent?.pollTimeout();
-      if (at !== undefined && (dueAt === undefined || at < dueAt)) dueAt = at;
-    }
-    return dueAt;
+    return this.#dueAt;
   }
 
   /** Changes a peer's path agent, then does what it wants. */
@@ -245,6 +245,7 @@ export class PeerTable {
       peer.fanOut = due.destinations;
       this.#engine.initiate(peer.id);
     }
+    this.#dueAt = earlier(this.#dueAt, agent.pollTimeout());
   }
 }
 
