@@ -180,10 +180,25 @@ function methodOf(url: string): DescMethod | undefined {
 
 /** The core of a network error of `fetch`, in the same words on every system. */
 function networkReason(error: unknown): string {
-  const text = messageOf(error);
+  const text = withCauses(error);
   for (const [pattern, reason] of REASONS) if (pattern.test(text)) return reason;
   // The innermost cause comes last.
   return text.split(": ").at(-1) ?? text;
+}
+
+/** The messages of an error and of what caused it: Deno 2.9 says "fetch failed" and puts the reason beneath. */
+function withCauses(error: unknown): string {
+  const messages = [messageOf(error)];
+  let cause = error;
+  for (
+    let depth = 0;
+    depth < 4 && cause instanceof Error && cause.cause instanceof Error;
+    depth++
+  ) {
+    cause = cause.cause;
+    messages.push(messageOf(cause));
+  }
+  return messages.join(": ");
 }
 
 const REASONS: readonly (readonly [RegExp, string])[] = [
