@@ -17,34 +17,50 @@ mod departure;
 const KEEPALIVE_PROBES: u32 = 6;
 const KEEPALIVE_INTERVAL: Time = 10 * SEC;
 
+/// RFC 9293 section 3.3.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
+    /// Our SYN is out.
     SynSent,
+    /// Their SYN came, our SYN-ACK is out.
     SynReceived,
+    /// Both directions are open.
     Established,
+    /// We have ended our direction; not yet acknowledged.
     FinWait1,
+    /// We have ended our direction; theirs is open.
     FinWait2,
+    /// They have ended their direction; ours is open.
     CloseWait,
+    /// Both have ended; ours is not yet acknowledged.
     Closing,
+    /// Both have ended, they first; ours is not yet acknowledged.
     LastAck,
+    /// Both have ended; waits for what may still be in the network.
     TimeWait,
+    /// Over.
     Closed,
 }
 
 /// Why a connection ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
+    /// Nobody listens there.
     Refused,
+    /// The peer reset it.
     Reset,
+    /// The peer was silent too long.
     TimedOut,
+    /// We reset it, or gave up opening it.
     Aborted,
 }
 
 /// How a connection goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Congestion window and what is believed in the network, in bytes.
+    /// Congestion window, in bytes.
     pub window: u64,
+    /// What is believed in the network, in bytes.
     pub in_flight: u64,
     /// Bytes a second; zero for no pacing.
     pub pacing_rate: u64,
@@ -64,8 +80,11 @@ struct Opening {
     at: Option<Time>,
 }
 
+/// One connection. It is told the time, segments and what the application does; it says what to send and when to come back.
 pub struct Connection {
+    /// Our address.
     pub local: SocketAddr,
+    /// The peer's address.
     pub remote: SocketAddr,
     state: State,
     error: Option<Error>,
@@ -192,10 +211,12 @@ impl Connection {
         }
     }
 
+    /// Where it is in its life.
     pub fn state(&self) -> State {
         self.state
     }
 
+    /// Why it ended early, once it has.
     pub fn error(&self) -> Option<Error> {
         self.error
     }
@@ -205,6 +226,7 @@ impl Connection {
         self.state == State::Closed && self.reset.is_none()
     }
 
+    /// The handshake is done and the end not reached.
     pub fn is_established(&self) -> bool {
         !matches!(self.state, State::SynSent | State::SynReceived | State::Closed)
     }
@@ -231,6 +253,7 @@ impl Connection {
         }
     }
 
+    /// Bytes that can be read now.
     pub fn receive_ready(&self) -> usize {
         self.rcv.ready()
     }
@@ -245,11 +268,13 @@ impl Connection {
         self.rcv.peek(usize::MAX)
     }
 
+    /// Takes `n` bytes, at most what is ready, off what can be read.
     pub fn consume(&mut self, now: Time, n: usize) {
         let now = self.clock(now);
         self.rcv.consume(now, n);
     }
 
+    /// Reads what is ready and fits, and says how much that was.
     pub fn recv(&mut self, now: Time, out: &mut [u8]) -> usize {
         let (a, b) = self.rcv.peek(out.len());
         out[..a.len()].copy_from_slice(a);

@@ -4,11 +4,12 @@
 //! Positions in a stream are `u64` (see [`seq`]); they meet the 32-bit wire numbers only in
 //! `connection`.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 mod budget;
 pub mod checksum;
 pub mod config;
-pub mod congestion;
+mod congestion;
 pub mod connection;
 mod delivery;
 mod rack;
@@ -19,7 +20,7 @@ mod rtt;
 mod scoreboard;
 pub mod segment;
 mod sender;
-pub mod seq;
+mod seq;
 pub mod sim;
 mod siphash;
 pub mod stack;

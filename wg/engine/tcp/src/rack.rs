@@ -111,17 +111,14 @@ impl Rack {
     }
 
     /// What a retransmission timeout takes for lost (section 6.3): the first record, and all that are overdue.
-    pub fn mark_on_timeout(&self, now: Time, board: &mut Scoreboard, una: u64) -> u64 {
-        let mut lost = 0;
+    pub fn mark_on_timeout(&self, now: Time, board: &mut Scoreboard, una: u64) {
         let mut next = board.oldest().map(|o| o.0);
         while let Some(id) = next {
             next = board.after(id).map(|o| o.0);
             let Some(r) = board.get(id).copied() else { break };
             if r.start <= una || r.sent_at + self.rtt <= now {
-                lost += r.length();
                 board.mark_lost(id);
             }
         }
-        lost
     }
 }

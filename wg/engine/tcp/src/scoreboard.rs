@@ -23,8 +23,6 @@ pub struct Snapshot {
     pub delivered: u64,
     pub delivered_at: Time,
     pub first_sent_at: Time,
-    pub lost: u64,
-    pub in_flight: u64,
     pub app_limited: bool,
 }
 
@@ -348,6 +346,12 @@ mod tests {
             next = b.after(id).map(|o| o.0);
         }
         assert_eq!(listed, of(Fate::Flying).count());
+    }
+
+    /// 16,384 of them may be in flight on each connection.
+    #[test]
+    fn records_are_small() {
+        assert_eq!(std::mem::size_of::<Record>(), 80);
     }
 
     /// Whatever happens in whatever order, the sums are those of the records, and each is delivered once.

@@ -3,10 +3,15 @@
 use crate::checksum;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+/// The sender has no more data.
 pub const FIN: u8 = 1;
+/// Opens; synchronises sequence numbers.
 pub const SYN: u8 = 2;
+/// Resets.
 pub const RST: u8 = 4;
+/// Hand this to the application now.
 pub const PSH: u8 = 8;
+/// The acknowledgment number counts.
 pub const ACK: u8 = 16;
 
 /// Most SACK blocks that fit beside timestamps (RFC 2018 section 3).
@@ -18,16 +23,22 @@ const MAX_WINDOW_SHIFT: u8 = 14;
 /// TCP options that we read and write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
+    /// Largest segment that the sender of a SYN takes.
     pub mss: Option<u16>,
+    /// Window scale, at most 14.
     pub window_shift: Option<u8>,
+    /// The sender of a SYN understands SACK.
     pub sack_permitted: bool,
+    /// SACK blocks; the first `sack_count` are meant.
     pub sack: [(u32, u32); MAX_SACK],
+    /// Number of SACK blocks.
     pub sack_count: u8,
     /// TSval and TSecr (RFC 7323 section 3).
     pub timestamps: Option<(u32, u32)>,
 }
 
 impl Options {
+    /// The SACK blocks.
     pub fn sack_blocks(&self) -> &[(u32, u32)] {
         &self.sack[..usize::from(self.sack_count)]
     }
@@ -68,6 +79,7 @@ impl Options {
         o
     }
 
+    /// Bytes on the wire.
     pub fn length(&self) -> usize {
         let mut n = if self.mss.is_some() { 4 } else { 0 };
         n += if self.window_shift.is_some() { 4 } else { 0 };
@@ -118,22 +130,34 @@ fn half(b: &[u8], at: usize) -> u16 {
 /// A received segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
+    /// Sender.
     pub src: SocketAddr,
+    /// Receiver.
     pub dst: SocketAddr,
+    /// Sequence number.
     pub seq: u32,
+    /// Acknowledgment number.
     pub ack: u32,
+    /// Flags, of those above.
     pub flags: u8,
+    /// Window as on the wire, not scaled.
     pub window: u16,
+    /// Options that we know.
     pub options: Options,
+    /// Data.
     pub payload: &'a [u8],
 }
 
 /// Why a packet was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
+    /// Shorter than its headers say.
     Truncated,
+    /// Not TCP, or between addresses that cannot be.
     NotTcp,
+    /// A fragment of a packet.
     Fragment,
+    /// The checksum is wrong.
     Checksum,
 }
 
@@ -220,6 +244,7 @@ impl<'a> Segment<'a> {
         })
     }
 
+    /// The flag is set.
     pub fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
@@ -233,21 +258,30 @@ impl<'a> Segment<'a> {
 /// One header and up to [`crate::config::MAX_BURST`] bytes of payload, to be cut into segments.
 #[derive(Clone, Copy, Debug)]
 pub struct Burst<'a> {
+    /// Sender.
     pub src: SocketAddr,
+    /// Receiver.
     pub dst: SocketAddr,
+    /// Sequence number of the first byte.
     pub seq: u32,
+    /// Acknowledgment number.
     pub ack: u32,
     /// PSH and FIN go on the last segment only.
     pub flags: u8,
+    /// Window as on the wire, not scaled.
     pub window: u16,
+    /// Options of every segment.
     pub options: Options,
     /// Payload of every segment but the last.
     pub segment_size: usize,
+    /// Data, in the two pieces of the ring that it lies in.
     pub head: &'a [u8],
+    /// The second piece.
     pub tail: &'a [u8],
 }
 
 impl Burst<'_> {
+    /// Bytes of data.
     pub fn payload_length(&self) -> usize {
         self.head.len() + self.tail.len()
     }

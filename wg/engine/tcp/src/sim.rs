@@ -9,6 +9,7 @@ use std::collections::BinaryHeap;
 pub struct Random(pub u64);
 
 impl Random {
+    /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -17,6 +18,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    /// A number below `n`; zero for zero.
     pub fn below(&mut self, n: u64) -> u64 {
         if n == 0 {
             0
@@ -34,17 +36,23 @@ impl Random {
 /// What a link does to packets; probabilities in parts per million.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Impairment {
+    /// One way.
     pub delay: Time,
+    /// Random delay on top, at most.
     pub jitter: Time,
+    /// Chance to be lost.
     pub loss: u32,
     /// Chance to fall into, and to leave, a state where everything is lost.
     pub burst: (u32, u32),
+    /// Chance to be delayed by up to `reorder_by` more.
     pub reorder: u32,
     /// Extra delay of a reordered packet, at most.
     pub reorder_by: Time,
+    /// Chance to arrive twice.
     pub duplicate: u32,
     /// Bytes a second, zero for unlimited, and bytes that wait for it.
     pub rate: u64,
+    /// Bytes that may wait for the rate.
     pub queue: u64,
     /// Larger packets vanish; zero for no limit.
     pub mtu: usize,
@@ -57,7 +65,9 @@ impl Impairment {
     }
 }
 
+/// One direction of a path.
 pub struct Link {
+    /// What it does from now on.
     pub impairment: Impairment,
     random: Random,
     flying: BinaryHeap<Reverse<(Time, u64, Vec<u8>)>>,
@@ -65,11 +75,14 @@ pub struct Link {
     busy_until: Time,
     bursting: bool,
     pool: Vec<Vec<u8>>,
+    /// Packets lost.
     pub dropped: u64,
+    /// Packets given to it.
     pub carried: u64,
 }
 
 impl Link {
+    /// A link; the seed decides everything random.
     pub fn new(impairment: Impairment, seed: u64) -> Self {
         Link {
             impairment,
@@ -91,6 +104,7 @@ impl Link {
         self.bursting || self.random.chance(i.loss)
     }
 
+    /// Takes a packet.
     pub fn send(&mut self, now: Time, packet: &[u8]) {
         let i = self.impairment;
         self.carried += 1;
@@ -124,10 +138,12 @@ impl Link {
         }
     }
 
+    /// When the next packet arrives.
     pub fn next_at(&self) -> Option<Time> {
         self.flying.peek().map(|p| p.0 .0)
     }
 
+    /// A packet that has arrived.
     pub fn receive(&mut self, now: Time) -> Option<Vec<u8>> {
         if self.next_at()? > now {
             return None;

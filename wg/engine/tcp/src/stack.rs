@@ -33,7 +33,9 @@ pub struct Handle {
 /// Bounds of a stack.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// Connections in any state.
     pub connections: usize,
+    /// Ports listened on.
     pub listeners: usize,
     /// Connections not yet accepted by the application, for each listener.
     pub backlog: usize,
@@ -59,13 +61,15 @@ pub struct Counters {
     pub malformed: u64,
     /// Connections that [`Stack::connect`] began.
     pub opened: u64,
-    /// Connections that reached a listener's queue, and those that the application took from it.
+    /// Connections that reached a listener's queue.
     pub established: u64,
+    /// Connections that the application took from a listener.
     pub accepted: u64,
     /// SYNs that found the backlog, the table or the memory full.
     pub syn_dropped_backlog: u64,
-    /// SYNs answered without keeping anything, and those that came back.
+    /// SYNs answered without keeping anything.
     pub cookies_sent: u64,
+    /// Cookies that came back and became connections.
     pub cookies_redeemed: u64,
     /// Resets for segments that belong to no connection.
     pub resets_sent: u64,
@@ -100,8 +104,11 @@ struct Entry {
 /// Why a connection could not be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenError {
+    /// No place or no memory for another connection.
     Full,
+    /// Every ephemeral port is in use towards this address.
     NoPort,
+    /// There is a connection between these two already.
     InUse,
 }
 
@@ -169,14 +176,17 @@ impl Stack {
         }
     }
 
+    /// Connections in any state.
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
+    /// There is no connection.
     pub fn is_empty(&self) -> bool {
         self.table.len() == 0
     }
 
+    /// What happened so far.
     pub fn counters(&self) -> Counters {
         Counters { buffer_growth_refused: self.budget.refused(), ..self.counters }
     }
@@ -329,6 +339,7 @@ impl Stack {
         }
     }
 
+    /// A connection; none for a stale handle.
     pub fn get(&self, h: Handle) -> Option<&Connection> {
         self.table.get(h).map(|e| &e.connection)
     }
@@ -349,6 +360,7 @@ impl Stack {
         }
     }
 
+    /// Resets a connection and lets go of it.
     pub fn abort(&mut self, h: Handle) {
         if let Some(e) = self.table.get_mut(h) {
             e.orphan = true;

@@ -93,7 +93,6 @@ impl Sender {
             rate: self.delivery.sample(),
             una: self.una,
             next: self.next,
-            recovering: self.recovery.is_some(),
             window_limited: prior_pipe * 2 >= self.control.window(),
         };
         if delivered > 0 || found.0 > 0 {
@@ -116,7 +115,6 @@ impl Sender {
             self.rack.detect(now, &mut self.board, self.recovery.is_some(), self.rtt.minimum(), self.rtt.smoothed);
         self.reorder_at = found.again_at;
         if found.lost > 0 {
-            self.delivery.lost += found.lost;
             self.enter_recovery(now);
         }
         (found.lost, found.losses)
@@ -226,8 +224,7 @@ impl Sender {
         if self.board.first().is_some_and(|r| r.fate == Fate::Sacked) {
             self.board.renege();
         }
-        let lost = self.rack.mark_on_timeout(now, &mut self.board, self.una);
-        self.delivery.lost += lost;
+        self.rack.mark_on_timeout(now, &mut self.board, self.una);
         if self.recovery.is_none() {
             self.undo = Undo { armed: true, ..Undo::default() };
         }
