@@ -31,7 +31,7 @@ function denoSteps(): Step[] {
 
 const TESTS: Step = {
   title: "Tests with leak tracing and documentation examples",
-  command: ["deno", "run", "-A", "scripts/test.ts", "--leaks", "--doc"],
+  command: ["deno", "run", "-A", "scripts/run_tests.ts", "--leaks", "--doc"],
 };
 
 /** Every crate of the engine, with its own lock file. */

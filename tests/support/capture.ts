@@ -1,7 +1,7 @@
 /**
  * What leaves a host, as tcpdump sees it, read back as datagrams.
  *
- * ```ts
+ * ```ts ignore
  * await using capture = await Capture.start({ namespace: lab.namespace("a1"), device: "eth0" });
  * // ... traffic ...
  * const datagrams = await capture.stop();

@@ -1,7 +1,7 @@
 /**
  * The program under test: `deno run -A main.ts` or the compiled binary, in this namespace or another.
  *
- * ```ts
+ * ```ts ignore
  * const colony = scope.use(await Moray.start(["colony", "--mesh", "m", ...], { program: SOURCE }));
  * const port = colony.port("wg");
  * ```

@@ -1,7 +1,7 @@
 /**
  * The NAT laboratory (`tests/natlab`) for tests: one lab per object, torn down with it.
  *
- * ```ts
+ * ```ts ignore
  * await using lab = await Lab.up("pair", { servers: ["disco:2"], sites: ["a=portrestricted", "b=symmetric"] });
  * const { stdout } = await lab.exec("a1", ["ip", "route"]);
  * ```

@@ -5,7 +5,7 @@
  * everything that was registered in the scope is closed (processes die, namespaces go), the test fails, and the
  * next one starts from a clean machine.
  *
- * ```ts
+ * ```ts ignore
  * e2e("the agent reaches the colony", { needs: ["root", "curl"], timeoutMs: 60_000 }, async (scope) => {
  *   const lab = scope.use(await Lab.up("pair", { sites: ["a=fullcone", "b=fullcone"] }));
  * });
