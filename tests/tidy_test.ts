@@ -12,8 +12,8 @@ const LEFT_OUT = new Set([
   "out",
   "results",
 ]);
-/** Files of one idea (STYLE: rarely over 400 lines). */
-const LINES_MAX = 500;
+/** Files of one idea: rarely over 400 lines, never over this. */
+const LINES_MAX = 600;
 /** Folders whose outside is a `mod.ts`. */
 const MODULES = ["agent", "cli", "core", "discovery", "io", "proto", "traversal", "wg"];
 
@@ -47,7 +47,7 @@ function findLines(files: readonly Source[], pattern: RegExp): string[] {
 const CODE = /\.(ts|rs|sh|py|go|proto)$|^\.ci\/run$|natlab$/;
 const TEXT = /\.(ts|rs|sh|py|go|proto|md|json|toml|yaml|svg)$|^\.ci\/run$|natlab$/;
 
-Deno.test("no source file of ours is longer than 500 lines", () => {
+Deno.test("no source file of ours is longer than 600 lines", () => {
   const long = sources(/\.(ts|rs)$/)
     .map(({ path, text }) => [path, text.split("\n").length - 1] as const)
     .filter(([, lines]) => lines > LINES_MAX);
@@ -92,7 +92,7 @@ Deno.test("decision records are numbered without gaps and have their four parts"
     assertMatch(name, new RegExp(`^${String(i + 1).padStart(4, "0")}-[a-z0-9-]+\\.md$`));
     const text = Deno.readTextFileSync(`${ROOT}docs/decisions/${name}`);
     for (const part of ["Context", "Decision", "Consequences", "Refused"]) {
-      assertMatch(text, new RegExp(`^## .*${part}`, "im"), `${name}: ${part}`);
+      assertMatch(text, new RegExp(`^(## |\\*\\*)${part}`, "m"), `${name}: ${part}`);
     }
   }
 });
