@@ -13,8 +13,11 @@ use crate::{earlier, Time, MS};
 
 mod feedback;
 
-/// Unused pacing credit kept for late wake-ups.
-const PACING_CREDIT: Time = 10 * MS;
+/// Pacing credit that is kept when nothing was held back: the size of a burst after a pause.
+const PACING_CREDIT: Time = 2 * MS;
+/// The same while data waits for its time: a userspace timer comes 2 to 10 ms late on a busy machine, and what the sender was
+/// kept from sending meanwhile is not lost.
+const LATE_CREDIT: Time = 10 * MS;
 /// What one pacing step sends: this much time's worth.
 const PACING_STEP: Time = MS;
 
@@ -79,6 +82,8 @@ pub struct Sender {
     pub window_probe: bool,
     overridden: bool,
     pace_at: Time,
+    /// Pacing holds something back, or did until now.
+    held_back: bool,
     last_sent: Time,
     /// Since when the oldest data has seen no progress.
     pub stalled_since: Option<Time>,
@@ -117,6 +122,7 @@ impl Sender {
             window_probe: false,
             overridden: false,
             pace_at: 0,
+            held_back: false,
             last_sent: 0,
             stalled_since: None,
             stamp_offset,
@@ -297,12 +303,14 @@ impl Sender {
         }
         self.check_persist(now);
         if now < self.pace_at {
+            self.held_back = self.has_work();
             return None;
         }
         let window = self.control.window();
         if let Some(id) = self.board.next_lost() {
             let r = *self.board.get(id)?;
             if !self.may_resend(window) {
+                self.held_back = false;
                 return None;
             }
             return Some(self.resend(now, id, r));
@@ -314,6 +322,7 @@ impl Sender {
             n = step - step % self.mss;
         }
         if n == 0 {
+            self.held_back = false;
             self.note_idle(window);
             return None;
         }
@@ -402,8 +411,9 @@ impl Sender {
         self.last_sent = now;
         let pace = self.control.pacing_rate();
         if pace > 0 {
+            let credit = if self.held_back { LATE_CREDIT } else { PACING_CREDIT };
             let wait = (u128::from(n) * 1_000_000 / u128::from(pace)) as u64;
-            self.pace_at = self.pace_at.max(now.saturating_sub(PACING_CREDIT)) + wait;
+            self.pace_at = self.pace_at.max(now.saturating_sub(credit)) + wait;
         } else {
             self.pace_at = now;
         }

@@ -511,3 +511,20 @@ fn a_trickle_does_not_make_the_next_burst_crawl() {
         assert!(seconds < 2.0, "{algorithm:?} after {before}: {seconds} s for 10 MB at 100 Mbit/s");
     }
 }
+
+#[test]
+fn late_wake_ups_cost_little() {
+    for round_trip in [1, 20] {
+        let link = Impairment { rate: 50_000_000, queue: 2_500_000, ..Impairment::round_trip(round_trip) };
+        for grain in [1, 2 * MS, 5 * MS, 10 * MS] {
+            let mut w = World::new([Config::default(); 2], [link; 2], 3);
+            w.grain = grain;
+            w.ends[0].to_send = u64::MAX;
+            w.until(2 * SEC, |_| false);
+            let (from, start) = (w.ends[1].got, w.now);
+            w.until(start + SEC / 2, |_| false);
+            let rate = (w.ends[1].got - from) as f64 * 8.0 / (w.now - start) as f64;
+            assert!(rate > 350.0, "woken every {grain} us, round trip {round_trip} ms: {rate} of 400 Mbit/s");
+        }
+    }
+}

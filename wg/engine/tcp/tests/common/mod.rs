@@ -28,6 +28,8 @@ pub struct World {
     pub links: [Link; 2],
     pub buf: Vec<u8>,
     pub trace: bool,
+    /// Both ends are woken at multiples of this only, as on a busy machine.
+    pub grain: Time,
     /// Called for each packet; true drops it.
     pub drop: Option<Drop>,
 }
@@ -54,6 +56,7 @@ impl World {
             links: [Link::new(i0, seed), Link::new(i1, seed ^ 0xdead)],
             buf: vec![0; 65536],
             trace: false,
+            grain: 1,
             drop: None,
         };
         let id = Identity { iss: (seed as u32).wrapping_mul(77777).wrapping_sub(5), stamp_offset: seed as u32 };
@@ -166,7 +169,7 @@ impl World {
             }
         }
         let Some(next) = next else { return false };
-        self.now = next.max(self.now + 1);
+        self.now = next.max(self.now + 1).next_multiple_of(self.grain);
         true
     }
 
