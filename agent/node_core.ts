@@ -65,12 +65,6 @@ export class NodeCore {
 
   /** Starts the datapath. Rejects with `portInUse`, `permission`, `unsupported` or `internal`. */
   static async start(options: CommonOptions, parts: NodeCoreParts): Promise<NodeCore> {
-    if (options.datapath === "fast") {
-      throw new MorayError(
-        "unsupported",
-        "The fast datapath is not in this version: use --datapath portable",
-      );
-    }
     const { privateKey, mtu, publicEndpoint } = parts;
     const early: NodeEvent[] = [];
     let handle = (event: NodeEvent): void => void early.push(event);
@@ -78,6 +72,7 @@ export class NodeCore {
       privateKey,
       mtu,
       port: options.wgPort ?? 0,
+      driver: options.datapath ?? "auto",
       ...(publicEndpoint && { publicEndpoint }),
       onEvent: (event) => handle(event),
     });

@@ -20,4 +20,5 @@ export * from "./entropy.ts";
 export * from "./errors.ts";
 export * from "./files.ts";
 export * from "./interfaces.ts";
+export * from "./libc.ts";
 export * from "./signals.ts";

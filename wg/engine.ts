@@ -247,14 +247,17 @@ export class Engine {
     return this.#received === RECEIVE_RUNS || this.#receivedBytes > RECEIVE_BYTES - 65_536;
   }
 
-  /** Takes a datagram from the network, to be handled at the next {@linkcode Engine.poll}. Drops it when full. */
-  receive(from: SocketAddress, datagram: Uint8Array): boolean {
+  /**
+   * Takes datagrams from the network, to be handled at the next {@linkcode Engine.poll}: of `segment` bytes each, the last
+   * maybe shorter, one after another. Drops them, and returns false, when {@linkcode Engine.receiveFull}.
+   */
+  receive(from: SocketAddress, datagram: Uint8Array, segment: number = datagram.length): boolean {
     if (this.receiveFull || datagram.length === 0) return false;
     const run = this.#receiveRuns + this.#received * RUN.bytes;
     this.#bytes.set(datagram, this.#receive + this.#receivedBytes);
     this.#view.setUint32(run + RUN.offset, this.#receivedBytes, true);
     this.#view.setUint32(run + RUN.length, datagram.length, true);
-    this.#view.setUint32(run + RUN.segment, 0, true);
+    this.#view.setUint32(run + RUN.segment, segment, true);
     this.#putSocketAddress(run + RUN.address, from);
     this.#received++;
     this.#receivedBytes += datagram.length;

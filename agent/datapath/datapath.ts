@@ -152,6 +152,23 @@ export class Datapath implements EngineSink {
     }
   }
 
+  /**
+   * Takes a train of datagrams of `segment` bytes each, the last maybe shorter, that lie one after another in `bytes`,
+   * borrowed for the call.
+   */
+  handleTrain(source: SocketAddress, bytes: Uint8Array, segment: number): void {
+    for (let at = 0; at < bytes.length; at += segment) {
+      // What is not a packet of a session is rare, and ends the train.
+      if (bytes[at] === 4 && bytes[at + 1] === 0) continue;
+      for (let i = 0; i < bytes.length; i += segment) {
+        this.handleDatagram(source, bytes.subarray(i, i + segment));
+      }
+      return;
+    }
+    if (this.#engine.receiveFull) this.#poll();
+    this.#engine.receive(source, bytes, segment);
+  }
+
   /** Takes in what the main thread has written. After the wake-up itself, before {@linkcode Datapath.step}. */
   handleBell(): void {
     this.#now = this.#options.clock.now();

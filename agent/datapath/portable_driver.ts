@@ -37,6 +37,8 @@ export interface PortableDriverOptions {
   readonly onDatagram: (source: SocketAddress, payload: Uint8Array) => void;
   /** Called when the driver is no longer busy. */
   readonly onIdle: () => void;
+  /** Why this driver and not the fast one, for `status`. Absent: it was chosen. */
+  readonly reason?: string;
 }
 
 interface Outgoing {
@@ -47,7 +49,7 @@ interface Outgoing {
 
 /** UDP through Deno's own sockets. */
 export class PortableDriver implements Transport {
-  readonly name = "portable";
+  readonly name: string;
   readonly #socket: Deno.DatagramConn;
   readonly #options: PortableDriverOptions;
   readonly #queue: Outgoing[] = [];
@@ -62,6 +64,7 @@ export class PortableDriver implements Transport {
   private constructor(socket: Deno.DatagramConn, options: PortableDriverOptions) {
     this.#socket = socket;
     this.#options = options;
+    this.name = options.reason === undefined ? "portable" : `portable (${options.reason})`;
     this.#receive();
   }
 

@@ -1,5 +1,6 @@
 /** Starts the datapath Worker from the main thread. @module */
 import { MorayError, type SocketAddress } from "../../core/mod.ts";
+import { Libc } from "../../io/mod.ts";
 import { DatapathClient, type NodeEvent, SharedArena } from "../shared/mod.ts";
 import type { WorkerHello, WorkerStart } from "./worker.ts";
 
@@ -13,6 +14,8 @@ export interface StartDatapathOptions {
   readonly mtu: number;
   /** A fixed public endpoint, announced as a candidate. */
   readonly publicEndpoint?: SocketAddress;
+  /** Which driver. @default "auto" */
+  readonly driver?: "auto" | "portable" | "fast";
   /** Takes what the Worker tells of the node. */
   readonly onEvent: (event: NodeEvent) => void;
 }
@@ -37,9 +40,10 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
   const module = await loadEngine();
   const arena = SharedArena.create();
   const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+  let wake = (): void => worker.postMessage(0);
   const client = new DatapathClient({
     arena,
-    wake: () => worker.postMessage(0),
+    wake: () => wake(),
     onEvent: options.onEvent,
   });
   const hello = Promise.withResolvers<WorkerHello>();
@@ -55,7 +59,7 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
     options.onEvent({ kind: "fatal", message: event.message });
     client.close(event.message);
   };
-  const { privateKey, port, mtu, publicEndpoint } = options;
+  const { privateKey, port, mtu, publicEndpoint, driver = "auto" } = options;
   const start: WorkerStart = {
     buffer: arena.buffer,
     module,
@@ -63,6 +67,7 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
     port,
     mtu,
     publicEndpoint,
+    driver,
   };
   worker.postMessage(start);
   const answer = await hello.promise;
@@ -71,6 +76,7 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
     worker.terminate();
     throw new MorayError(answer.code, answer.message);
   }
+  if (answer.eventFd !== undefined) wake = eventFdBell(answer.eventFd);
   return {
     client,
     publicKey: answer.publicKey,
@@ -85,6 +91,13 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
       worker.terminate();
     },
   };
+}
+
+/** Wakes a Worker that sleeps in `poll`. */
+function eventFdBell(eventFd: number): () => void {
+  const libc = Libc.open();
+  const one = new Uint8Array(BigUint64Array.of(1n).buffer);
+  return () => void libc.calls.write(eventFd, one, 8n);
 }
 
 async function loadEngine(): Promise<WebAssembly.Module> {

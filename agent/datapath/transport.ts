@@ -3,8 +3,8 @@ import type { SocketAddress } from "../../core/mod.ts";
 
 /** Sends datagrams; receiving is the driver's own business, which calls the datapath. */
 export interface Transport {
-  /** Name of the driver, for `status`. */
-  readonly name: "portable" | "fast";
+  /** Name of the driver, for `status`: `fast`, or `portable` with the reason where it was not chosen. */
+  readonly name: string;
   /** UDP port of the sockets. */
   readonly port: number;
   /** Addresses that the sockets are bound to, `host:port`. */

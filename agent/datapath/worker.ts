@@ -18,6 +18,7 @@ import {
 import { Engine } from "../../wg/mod.ts";
 import { SharedArena } from "../shared/mod.ts";
 import { Datapath } from "./datapath.ts";
+import { FastDriver } from "./fast_driver.ts";
 import { PortableDriver } from "./portable_driver.ts";
 
 /** How the Worker is started. The key never crosses in a ring. */
@@ -34,6 +35,8 @@ export interface WorkerStart {
   readonly mtu: number;
   /** A fixed public endpoint. */
   readonly publicEndpoint: SocketAddress | undefined;
+  /** Which driver; `auto` takes the fast one where it works. */
+  readonly driver: "auto" | "portable" | "fast";
 }
 
 /** The Worker's first message. */
@@ -43,14 +46,24 @@ export type WorkerHello =
     readonly publicKey: Uint8Array;
     /** Where the socket is bound, `host:port`. */
     readonly local: string;
+    /** What to write to for a wake-up; `undefined`: post a message. */
+    readonly eventFd: number | undefined;
   }
   | { readonly ok: false; readonly code: ErrorCode; readonly message: string };
 
 const clock = { now: (): Instant => performance.now() as Instant };
 const wallClockMs = (): number => performance.timeOrigin + performance.now();
 const rng = { bytes: (n: number): Uint8Array => crypto.getRandomValues(new Uint8Array(n)) };
+/** The fast driver wakes up at least this often, so that a Worker that must end ends. */
+const SLEEP_MS_MAX = 1000;
 
-let running: { readonly datapath: Datapath; readonly driver: PortableDriver } | undefined;
+/** Whatever runs once the Worker has started. */
+interface Running {
+  readonly datapath: Datapath;
+  readonly driver: PortableDriver | FastDriver;
+}
+
+let running: Running | undefined;
 let timer: ReturnType<typeof setTimeout> | undefined;
 let timerAt = Infinity;
 let stepping = false;
@@ -58,6 +71,7 @@ let stepping = false;
 addEventListener("message", ({ data }: MessageEvent<WorkerStart | 0>) => {
   if (data !== 0) {
     postMessage(start(data));
+    if (running?.driver instanceof FastDriver) loop(running.datapath, running.driver);
     return;
   }
   running?.datapath.handleBell();
@@ -66,14 +80,7 @@ addEventListener("message", ({ data }: MessageEvent<WorkerStart | 0>) => {
 
 function start(options: WorkerStart): WorkerHello {
   try {
-    const driver = PortableDriver.open({
-      port: options.port,
-      onDatagram: (source, payload) => {
-        running?.datapath.handleDatagram(source, payload);
-        stepSoon();
-      },
-      onIdle: stepSoon,
-    });
+    const driver = openDriver(options);
     const host = {
       wallClockMs,
       rng,
@@ -93,15 +100,67 @@ function start(options: WorkerStart): WorkerHello {
       ...(publicEndpoint && { publicEndpoint }),
     });
     running = { datapath, driver };
-    return { ok: true, publicKey: engine.publicKey, local: driver.localEndpoints[0] ?? "" };
+    const eventFd = driver instanceof FastDriver ? driver.eventFd : undefined;
+    return {
+      ok: true,
+      publicKey: engine.publicKey,
+      local: driver.localEndpoints[0] ?? "",
+      eventFd,
+    };
   } catch (error) {
     const code = error instanceof MorayError ? error.code : "internal";
     return { ok: false, code, message: messageOf(error) };
   }
 }
 
+function openDriver({ driver, port }: WorkerStart): PortableDriver | FastDriver {
+  let reason: string | undefined;
+  if (driver !== "portable") {
+    try {
+      return FastDriver.open({
+        port,
+        onDatagrams: (source, bytes, segment) =>
+          running?.datapath.handleTrain(source, bytes, segment),
+      });
+    } catch (error) {
+      const unsupported = error instanceof MorayError && error.code === "unsupported";
+      if (driver === "fast" && unsupported) {
+        throw new MorayError(
+          "unsupported",
+          `The fast datapath does not work here: ${error.message}`,
+        );
+      }
+      if (!unsupported) throw error;
+      reason = error.message;
+    }
+  }
+  return PortableDriver.open({
+    port,
+    onDatagram: (source, payload) => {
+      running?.datapath.handleDatagram(source, payload);
+      stepSoon();
+    },
+    onIdle: stepSoon,
+    ...(reason !== undefined && { reason }),
+  });
+}
+
+/** The fast driver's life: never returns to the event loop before the end. */
+function loop(datapath: Datapath, driver: FastDriver): void {
+  let more = false;
+  while (!datapath.stopped) {
+    const dueAt = datapath.step(() => postMessage(0));
+    const sleepMs = dueAt === undefined ? SLEEP_MS_MAX : dueAt - clock.now();
+    if (driver.wait(more ? 0 : Math.min(sleepMs, SLEEP_MS_MAX))) datapath.handleBell();
+    more = driver.receive();
+  }
+  datapath.step(() => postMessage(0));
+  driver.close();
+  close();
+}
+
 /**
- * One step for everything that the sockets hold: `receive` answers from the socket's buffer without leaving this turn
+ * One step for everything that the socket holds: `receive` answers from the socket's buffer without leaving this turn
  * of the event loop, so that a step after each datagram would cost ten times its work (measured: 100 us against 10).
  */
 function stepSoon(): void {

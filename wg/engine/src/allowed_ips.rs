@@ -58,7 +58,10 @@ mod tests {
         assert!(t.insert(ip("10.42.0.5"), 32, 3));
         assert!(t.insert(ip("fd00::1"), 128, 4));
         assert!(!t.insert(ip("10.0.0.0"), 33, 5));
-        assert_eq!([t.find(ip("10.42.0.5")), t.find(ip("10.42.255.1")), t.find(ip("8.8.8.8"))], [Some(3), Some(2), Some(1)]);
+        assert_eq!(
+            [t.find(ip("10.42.0.5")), t.find(ip("10.42.255.1")), t.find(ip("8.8.8.8"))],
+            [Some(3), Some(2), Some(1)]
+        );
         assert_eq!([t.find(ip("fd00::1")), t.find(ip("fd00::2"))], [Some(4), None]);
         t.remove_peer(3);
         t.remove_peer(1);

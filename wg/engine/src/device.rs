@@ -113,7 +113,14 @@ impl Device {
         };
         let keepalive = (options.keepalive_seconds > 0).then_some(options.keepalive_seconds);
         let key = PublicKey::from(options.public_key);
-        let tunnel = Tunn::new(self.private_key.clone(), key, options.preshared_key, keepalive, index, Some(self.unlimited.clone()));
+        let tunnel = Tunn::new(
+            self.private_key.clone(),
+            key,
+            options.preshared_key,
+            keepalive,
+            index,
+            Some(self.unlimited.clone()),
+        );
         let peer = Peer::new(tunnel, options.public_key, index, options.roaming, options.keepalive_seconds);
         let slot = match self.peers.iter().position(Option::is_none) {
             Some(free) => {
@@ -359,7 +366,9 @@ fn emit(peer: &mut Peer, slot: u32, io: &mut Io, length: usize, kind: u8) {
 
 fn counter_of(error: &WireGuardError) -> Counter {
     match error {
-        WireGuardError::InvalidCounter | WireGuardError::DuplicateCounter | WireGuardError::WrongTai64nTimestamp => Counter::Replayed,
+        WireGuardError::InvalidCounter | WireGuardError::DuplicateCounter | WireGuardError::WrongTai64nTimestamp => {
+            Counter::Replayed
+        }
         WireGuardError::InvalidMac => Counter::BadMac,
         _ => Counter::Refused,
     }

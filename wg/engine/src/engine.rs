@@ -136,7 +136,8 @@ impl Engine {
 
     /// Sends a fresh initiation.
     pub fn initiate(&mut self, peer: u32) {
-        let mut io = Io { now: self.now, transmit: &mut self.transmit, events: &mut self.events, counters: &mut self.counters };
+        let mut io =
+            Io { now: self.now, transmit: &mut self.transmit, events: &mut self.events, counters: &mut self.counters };
         self.device.initiate(&mut io, peer);
     }
 
@@ -185,7 +186,8 @@ impl Engine {
             let remote = self.tcp.get(handle).map(|c| c.remote);
             match (remote, self.insert(handle)) {
                 (Some(remote), Some(id)) => {
-                    let event = Event { a: id, b: u32::from(port), address: remote.into(), ..Event::new(Kind::Accepted) };
+                    let event =
+                        Event { a: id, b: u32::from(port), address: remote.into(), ..Event::new(Kind::Accepted) };
                     self.events.push(&mut self.counters, event);
                 }
                 _ => self.tcp.abort(handle),
@@ -223,7 +225,8 @@ impl Engine {
         if self.device.allowed_ips.find(remote.ip()).is_none() {
             return Err(Refusal::NoRoute);
         }
-        let local = self.addresses.iter().find(|a| a.is_ipv4() == remote.is_ipv4()).copied().ok_or(Refusal::NoAddress)?;
+        let local =
+            self.addresses.iter().find(|a| a.is_ipv4() == remote.is_ipv4()).copied().ok_or(Refusal::NoAddress)?;
         let handle = self.tcp.connect(self.now, local, remote).map_err(|e| match e {
             OpenError::Full | OpenError::NoPort | OpenError::InUse => Refusal::Full,
         })?;

@@ -7,7 +7,8 @@ use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::socket::{icmp, udp};
 use smoltcp::time::Instant;
 use smoltcp::wire::{
-    HardwareAddress, Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, IpAddress, IpCidr, IpEndpoint, Ipv4Address, Ipv6Address,
+    HardwareAddress, Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, IpAddress, IpCidr, IpEndpoint, Ipv4Address,
+    Ipv6Address,
 };
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -109,7 +110,9 @@ impl Datagrams {
             let routes = self.interface.routes_mut();
             let _ = match a {
                 IpAddr::V4(_) => routes.add_default_ipv4_route(Ipv4Address::new(0, 0, 0, 1)).map(|_| ()),
-                IpAddr::V6(_) => routes.add_default_ipv6_route(Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)).map(|_| ()),
+                IpAddr::V6(_) => {
+                    routes.add_default_ipv6_route(Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)).map(|_| ())
+                }
             };
         }
     }
@@ -123,7 +126,13 @@ impl Datagrams {
     }
 
     /// Lets smoltcp work; `send` takes each packet to encrypt. Says what arrived.
-    pub fn poll(&mut self, now: u64, counters: &mut Counters, events: &mut Events, mut send: impl FnMut(&mut Counters, &mut Events, Vec<u8>)) {
+    pub fn poll(
+        &mut self,
+        now: u64,
+        counters: &mut Counters,
+        events: &mut Events,
+        mut send: impl FnMut(&mut Counters, &mut Events, Vec<u8>),
+    ) {
         self.interface.poll(instant(now), &mut self.queues, &mut self.sockets);
         self.report(counters, events);
         while let Some(packet) = self.queues.to_send.pop_front() {

@@ -42,7 +42,9 @@ impl World {
             assert!(nodes[a].set_addresses(&[mesh(a), mesh6(a)]));
             for b in (0..count).filter(|b| *b != a) {
                 let key = nodes[b].public_key();
-                let peer = nodes[a].add_peer(&PeerOptions { public_key: key, preshared_key: psk, keepalive_seconds: 0, roaming }).unwrap();
+                let peer = nodes[a]
+                    .add_peer(&PeerOptions { public_key: key, preshared_key: psk, keepalive_seconds: 0, roaming })
+                    .unwrap();
                 nodes[a].set_endpoint(peer, outer(b));
                 assert!(nodes[a].allow(peer, mesh(b), 32) && nodes[a].allow(peer, mesh6(b), 128));
             }
@@ -216,7 +218,14 @@ fn the_wrong_preshared_key_never_makes_a_session() {
     let mut w = World::new(2, Roaming::Stock, None);
     let key = w.nodes[0].public_key();
     w.nodes[1].remove_peer(0);
-    w.nodes[1].add_peer(&PeerOptions { public_key: key, preshared_key: Some([1; 32]), keepalive_seconds: 0, roaming: Roaming::Stock }).unwrap();
+    w.nodes[1]
+        .add_peer(&PeerOptions {
+            public_key: key,
+            preshared_key: Some([1; 32]),
+            keepalive_seconds: 0,
+            roaming: Roaming::Stock,
+        })
+        .unwrap();
     w.nodes[0].initiate(0);
     w.run(2_000_000);
     assert_eq!(w.count(0, Kind::Handshake) + w.count(1, Kind::Handshake), 0);
@@ -300,7 +309,8 @@ fn junk_is_counted_and_changes_nothing() {
     w.nodes[0].transmit.clear();
     let lengths = [0usize, 1, 3, 4, 31, 32, 64, 92, 148, 149, 1500];
     for i in 0..10_000 {
-        let mut datagram = if i % 2 == 0 { good.clone() } else { (0..lengths[i % lengths.len()]).map(|_| random() as u8).collect() };
+        let mut datagram =
+            if i % 2 == 0 { good.clone() } else { (0..lengths[i % lengths.len()]).map(|_| random() as u8).collect() };
         if i % 3 == 0 && datagram.len() >= 4 {
             datagram[..4].copy_from_slice(&[(random() % 5) as u8, 0, 0, 0]);
         }

@@ -79,13 +79,28 @@ impl Transmit {
         self.used += length;
         if let Some(run) = self.runs.last_mut() {
             let whole = run.length % run.segment == 0;
-            let fits = run.length / run.segment < RUN_SEGMENTS_MAX as u32 && run.length as usize + length <= RUN_BYTES_MAX;
-            if whole && fits && kind != INITIATION && run.kind == u16::from(kind) && run.peer == peer && run.to == to && length as u32 <= run.segment {
+            let fits =
+                run.length / run.segment < RUN_SEGMENTS_MAX as u32 && run.length as usize + length <= RUN_BYTES_MAX;
+            if whole
+                && fits
+                && kind != INITIATION
+                && run.kind == u16::from(kind)
+                && run.peer == peer
+                && run.to == to
+                && length as u32 <= run.segment
+            {
                 run.length += length as u32;
                 return;
             }
         }
-        self.runs.push(Run { offset: offset as u32, length: length as u32, segment: length as u32, peer, kind: u16::from(kind), to });
+        self.runs.push(Run {
+            offset: offset as u32,
+            length: length as u32,
+            segment: length as u32,
+            peer,
+            kind: u16::from(kind),
+            to,
+        });
     }
 
     /// What is to be sent.

@@ -1,0 +1,100 @@
+/**
+ * The calls of the C library that the fast datapath makes, on Linux. Everything here is synchronous.
+ *
+ * Structures are laid out for 64-bit little-endian Linux (x86-64, AArch64). Addresses of buffers come from `memmove`,
+ * which returns its first argument, since a permission for one library forbids `Deno.UnsafePointer`.
+ *
+ * @module
+ */
+import { messageOf, MorayError } from "../core/mod.ts";
+
+/**
+ * Where glibc is: by its name, which needs the permission for every library, then by the paths of the common
+ * distributions, since a permission for one library is a permission for a path.
+ */
+const LIBRARIES = [
+  "libc.so.6",
+  `/lib/${Deno.build.arch}-linux-gnu/libc.so.6`,
+  "/lib64/libc.so.6",
+  "/usr/lib/libc.so.6",
+];
+
+/** Values of `errno` (asm-generic/errno-base.h, errno.h) that the datapath tells apart. */
+export const ERRNO = {
+  EINTR: 4,
+  EIO: 5,
+  EAGAIN: 11,
+  EACCES: 13,
+  EINVAL: 22,
+  EMSGSIZE: 90,
+  EAFNOSUPPORT: 97,
+  EADDRINUSE: 98,
+  ENETUNREACH: 101,
+  ENOBUFS: 105,
+  EHOSTUNREACH: 113,
+} as const;
+
+const SYMBOLS = {
+  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+  getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+  setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
+  sendto: { parameters: ["i32", "buffer", "usize", "i32", "buffer", "u32"], result: "isize" },
+  sendmsg: { parameters: ["i32", "buffer", "i32"], result: "isize" },
+  recvmmsg: { parameters: ["i32", "buffer", "u32", "i32", "pointer"], result: "i32" },
+  ppoll: { parameters: ["buffer", "usize", "buffer", "pointer"], result: "i32" },
+  eventfd: { parameters: ["u32", "i32"], result: "i32" },
+  read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+  write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+  close: { parameters: ["i32"], result: "i32" },
+  memmove: { parameters: ["buffer", "buffer", "usize"], result: "usize" },
+  errno_location: { name: "__errno_location", parameters: [], result: "pointer" },
+  errno_copy: { name: "memcpy", parameters: ["buffer", "pointer", "usize"], result: "usize" },
+} as const;
+
+type Symbols = Deno.StaticForeignLibraryInterface<typeof SYMBOLS>;
+
+/** The C library. */
+export class Libc {
+  /** The functions, as libc declares them. */
+  readonly calls: Symbols;
+  readonly #errno = new Int32Array(1);
+  readonly #errnoBytes = new Uint8Array(this.#errno.buffer);
+
+  private constructor(calls: Symbols) {
+    this.calls = calls;
+  }
+
+  /** Opens the library. Throws `unsupported` with the reason: another system, no permission, no glibc. */
+  static open(): Libc {
+    const { os, arch } = Deno.build;
+    if (os !== "linux" || (arch !== "x86_64" && arch !== "aarch64")) {
+      throw new MorayError("unsupported", `not on ${os} ${arch}`);
+    }
+    let denied = false;
+    let reason = "";
+    for (const path of LIBRARIES) {
+      try {
+        return new Libc(Deno.dlopen(path, SYMBOLS).symbols);
+      } catch (error) {
+        denied ||= error instanceof Deno.errors.NotCapable;
+        reason = messageOf(error);
+      }
+    }
+    throw new MorayError(
+      "unsupported",
+      denied ? `no permission: --allow-ffi=${LIBRARIES[1]}` : reason,
+    );
+  }
+
+  /** `errno` of the call just before on this thread. */
+  errno(): number {
+    this.calls.errno_copy(this.#errnoBytes, this.calls.errno_location(), 4n);
+    return this.#errno[0] ?? 0;
+  }
+
+  /** Where a buffer lies. It stays there as long as its `ArrayBuffer` lives and is not resized. */
+  addressOf(bytes: Uint8Array<ArrayBuffer>): bigint {
+    return this.calls.memmove(bytes, bytes, 0n);
+  }
+}

@@ -1,0 +1,278 @@
+/** One contract for both drivers of the datapath, on real sockets and in real Workers. */
+import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
+import { startDatapath } from "../agent/datapath/start.ts";
+import { FastDriver } from "../agent/datapath/fast_driver.ts";
+import { PortableDriver } from "../agent/datapath/portable_driver.ts";
+import { TunnelNetwork } from "../agent/tunnel_network.ts";
+import { formatBase64, MorayError, type SocketAddress } from "../core/mod.ts";
+import { say } from "./support/say.ts";
+
+/** What a driver took in. */
+interface Arrival {
+  readonly source: SocketAddress;
+  readonly bytes: Uint8Array;
+}
+
+/** A driver under test. */
+interface Subject extends Disposable {
+  readonly driver: FastDriver | PortableDriver;
+  readonly arrivals: Arrival[];
+  /** Runs the driver until `done`, at most 5 s. */
+  until(done: () => boolean): Promise<void>;
+}
+
+const DEADLINE_MS = 5000;
+
+function openFast(port = 0): Subject {
+  const arrivals: Arrival[] = [];
+  const driver = FastDriver.open({
+    port,
+    onDatagrams: (source, bytes, segment) => {
+      for (let at = 0; at < bytes.length; at += segment) {
+        arrivals.push({ source, bytes: bytes.slice(at, at + segment) });
+      }
+    },
+  });
+  return {
+    driver,
+    arrivals,
+    until: async (done) => {
+      const end = performance.now() + DEADLINE_MS;
+      while (!done() && performance.now() < end) {
+        driver.wait(5);
+        while (driver.receive());
+        // The other end may live in this event loop.
+        await new Promise((resolve) => setTimeout(resolve, 0));
+      }
+    },
+    [Symbol.dispose]: () => driver.close(),
+  };
+}
+
+function openPortable(port = 0): Subject {
+  const arrivals: Arrival[] = [];
+  const driver = PortableDriver.open({
+    port,
+    onDatagram: (source, payload) => void arrivals.push({ source, bytes: payload.slice() }),
+    onIdle: () => {},
+  });
+  return {
+    driver,
+    arrivals,
+    until: async (done) => {
+      const end = performance.now() + DEADLINE_MS;
+      while (!done() && performance.now() < end) {
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    },
+    [Symbol.dispose]: () => driver.close(),
+  };
+}
+
+const unsupported = ((): string | undefined => {
+  try {
+    openFast()[Symbol.dispose]();
+    return undefined;
+  } catch (error) {
+    if (error instanceof MorayError && error.code === "unsupported") return error.message;
+    throw error;
+  }
+})();
+const kinds: readonly (readonly ["portable" | "fast", (port?: number) => Subject])[] = [
+  ["portable", openPortable],
+  ...(unsupported === undefined ? [["fast", openFast] as const] : []),
+];
+if (unsupported !== undefined) say(`skipped: the fast driver: ${unsupported}`);
+
+/** Where Debian has glibc, and where this system has it. */
+const LIBC = `/lib/${Deno.build.arch}-linux-gnu/libc.so.6`;
+const libc = [LIBC, "/lib64/libc.so.6", "/usr/lib/libc.so.6"].find((path) => {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false;
+  }
+});
+
+/** Bytes that tell their place. */
+function pattern(length: number, seed: number): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from({ length }, (_, i) => (i * 31 + seed * 7) & 0xff);
+}
+
+for (const [from, openFrom] of kinds) {
+  for (const [to, openTo] of kinds) {
+    for (const hostname of ["127.0.0.1", "::1"]) {
+      Deno.test(`${from} to ${to} over ${hostname}: datagrams and trains arrive as they were sent`, async () => {
+        using a = openFrom();
+        using b = openTo();
+        const target = { hostname, port: b.driver.port };
+        const sent: Uint8Array[] = [];
+        for (const [seed, length] of [1, 32, 148, 1452, 9000, 65_000].entries()) {
+          const bytes = pattern(length, seed);
+          sent.push(bytes);
+          a.driver.send(bytes, length, target);
+        }
+        for (
+          const [seed, [segment, count, rest]] of [[1200, 40, 7], [64, 10, 64], [1452, 2, 1]]
+            .entries()
+        ) {
+          if (segment === undefined || count === undefined || rest === undefined) continue;
+          const train = pattern(segment * count + rest, seed);
+          for (let at = 0; at < train.length; at += segment) {
+            sent.push(train.slice(at, at + segment));
+          }
+          a.driver.send(train, segment, target);
+        }
+        await b.until(() => b.arrivals.length >= sent.length);
+        // UDP over loopback keeps the order of one socket, but the portable driver sends many at once.
+        const key = (bytes: Uint8Array): string => `${bytes.length}:${bytes.subarray(0, 8).join()}`;
+        const byKey = (x: Uint8Array, y: Uint8Array): number => key(x) < key(y) ? -1 : 1;
+        assertEquals(
+          b.arrivals.map(({ bytes }) => bytes).sort(byKey),
+          sent.sort(byKey),
+        );
+        for (const { source } of b.arrivals) {
+          assertEquals(source, { hostname, port: a.driver.port });
+        }
+        assertEquals(a.driver.counters(), {});
+      });
+    }
+  }
+}
+
+for (const [kind, open] of kinds) {
+  Deno.test(`${kind}: a busy port is named`, () => {
+    using first = open();
+    const { port } = first.driver;
+    try {
+      open(port)[Symbol.dispose]();
+      assert(false, "the port can be had twice");
+    } catch (error) {
+      assert(error instanceof MorayError, String(error));
+      assertEquals(error.code, "portInUse");
+      assert(
+        error.message.startsWith(`Cannot bind UDP port ${port}: address is in use`),
+        error.message,
+      );
+    }
+  });
+
+  Deno.test(`${kind}: a destination that cannot be reached is counted and harms nothing`, async () => {
+    using a = open();
+    using b = open();
+    a.driver.send(pattern(100, 1), 100, { hostname: "127.0.0.1", port: 0 });
+    a.driver.send(pattern(300, 1), 100, { hostname: "127.0.0.1", port: 0 });
+    a.driver.send(pattern(10, 2), 10, { hostname: "127.0.0.1", port: b.driver.port });
+    await b.until(() => b.arrivals.length > 0);
+    await a.until(() => Object.keys(a.driver.counters()).length > 0);
+    assertEquals(b.arrivals.length, 1);
+    assert(Object.keys(a.driver.counters()).some((name) => name.startsWith("sendFailed")));
+  });
+
+  Deno.test(`${kind}: two datapaths carry 8 MiB each way and stop at once`, async () => {
+    const node = async (i: number): Promise<Awaited<ReturnType<typeof startDatapath>>> => {
+      const datapath = await startDatapath({
+        privateKey: new Uint8Array(32).fill(i + 40),
+        port: 0,
+        mtu: 1420,
+        driver: kind,
+        onEvent: () => {},
+      });
+      await datapath.client.send({ kind: "setAddresses", addresses: [`10.42.0.${i}/32`] });
+      return datapath;
+    };
+    const [a, b] = await Promise.all([node(1), node(2)]);
+    const port = /\d+$/.exec(b.local)?.[0];
+    await a.client.send({
+      kind: "addPeer",
+      publicKey: formatBase64(b.publicKey),
+      allowedIps: ["10.42.0.2/32"],
+      keepaliveSeconds: 0,
+      endpoint: `127.0.0.1:${port}`,
+      mesh: false,
+    });
+    await b.client.send({
+      kind: "addPeer",
+      publicKey: formatBase64(a.publicKey),
+      allowedIps: ["10.42.0.1/32"],
+      keepaliveSeconds: 0,
+      mesh: false,
+    });
+    const network = new TunnelNetwork({ client: a.client, resolve: (name) => name });
+    const other = new TunnelNetwork({ client: b.client, resolve: (name) => name });
+    const listener = other.listen(7);
+    const echo = (async (): Promise<void> => {
+      const conn = await listener.accept();
+      const buffer = new Uint8Array(65_536);
+      for (let n; (n = await conn.read(buffer)) !== null;) {
+        for (let at = 0; at < n;) at += await conn.write(buffer.subarray(at, n));
+      }
+      await conn.closeWrite();
+      conn.close();
+    })();
+    const conn = await network.connect({ hostname: "10.42.0.2", port: 7 });
+    const data = pattern(8 << 20, 3);
+    const got = new Uint8Array(data.length);
+    const [, total] = await Promise.all([
+      (async (): Promise<void> => {
+        for (let at = 0; at < data.length;) at += await conn.write(data.subarray(at, at + 65_536));
+        await conn.closeWrite();
+      })(),
+      (async (): Promise<number> => {
+        let at = 0;
+        for (let n; at < got.length && (n = await conn.read(got.subarray(at))) !== null;) at += n;
+        return at + (await conn.read(new Uint8Array(1)) ?? 0);
+      })(),
+    ]);
+    conn.close();
+    await echo;
+    assertEquals(total, data.length);
+    assertEquals(await digest(got), await digest(data));
+    const { driver } = await a.client.send({ kind: "status" });
+    assertEquals(driver, kind);
+    const startedAt = performance.now();
+    await Promise.all([a.stop(2000), b.stop(2000)]);
+    assert(performance.now() - startedAt < 1000, "both stop within a second");
+  });
+}
+
+async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+}
+
+Deno.test("without the permission for FFI the portable driver is taken, and says why", async () => {
+  const script = new URL("./support/driver_name.ts", import.meta.url).pathname;
+  const args = [
+    "run",
+    "--no-check",
+    "--allow-net",
+    "--allow-read",
+    "--allow-sys",
+    "--unstable-net",
+    script,
+  ];
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args,
+    stdin: "null",
+    env: { NO_COLOR: "1" },
+  }).output();
+  assertEquals(code, 0, new TextDecoder().decode(stderr));
+  const reason = unsupported ?? `no permission: --allow-ffi=${LIBC}`;
+  assertEquals(new TextDecoder().decode(stdout), `portable (${reason})\n`);
+});
+
+Deno.test({
+  name: "the fast driver needs the permission for libc alone",
+  ignore: unsupported !== undefined || libc === undefined,
+  fn: async () => {
+    const script = new URL("./support/driver_name.ts", import.meta.url).pathname;
+    const some = ["--allow-net", "--allow-read", "--allow-sys", `--allow-ffi=${libc}`];
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--no-check", ...some, "--unstable-net", script],
+      stdin: "null",
+      env: { NO_COLOR: "1" },
+    }).output();
+    assertEquals(code, 0, new TextDecoder().decode(stderr));
+    assertEquals(new TextDecoder().decode(stdout), "fast\n");
+  },
+});
