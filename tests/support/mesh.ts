@@ -81,6 +81,18 @@ export async function startMesh(scope: Scope, options: MeshOptions): Promise<Mes
       `127.0.0.1:0:colony:${MESH_PORT}`,
     ], place("agent")),
   );
+  for (const [node, part] of Object.entries({ discovery, colony, agent })) {
+    scope.explain(async () => {
+      const status = node === "discovery"
+        ? undefined
+        : await moray(["status", "--json", "--state", state[node as "agent"]], {
+          ...place(node as "agent"),
+          timeoutMs: 3_000,
+        }).catch((error) => ({ stdout: "", stderr: String(error) }));
+      const text = status === undefined ? "" : status.stdout + status.stderr;
+      return `--- ${node}\n${part.child.log.slice(-4_000)}\n${text}`;
+    });
+  }
   const command: Mesh["command"] = (node, args) =>
     moray([...args, "--state", state[node]], place(node));
   return {

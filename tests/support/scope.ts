@@ -32,12 +32,16 @@ export interface Scope {
   defer(close: () => void | Promise<void>): void;
   /** A fresh directory (mode 0700), removed with the test. */
   directory(): string;
+  /** Registers what to tell a person if the test fails, asked before anything is closed. */
+  explain(tell: () => Promise<string>): void;
   /** Aborts when the deadline passes. */
   readonly signal: AbortSignal;
 }
 
 /** How long clean-up may take before the test fails on that. */
 const CLEANUP_MS_MAX = 20_000;
+/** How long the explanations of a failure may take together. */
+const EXPLANATION_MS_MAX = 10_000;
 
 /** Registers an end-to-end test. */
 export function e2e(
@@ -54,6 +58,7 @@ export function e2e(
 export class OwnScope implements Scope, AsyncDisposable {
   readonly #stack = new AsyncDisposableStack();
   readonly #late = new AbortController();
+  readonly #explanations: (() => Promise<string>)[] = [];
 
   /** Registers a resource and returns it. */
   use<T extends AsyncDisposable>(resource: T): T {
@@ -70,6 +75,16 @@ export class OwnScope implements Scope, AsyncDisposable {
     const path = Deno.makeTempDirSync({ prefix: "moray-test-" });
     this.defer(() => Deno.removeSync(path, { recursive: true }));
     return path;
+  }
+
+  /** Registers what to tell a person if the test fails. */
+  explain(tell: () => Promise<string>): void {
+    this.#explanations.push(tell);
+  }
+
+  /** Prints what was registered to explain a failure. */
+  async tellWhy(): Promise<void> {
+    for (const tell of this.#explanations) say(await tell());
   }
 
   /** Aborts when the owner gives up. */
@@ -93,8 +108,8 @@ async function bounded(timeoutMs: number, body: (scope: Scope) => Promise<void>)
   const { promise, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
     const error = new Error(`Not done within ${timeoutMs / 1000} s`);
-    scope.abort(error);
     reject(error);
+    scope.abort(error);
   }, timeoutMs);
   const running = body(scope);
   const failures: unknown[] = [];
@@ -102,6 +117,10 @@ async function bounded(timeoutMs: number, body: (scope: Scope) => Promise<void>)
   clearTimeout(timer);
   // A body that lost the race fails as its processes are closed; its error says less than the deadline's.
   running.catch(() => {});
+  if (failures.length > 0) {
+    await within(EXPLANATION_MS_MAX, "explanation", scope.tellWhy())
+      .catch((error) => say(String(error)));
+  }
   await within(CLEANUP_MS_MAX, "clean-up", scope[Symbol.asyncDispose]())
     .catch((error) => failures.push(error));
   const [first, second] = failures;
