@@ -34,7 +34,8 @@ export const ERRNO = {
   EHOSTUNREACH: 113,
 } as const;
 
-const SYMBOLS = {
+/** Signatures of the functions that are called, under the names of their C originals. */
+export const SYMBOLS = {
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
@@ -52,16 +53,17 @@ const SYMBOLS = {
   errno_copy: { name: "memcpy", parameters: ["buffer", "pointer", "usize"], result: "usize" },
 } as const;
 
-type Symbols = Deno.StaticForeignLibraryInterface<typeof SYMBOLS>;
+/** The functions of {@linkcode Libc.calls}, with the parameters and results of `man 2` and `man 3`. */
+export type LibcCalls = Deno.StaticForeignLibraryInterface<typeof SYMBOLS>;
 
 /** The C library. */
 export class Libc {
   /** The functions, as libc declares them. */
-  readonly calls: Symbols;
+  readonly calls: LibcCalls;
   readonly #errno = new Int32Array(1);
   readonly #errnoBytes = new Uint8Array(this.#errno.buffer);
 
-  private constructor(calls: Symbols) {
+  private constructor(calls: LibcCalls) {
     this.calls = calls;
   }
 
