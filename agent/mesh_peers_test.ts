@@ -1,0 +1,162 @@
+import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
+import { formatBase64 } from "../core/mod.ts";
+import type { DiscoveredPeer } from "../discovery/mod.ts";
+import { meshIpv6Of } from "./addressing.ts";
+import { MeshPeers, type Role } from "./mesh_peers.ts";
+import { NameTable } from "./names.ts";
+import type { CommandBody } from "./shared/mod.ts";
+
+const MESH = "reef";
+
+function key(fill: number): Uint8Array {
+  return new Uint8Array(32).fill(fill);
+}
+
+function found(fill: number, role: Role, more: Partial<DiscoveredPeer> = {}): DiscoveredPeer {
+  return {
+    meshId: MESH,
+    publicKey: formatBase64(key(fill)),
+    role,
+    agentId: "",
+    name: `node${fill}`,
+    endpoints: [{ hostname: "192.168.1.2", port: 51820 }],
+    observedEndpoints: [{ hostname: "203.0.113.2", port: 40000 }],
+    nat: "NAT_UNKNOWN",
+    meshIpv4: undefined,
+    meshIpv6: undefined,
+    connectPort: 0,
+    metadata: {},
+    lastSeenAt: undefined,
+    generation: 1,
+    ...more,
+  };
+}
+
+function setUp(role: Role, discovery = "http://198.51.100.1:8080"): {
+  peers: MeshPeers;
+  names: NameTable;
+  sent: CommandBody[];
+  warnings: string[];
+} {
+  const sent: CommandBody[] = [];
+  const warnings: string[] = [];
+  const names = new NameTable(MESH);
+  const peers = new MeshPeers({
+    role,
+    mesh: MESH,
+    publicKey: formatBase64(key(1)),
+    discovery: [discovery],
+    names,
+    send: (command) => void sent.push(command),
+    log: (_level, message) => void warnings.push(message),
+  });
+  return { peers, names, sent, warnings };
+}
+
+Deno.test("MeshPeers adds an agent once, by the address of its key, and renews its candidates", () => {
+  const { peers, names, sent } = setUp("colony");
+  const address = meshIpv6Of(MESH, key(2));
+  // What an agent claims to live at does not count.
+  peers.learn(found(2, "agent", { meshIpv6: "fd00::bad", meshIpv4: "10.42.0.1" }));
+  peers.learn(found(2, "agent"));
+  assertEquals(sent.map(({ kind }) => kind), [
+    "addPeer",
+    "setCandidates",
+    "connectPeer",
+    "setCandidates",
+    "connectPeer",
+  ]);
+  const [add, set] = sent;
+  assert(add?.kind === "addPeer" && set?.kind === "setCandidates");
+  assertEquals(add.allowedIps, [`${address}/128`]);
+  assertEquals(set.candidates, [
+    { kind: "host", address: "192.168.1.2:51820" },
+    { kind: "serverReflexive", address: "203.0.113.2:40000" },
+  ]);
+  assertEquals(names.resolve("node2.reef.internal"), address);
+  assertEquals(peers.withAddress(address)?.name, "node2");
+});
+
+Deno.test("MeshPeers punches with the candidates that the punch brought", () => {
+  const { peers, sent } = setUp("agent");
+  peers.learn(found(3, "colony", { meshIpv4: "10.42.0.1" }), 3000);
+  const punch = sent.find(({ kind }) => kind === "punch");
+  assert(punch?.kind === "punch");
+  assertEquals([punch.windowMs, punch.candidates.length], [3000, 2]);
+  const add = sent[0];
+  assert(add?.kind === "addPeer");
+  assertEquals(add.allowedIps[1], "10.42.0.1/32");
+});
+
+Deno.test("MeshPeers ignores its own record, its own role, and keys that are none", () => {
+  for (const role of ["colony", "agent"] as const) {
+    const { peers, sent } = setUp(role);
+    peers.learn(found(1, role === "colony" ? "agent" : "colony"));
+    peers.learn(found(2, role));
+    peers.learn(found(2, role === "colony" ? "agent" : "colony", { publicKey: "AAAA" }));
+    assertEquals(sent, [], role);
+  }
+});
+
+Deno.test("MeshPeers takes loopback endpoints only where Discovery is on this machine", () => {
+  const local = { endpoints: [{ hostname: "127.0.0.1", port: 9 }], observedEndpoints: [] };
+  for (
+    const [url, count] of [["http://127.0.0.1:1", 1], ["http://[::1]:1", 1], [
+      "http://localhost",
+      1,
+    ], ["http://198.51.100.1", 0]] as const
+  ) {
+    const { peers, sent } = setUp("colony", url);
+    peers.learn(found(2, "agent", local));
+    const set = sent.find(({ kind }) => kind === "setCandidates");
+    assert(set?.kind === "setCandidates");
+    assertEquals(set.candidates.length, count, url);
+  }
+});
+
+Deno.test("MeshPeers keeps a peer that is gone while its session lives, and forgets it afterwards", () => {
+  const { peers, names, sent } = setUp("colony");
+  peers.learn(found(2, "agent"));
+  const peer = peers.find(formatBase64(key(2)));
+  assert(peer !== undefined);
+  peer.connected = true;
+  peers.gone(peer.publicKey, 0);
+  assertEquals(peers.all.length, 1);
+  peer.connected = false;
+  peers.sweep(1);
+  assertEquals(peers.all.length, 0);
+  assertEquals(sent.at(-1), { kind: "removePeer", publicKey: peer.publicKey });
+  assertEquals(names.resolve("node2"), undefined);
+});
+
+Deno.test("MeshPeers keeps a colony that Discovery lost for three minutes, and a known one that came back", () => {
+  const { peers } = setUp("agent");
+  peers.learn(found(2, "colony"));
+  const { publicKey } = found(2, "colony");
+  peers.gone(publicKey, 0);
+  peers.sweep(179_999);
+  assertEquals(peers.all.length, 1);
+  peers.learn(found(2, "colony"));
+  peers.sweep(400_000);
+  assertEquals(peers.all.length, 1);
+  peers.gone(publicKey, 400_000);
+  peers.sweep(580_000);
+  assertEquals(peers.all.length, 0);
+});
+
+Deno.test("MeshPeers replaces a colony whose key has changed, and says so", () => {
+  const { peers, sent, warnings } = setUp("agent");
+  peers.learn(found(2, "colony", { name: "colony" }));
+  peers.learn(found(3, "colony", { name: "colony" }));
+  assertEquals(peers.all.map(({ publicKey }) => publicKey), [formatBase64(key(3))]);
+  assert(sent.some((c) => c.kind === "removePeer" && c.publicKey === formatBase64(key(2))));
+  assertEquals(warnings, ["the colony of mesh reef has another key now"]);
+});
+
+Deno.test("MeshPeers lets the first holder keep a name", () => {
+  const { peers, names, warnings } = setUp("colony");
+  peers.learn(found(2, "agent", { name: "web" }));
+  peers.learn(found(3, "agent", { name: "web" }));
+  assertEquals(names.resolve("web"), meshIpv6Of(MESH, key(2)));
+  assertEquals(warnings.length, 1);
+});
