@@ -7,8 +7,8 @@ use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::socket::{icmp, udp};
 use smoltcp::time::Instant;
 use smoltcp::wire::{
-    HardwareAddress, Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, IpAddress, IpCidr, IpEndpoint, Ipv4Address,
-    Ipv6Address,
+    HardwareAddress, Icmpv4Message, Icmpv4Packet, Icmpv4Repr, Icmpv6Message, Icmpv6Packet, Icmpv6Repr, IpAddress,
+    IpCidr, IpEndpoint, Ipv4Address, Ipv6Address,
 };
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -148,11 +148,18 @@ impl Datagrams {
         }
         let socket = self.sockets.get_mut::<icmp::Socket>(self.echo);
         while let Ok((payload, from)) = socket.recv() {
-            let sequence = match from {
-                IpAddress::Ipv4(_) => Icmpv4Packet::new_checked(payload).map(|p| p.echo_seq_no()),
-                IpAddress::Ipv6(_) => Icmpv6Packet::new_checked(payload).map(|p| p.echo_seq_no()),
+            // A peer's echo requests carry the same identifier, and smoltcp hands them over too.
+            let reply = match from {
+                IpAddress::Ipv4(_) => Icmpv4Packet::new_checked(payload)
+                    .ok()
+                    .filter(|p| p.msg_type() == Icmpv4Message::EchoReply)
+                    .map(|p| p.echo_seq_no()),
+                IpAddress::Ipv6(_) => Icmpv6Packet::new_checked(payload)
+                    .ok()
+                    .filter(|p| p.msg_type() == Icmpv6Message::EchoReply)
+                    .map(|p| p.echo_seq_no()),
             };
-            let Ok(sequence) = sequence else { continue };
+            let Some(sequence) = reply else { continue };
             let address = SocketAddr::new(from.into(), 0).into();
             events.push(counters, Event { a: u32::from(sequence), address, ..Event::new(Kind::EchoReply) });
         }

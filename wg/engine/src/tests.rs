@@ -172,6 +172,7 @@ fn echo_is_answered_over_both_families() {
     w.run(100_000);
     let got: Vec<u32> = w.events[0].iter().filter(|e| e.kind == Kind::EchoReply as u32).map(|e| e.a).collect();
     assert_eq!(got, [5, 6]);
+    assert_eq!(w.count(1, Kind::EchoReply), 0, "requests are not taken for replies");
 }
 
 #[test]
