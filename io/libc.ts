@@ -57,14 +57,16 @@ export const SYMBOLS = {
 export type LibcCalls = Deno.StaticForeignLibraryInterface<typeof SYMBOLS>;
 
 /** The C library. */
-export class Libc {
+export class Libc implements Disposable {
   /** The functions, as libc declares them. */
   readonly calls: LibcCalls;
+  readonly #library: Deno.DynamicLibrary<typeof SYMBOLS>;
   readonly #errno = new Int32Array(1);
   readonly #errnoBytes = new Uint8Array(this.#errno.buffer);
 
-  private constructor(calls: LibcCalls) {
-    this.calls = calls;
+  private constructor(library: Deno.DynamicLibrary<typeof SYMBOLS>) {
+    this.#library = library;
+    this.calls = library.symbols;
   }
 
   /** Opens the library. Throws `unsupported` with the reason: another system, no permission, no glibc. */
@@ -77,7 +79,7 @@ export class Libc {
     let reason = "";
     for (const path of LIBRARIES) {
       try {
-        return new Libc(Deno.dlopen(path, SYMBOLS).symbols);
+        return new Libc(Deno.dlopen(path, SYMBOLS));
       } catch (error) {
         denied ||= error instanceof Deno.errors.NotCapable;
         reason = messageOf(error);
@@ -98,5 +100,10 @@ export class Libc {
   /** Where a buffer lies. It stays there as long as its `ArrayBuffer` lives and is not resized. */
   addressOf(bytes: Uint8Array<ArrayBuffer>): bigint {
     return this.calls.memmove(bytes, bytes, 0n);
+  }
+
+  /** Lets go of the library; no function may be called afterwards. */
+  [Symbol.dispose](): void {
+    this.#library.close();
   }
 }

@@ -18,6 +18,7 @@
 export * from "./clock.ts";
 export * from "./entropy.ts";
 export * from "./errors.ts";
+export * from "./event_fd.ts";
 export * from "./files.ts";
 export * from "./interfaces.ts";
 export * from "./libc.ts";

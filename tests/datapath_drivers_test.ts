@@ -4,6 +4,7 @@ import { startDatapath } from "../agent/datapath/start.ts";
 import { FastDriver } from "../agent/datapath/fast_driver.ts";
 import { PortableDriver } from "../agent/datapath/portable_driver.ts";
 import { TunnelNetwork } from "../agent/tunnel_network.ts";
+import { EventFd } from "../io/mod.ts";
 import { formatBase64, MorayError, type SocketAddress } from "../core/mod.ts";
 import { say } from "./support/say.ts";
 
@@ -25,14 +26,20 @@ const DEADLINE_MS = 5000;
 
 function openFast(port = 0): Subject {
   const arrivals: Arrival[] = [];
-  const driver = FastDriver.open({
-    port,
-    onDatagrams: (source, bytes, segment) => {
-      for (let at = 0; at < bytes.length; at += segment) {
-        arrivals.push({ source, bytes: bytes.slice(at, at + segment) });
-      }
-    },
-  });
+  const bell = new EventFd();
+  const driver = ((): FastDriver => {
+    try {
+      return FastDriver.open({ port, eventFd: bell.fd, onDatagrams });
+    } catch (error) {
+      bell[Symbol.dispose]();
+      throw error;
+    }
+  })();
+  function onDatagrams(source: SocketAddress, bytes: Uint8Array, segment: number): void {
+    for (let at = 0; at < bytes.length; at += segment) {
+      arrivals.push({ source, bytes: bytes.slice(at, at + segment) });
+    }
+  }
   return {
     driver,
     arrivals,
@@ -45,7 +52,10 @@ function openFast(port = 0): Subject {
         await new Promise((resolve) => setTimeout(resolve, 0));
       }
     },
-    [Symbol.dispose]: () => driver.close(),
+    [Symbol.dispose]: () => {
+      driver.close();
+      bell[Symbol.dispose]();
+    },
   };
 }
 

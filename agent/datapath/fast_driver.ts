@@ -42,8 +42,6 @@ const UDP_GRO = 104;
 const MSG_DONTWAIT = 0x40;
 const POLLIN = 1;
 const POLLOUT = 4;
-/** EFD_NONBLOCK | EFD_CLOEXEC. */
-const EVENTFD_FLAGS = 0x800 | 0x80000;
 
 const MMSGHDR = 64;
 const SOCKADDR = 28;
@@ -66,6 +64,8 @@ const NAMES_MAX = 4096;
 export interface FastDriverOptions {
   /** UDP port; 0 lets the system choose. */
   readonly port: number;
+  /** What the main thread rings; it stays the main thread's. */
+  readonly eventFd: number;
   /** Takes datagrams of `segment` bytes each, the last maybe shorter, that lie one after another; borrowed for the call. */
   readonly onDatagrams: (source: SocketAddress, bytes: Uint8Array, segment: number) => void;
 }
@@ -74,8 +74,7 @@ export interface FastDriverOptions {
 export class FastDriver implements Transport {
   readonly name = "fast";
   readonly busy = false;
-  /** What the main thread writes 8 bytes to, to wake the Worker. */
-  readonly eventFd: number;
+  readonly #eventFd: number;
   readonly #libc: Libc;
   readonly #onDatagrams: FastDriverOptions["onDatagrams"];
   readonly #socket: number;
@@ -118,17 +117,23 @@ export class FastDriver implements Transport {
     this.#onDatagrams = options.onDatagrams;
     [this.#socket, this.#family] = this.#bind(options.port);
     this.#address = this.#boundAddress();
-    this.eventFd = libc.calls.eventfd(0, EVENTFD_FLAGS);
+    this.#eventFd = options.eventFd;
     this.#slots = Array.from({ length: BATCH }, () => new Uint8Array(SLOT_BYTES));
     this.#prepareReceive();
     this.#prepareSend();
-    this.#poll.set([this.#socket, POLLIN, this.eventFd, POLLIN]);
+    this.#poll.set([this.#socket, POLLIN, this.#eventFd, POLLIN]);
     this.#pollOut.set([this.#socket, POLLOUT]);
   }
 
   /** Binds the socket. Throws `unsupported` where FFI or an option is missing, `portInUse`, or `permission`. */
   static open(options: FastDriverOptions): FastDriver {
-    return new FastDriver(Libc.open(), options);
+    const libc = Libc.open();
+    try {
+      return new FastDriver(libc, options);
+    } catch (error) {
+      libc[Symbol.dispose]();
+      throw error;
+    }
   }
 
   get port(): number {
@@ -153,7 +158,7 @@ export class FastDriver implements Transport {
     this.#timeout[1] = BigInt(us % 1e6 * 1000);
     const ready = this.#libc.calls.ppoll(this.#pollBytes, 2n, this.#timeoutBytes, null);
     if (ready <= 0 || ((this.#poll[3] ?? 0) >>> 16) === 0) return false;
-    this.#libc.calls.read(this.eventFd, this.#bell, 8n);
+    this.#libc.calls.read(this.#eventFd, this.#bell, 8n);
     return true;
   }
 
@@ -187,10 +192,10 @@ export class FastDriver implements Transport {
     }
   }
 
-  /** Closes the socket and the eventfd. */
+  /** Closes the socket. */
   close(): void {
     this.#libc.calls.close(this.#socket);
-    this.#libc.calls.close(this.eventFd);
+    this.#libc[Symbol.dispose]();
   }
 
   #take(i: number): void {

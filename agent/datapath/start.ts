@@ -1,6 +1,6 @@
 /** Starts the datapath Worker from the main thread. @module */
-import { MorayError, type SocketAddress } from "../../core/mod.ts";
-import { Libc } from "../../io/mod.ts";
+import { messageOf, MorayError, type SocketAddress } from "../../core/mod.ts";
+import { EventFd } from "../../io/mod.ts";
 import { DatapathClient, type NodeEvent, SharedArena } from "../shared/mod.ts";
 import type { WorkerHello, WorkerStart } from "./worker.ts";
 
@@ -60,6 +60,10 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
     client.close(event.message);
   };
   const { privateKey, port, mtu, publicEndpoint, driver = "auto" } = options;
+  const bell = openBell(driver);
+  const closeBell = (): void => {
+    if (typeof bell !== "string") bell[Symbol.dispose]();
+  };
   const start: WorkerStart = {
     buffer: arena.buffer,
     module,
@@ -68,15 +72,18 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
     mtu,
     publicEndpoint,
     driver,
+    eventFd: typeof bell === "string" ? bell : bell.fd,
   };
   worker.postMessage(start);
   const answer = await hello.promise;
   if (!answer.ok) {
     client.close(answer.message);
     worker.terminate();
+    closeBell();
     throw new MorayError(answer.code, answer.message);
   }
-  if (answer.eventFd !== undefined) wake = eventFdBell(answer.eventFd);
+  if (!answer.rings) closeBell();
+  else if (typeof bell !== "string") wake = () => bell.ring();
   return {
     client,
     publicKey: answer.publicKey,
@@ -89,15 +96,19 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
       await Promise.race([client.stop().catch(() => {}), late]);
       client.close();
       worker.terminate();
+      closeBell();
     },
   };
 }
 
-/** Wakes a Worker that sleeps in `poll`. */
-function eventFdBell(eventFd: number): () => void {
-  const libc = Libc.open();
-  const one = new Uint8Array(BigUint64Array.of(1n).buffer);
-  return () => void libc.calls.write(eventFd, one, 8n);
+/** Opens the bell of the fast driver; the reason where there is none. */
+function openBell(driver: WorkerStart["driver"]): EventFd | string {
+  if (driver === "portable") return "not asked for";
+  try {
+    return new EventFd();
+  } catch (error) {
+    return messageOf(error);
+  }
 }
 
 async function loadEngine(): Promise<WebAssembly.Module> {

@@ -37,6 +37,8 @@ export interface WorkerStart {
   readonly publicEndpoint: SocketAddress | undefined;
   /** Which driver; `auto` takes the fast one where it works. */
   readonly driver: "auto" | "portable" | "fast";
+  /** What the main thread rings, or why it cannot. */
+  readonly eventFd: number | string;
 }
 
 /** The Worker's first message. */
@@ -46,8 +48,8 @@ export type WorkerHello =
     readonly publicKey: Uint8Array;
     /** Where the socket is bound, `host:port`. */
     readonly local: string;
-    /** What to write to for a wake-up; `undefined`: post a message. */
-    readonly eventFd: number | undefined;
+    /** Whether a wake-up is a ring of the eventfd, not a message. */
+    readonly rings: boolean;
   }
   | { readonly ok: false; readonly code: ErrorCode; readonly message: string };
 
@@ -100,25 +102,22 @@ function start(options: WorkerStart): WorkerHello {
       ...(publicEndpoint && { publicEndpoint }),
     });
     running = { datapath, driver };
-    const eventFd = driver instanceof FastDriver ? driver.eventFd : undefined;
-    return {
-      ok: true,
-      publicKey: engine.publicKey,
-      local: driver.localEndpoints[0] ?? "",
-      eventFd,
-    };
+    const [local = ""] = driver.localEndpoints;
+    return { ok: true, publicKey: engine.publicKey, local, rings: driver instanceof FastDriver };
   } catch (error) {
     const code = error instanceof MorayError ? error.code : "internal";
     return { ok: false, code, message: messageOf(error) };
   }
 }
 
-function openDriver({ driver, port }: WorkerStart): PortableDriver | FastDriver {
+function openDriver({ driver, port, eventFd }: WorkerStart): PortableDriver | FastDriver {
   let reason: string | undefined;
   if (driver !== "portable") {
     try {
+      if (typeof eventFd === "string") throw new MorayError("unsupported", eventFd);
       return FastDriver.open({
         port,
+        eventFd,
         onDatagrams: (source, bytes, segment) =>
           running?.datapath.handleTrain(source, bytes, segment),
       });
