@@ -164,8 +164,10 @@ export class SlotStream implements TunnelConn {
     if (this.#released) return;
     const flags = this.#slot.workerFlags;
     const over = (flags & FAILED) !== 0 || this.#client.closedBy !== undefined;
-    if (over || (flags & EOF) !== 0 || this.#slot.toApp.length > 0) this.#wakeReader?.();
-    if (over || this.#slot.toNet.room > 0) this.#wakeWriter?.();
+    // Reader and writer look for themselves and wish again, whether or not there is anything for them: the Worker may have
+    // granted a wish for bytes that it saw before they were taken, and a wish once granted is not granted again.
+    this.#wakeReader?.();
+    this.#wakeWriter?.();
     if (over || (flags & ESTABLISHED) !== 0) this.#wakeOpener?.();
   }
 

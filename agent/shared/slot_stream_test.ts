@@ -136,6 +136,37 @@ Deno.test("a byte that comes while the main thread takes in another wake-up is n
   ok(points > 10);
 });
 
+Deno.test("a wish granted for bytes that were just taken does not put a read to sleep for ever", async () => {
+  const b = bench();
+  const reading = b.stream.read(new Uint8Array(8));
+  // The worker looked at the ring, was interrupted while they were taken and the wish was made, and grants it now.
+  ok(b.slot.dataWait.due(5));
+  b.worker.markForMain(b.slot);
+  b.ring();
+  b.deliver();
+  assertEquals(await valueNow(reading), ASLEEP);
+  b.slot.toApp.write(Uint8Array.of(1));
+  if (b.worker.wroteToApp(b.slot)) b.ring();
+  b.deliver();
+  assertEquals(await valueNow(reading), 1);
+});
+
+Deno.test("a wish granted for room that was just filled does not put a write to sleep for ever", async () => {
+  const b = bench();
+  b.slot.toNet.write(new Uint8Array(STREAM_RING_BYTES));
+  const writing = b.stream.write(Uint8Array.of(7));
+  // The worker saw room that is gone by now.
+  ok(b.slot.roomWait.due(STREAM_RING_BYTES));
+  b.worker.markForMain(b.slot);
+  b.ring();
+  b.deliver();
+  assertEquals(await valueNow(writing), ASLEEP);
+  b.slot.toNet.consume(STREAM_RING_BYTES);
+  if (b.worker.tookFromToNet(b.slot)) b.ring();
+  b.deliver();
+  assertEquals(await valueNow(writing), 1);
+});
+
 Deno.test("the end alone wakes a read, wherever it interrupts it", async () => {
   await interruptEverywhere(() => {
     const b = bench();

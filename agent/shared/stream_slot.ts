@@ -105,7 +105,12 @@ export class WaitMark {
     Atomics.store(this.#words, this.#index, 0);
   }
 
-  /** Other side, after moving bytes: whether `available` bytes wake the sleeper. Answers `true` once per `arm`. */
+  /**
+   * Other side, after moving bytes: whether `available` bytes wake the sleeper. Answers `true` once per `arm`.
+   *
+   * `available` may be out of date by then: the sleeper may have taken the bytes and wished anew. So whoever is woken looks
+   * again, and wishes again if there is nothing.
+   */
   due(available: number): boolean {
     const wanted = Atomics.load(this.#words, this.#index);
     if (wanted === 0 || available < wanted) return false;
