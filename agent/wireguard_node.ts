@@ -1,6 +1,7 @@
 /** `moray wireguard FILE`: a plain WireGuard peer from a standard configuration file. @module */
 import {
   cidrContains,
+  equals,
   formatBase64,
   formatCidr,
   formatSocketAddress,
@@ -44,6 +45,15 @@ export async function startWireGuard(options: WireGuardNodeOptions): Promise<Run
   });
   try {
     const { client } = core;
+    const own = config.peers.findIndex(({ publicKey }) =>
+      equals(publicKey, core.datapath.publicKey)
+    );
+    if (own >= 0) {
+      throw new MorayError(
+        "config",
+        `${options.file}: [Peer] ${own + 1} has the key of [Interface]`,
+      );
+    }
     const addresses = config.addresses.map(({ address, prefix }) => `${address}/${prefix}`);
     await client.send({ kind: "setAddresses", addresses });
     for (const [i, peer] of config.peers.entries()) await addPeer(core, peer, `peer${i + 1}`);
