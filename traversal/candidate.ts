@@ -35,12 +35,10 @@ export interface Candidate {
   readonly via?: string;
 }
 
-/** One address of one network interface, as `Deno.networkInterfaces` lists them. */
+/** One address of one network interface, as the system lists them. */
 export interface InterfaceAddress {
   /** The system's name of the interface. */
   readonly name: string;
-  /** The family of the address. */
-  readonly family: "IPv4" | "IPv6";
   /** The address, a literal. */
   readonly address: string;
 }

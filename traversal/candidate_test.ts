@@ -152,7 +152,7 @@ Deno.test("no text makes parseEndpoint throw, and what it accepts it accepts aga
 });
 
 function of(name: string, address: string): InterfaceAddress {
-  return { name, family: address.includes(":") ? "IPv6" : "IPv4", address };
+  return { name, address };
 }
 
 function of4(kind: CandidateKind, n: number): Candidate {

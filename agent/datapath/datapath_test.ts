@@ -61,7 +61,7 @@ class World {
       clock,
       rng,
       wallClockMs: () => 1.7e12 + this.now,
-      interfaces: () => [{ name: "eth0", family: "IPv4", address: outer.hostname }],
+      interfaces: () => [{ name: "eth0", address: outer.hostname }],
       transport: {
         name: "portable",
         port: outer.port,

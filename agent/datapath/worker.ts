@@ -15,6 +15,7 @@ import {
   MorayError,
   type SocketAddress,
 } from "../../core/mod.ts";
+import { listInterfaces, systemClock, systemRng } from "../../io/mod.ts";
 import { Engine } from "../../wg/mod.ts";
 import { SharedArena } from "../shared/mod.ts";
 import { Datapath } from "./datapath.ts";
@@ -53,9 +54,11 @@ export type WorkerHello =
   }
   | { readonly ok: false; readonly code: ErrorCode; readonly message: string };
 
-const clock = { now: (): Instant => performance.now() as Instant };
+/**
+ * The wall clock for handshakes: set once and monotonic from there, since a peer refuses every timestamp that is older
+ * than the last, and the system's clock may be set back.
+ */
 const wallClockMs = (): number => performance.timeOrigin + performance.now();
-const rng = { bytes: (n: number): Uint8Array => crypto.getRandomValues(new Uint8Array(n)) };
 /** The fast driver wakes up at least this often, so that a Worker that must end ends. */
 const SLEEP_MS_MAX = 1000;
 
@@ -85,20 +88,20 @@ function start(options: WorkerStart): WorkerHello {
     const driver = openDriver(options);
     const host = {
       wallClockMs,
-      rng,
+      rng: systemRng,
       onPrint: (text: string): void => postMessage({ panic: text }),
     };
     const { privateKey, mtu, publicEndpoint } = options;
-    const engine = new Engine(options.module, host, { now: clock.now(), privateKey, mtu });
+    const engine = new Engine(options.module, host, { now: systemClock.now(), privateKey, mtu });
     privateKey.fill(0);
     const datapath = new Datapath({
       arena: SharedArena.attach(options.buffer),
       engine,
       transport: driver,
-      clock,
+      clock: systemClock,
       wallClockMs,
-      rng,
-      interfaces: () => Deno.networkInterfaces(),
+      rng: systemRng,
+      interfaces: listInterfaces,
       ...(publicEndpoint && { publicEndpoint }),
     });
     running = { datapath, driver };
@@ -149,7 +152,7 @@ function loop(datapath: Datapath, driver: FastDriver): void {
   let more = false;
   while (!datapath.stopped) {
     const dueAt = datapath.step(() => postMessage(0));
-    const sleepMs = dueAt === undefined ? SLEEP_MS_MAX : dueAt - clock.now();
+    const sleepMs = dueAt === undefined ? SLEEP_MS_MAX : dueAt - systemClock.now();
     if (driver.wait(more ? 0 : Math.min(sleepMs, SLEEP_MS_MAX))) datapath.handleBell();
     more = driver.receive();
   }
@@ -160,7 +163,8 @@ function loop(datapath: Datapath, driver: FastDriver): void {
 
 /**
  * One step for everything that the socket holds: `receive` answers from the socket's buffer without leaving this turn
- * of the event loop, so that a step after each datagram would cost ten times its work (measured: 100 us against 10).
+ * of the event loop, so that a step after each datagram costs most of the speed (over loopback on a busy machine: 104 Mbit/s, and 309
+ * with one step a turn).
  */
 function stepSoon(): void {
   if (stepping) return;
@@ -191,5 +195,5 @@ function sleepUntil(dueAt: Instant | undefined): void {
   timer = setTimeout(() => {
     timerAt = Infinity;
     step();
-  }, Math.max(0, dueAt - clock.now()));
+  }, Math.max(0, dueAt - systemClock.now()));
 }
