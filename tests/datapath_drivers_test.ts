@@ -104,6 +104,10 @@ const libc = [LIBC, "/lib64/libc.so.6", "/usr/lib/libc.so.6"].find((path) => {
   }
 });
 
+if (libc === undefined) {
+  say("skipped: the fast driver needs the permission for libc alone: no glibc at a known path");
+}
+
 /** Bytes that tell their place. */
 function pattern(length: number, seed: number): Uint8Array<ArrayBuffer> {
   return Uint8Array.from({ length }, (_, i) => (i * 31 + seed * 7) & 0xff);

@@ -3,8 +3,8 @@
  *
  * One call takes in up to 16 super-packets of up to 64 KiB, each a train of equal datagrams that the kernel has joined
  * (UDP_GRO); one call sends a train (UDP_SEGMENT). Between, the Worker sleeps in `ppoll` on the socket and on the eventfd
- * that the main thread writes to. Received datagrams are copied once more into the engine's memory, which costs 40 ns of the
- * microseconds that each takes.
+ * that the main thread writes to. What is received is copied once more into the engine's memory
+ * (docs/decisions/0004-received-trains-are-copied.md).
  *
  * ```text
  *   struct msghdr           56 bytes: name 0, namelen 8, iov 16, iovlen 24, control 32, controllen 40, flags 48
