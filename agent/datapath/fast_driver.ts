@@ -16,6 +16,7 @@
  * @module
  */
 import {
+  assert,
   formatIp,
   formatSocketAddress,
   MorayError,
@@ -59,6 +60,8 @@ const SEND_WAIT_MS = 5;
 const BATCHES_MAX = 4;
 /** Addresses remembered in both forms; when full, all are forgotten. */
 const NAMES_MAX = 4096;
+/** File descriptors in one poll: socket, bell, and a few of others; whoever has many puts them behind an epoll. */
+const WATCHED_MAX = 8;
 
 /** Options of {@linkcode FastDriver.open}. */
 export interface FastDriverOptions {
@@ -97,7 +100,9 @@ export class FastDriver implements Transport {
   readonly #outVectorView = new DataView(this.#outVector.buffer);
   readonly #outControl = new Uint8Array(CMSG);
   readonly #outControlView = new DataView(this.#outControl.buffer);
-  readonly #poll = new Int32Array(4);
+  /** `struct pollfd` each: descriptor, events below, what happened in the upper half. */
+  readonly #poll = new Int32Array(2 * WATCHED_MAX);
+  readonly #watched: (() => void)[] = [];
   readonly #pollBytes = new Uint8Array(this.#poll.buffer);
   readonly #pollOut = new Int32Array(2);
   readonly #timeout = new BigInt64Array(2);
@@ -148,16 +153,28 @@ export class FastDriver implements Transport {
     return Object.fromEntries(this.#counters);
   }
 
+  /** Wakes up for input on another descriptor too: `onReady` is called by {@linkcode FastDriver.wait}, as long as it lasts. */
+  watch(fd: number, onReady: () => void): void {
+    assert(this.#watched.length < WATCHED_MAX - 2, "the poll set is large enough");
+    this.#poll.set([fd, POLLIN], 4 + 2 * this.#watched.length);
+    this.#watched.push(onReady);
+  }
+
   /**
-   * Sleeps until a datagram, a bell, or `timeoutMs`. Returns whether the bell rang; it has been read by then, so that the
+   * Sleeps until a datagram, a bell, something watched, or `timeoutMs`. Returns whether the bell rang; it has been read by then, so that the
    * caller can answer it.
    */
   wait(timeoutMs: number): boolean {
     const us = Math.ceil(Math.max(0, timeoutMs) * 1000);
     this.#timeout[0] = BigInt(Math.floor(us / 1e6));
     this.#timeout[1] = BigInt(us % 1e6 * 1000);
-    const ready = this.#libc.calls.ppoll(this.#pollBytes, 2n, this.#timeoutBytes, null);
-    if (ready <= 0 || ((this.#poll[3] ?? 0) >>> 16) === 0) return false;
+    const count = 2 + this.#watched.length;
+    const ready = this.#libc.calls.ppoll(this.#pollBytes, BigInt(count), this.#timeoutBytes, null);
+    if (ready <= 0) return false;
+    for (const [i, onReady] of this.#watched.entries()) {
+      if ((this.#poll[5 + 2 * i] ?? 0) >>> 16 !== 0) onReady();
+    }
+    if (((this.#poll[3] ?? 0) >>> 16) === 0) return false;
     this.#libc.calls.read(this.#eventFd, this.#bell, 8n);
     return true;
   }
