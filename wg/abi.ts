@@ -79,6 +79,8 @@ export interface EngineExports {
   stream_consume(id: number, n: number): void;
   stream_room(id: number): number;
   stream_send(id: number, n: number): number;
+  stream_space(id: number): number;
+  stream_commit(id: number, n: number): void;
   stream_shutdown(id: number): void;
   stream_release(id: number, abort: number): void;
   echo(sequence: number, length: number): number;

@@ -357,6 +357,22 @@ export class Engine {
     return taken;
   }
 
+  /**
+   * Lets `fill` write into a stream's send buffer in place: it gets the first contiguous free part and says how many of its bytes
+   * it wrote, which are queued. Returns that number; 0 without a call when the stream takes nothing now. Call again for more:
+   * the free room may lie in two parts. The part is valid during the call only, in which the engine must not be used.
+   */
+  streamFill(stream: StreamId, fill: (part: Uint8Array<ArrayBuffer>) => number): number {
+    const length = this.#exports.stream_space(stream);
+    if (length === 0) return 0;
+    this.#refresh();
+    const start = this.#view.getUint32(this.#scratch, true);
+    const n = fill(this.#bytes.subarray(start, start + length));
+    assert(n >= 0 && n <= length, "a part is not overfilled");
+    if (n > 0) this.#exports.stream_commit(stream, n);
+    return n;
+  }
+
   /** Ends our direction of a stream. */
   streamShutdown(stream: StreamId): void {
     this.#exports.stream_shutdown(stream);

@@ -119,6 +119,45 @@ Deno.test("Engine carries a stream between an IPv4 and an IPv6 endpoint", () => 
   assertEquals(figures.endpoint, OUTER[1]);
 });
 
+Deno.test("Engine takes bytes that were written into a stream's send buffer in place", () => {
+  const pair = new Pair(8);
+  const [a, b] = pair.engines;
+  assert(b.listen(80));
+  const stream = a.connect({ hostname: INNER[1], port: 80 });
+  assert(typeof stream === "number");
+  pair.run(100);
+  const other = pair.accepted();
+  const data = seededBytes(10)(2_000_000);
+  let sent = 0;
+  const got = new Uint8Array(data.length);
+  let at = 0;
+  while (at < data.length) {
+    while (sent < data.length) {
+      const n = a.streamFill(stream, (part) => {
+        const bytes = data.subarray(sent, sent + Math.min(part.length, 50_001));
+        part.set(bytes);
+        return bytes.length;
+      });
+      if (n === 0) break;
+      sent += n;
+    }
+    pair.run(1);
+    b.streamRead(other, (part) => {
+      got.set(part, at);
+      at += part.length;
+      return part.length;
+    });
+  }
+  assert(equals(got, data));
+  a.streamShutdown(stream);
+  assertEquals(
+    a.streamFill(stream, () => {
+      throw new Error("there is no room after the end");
+    }),
+    0,
+  );
+});
+
 Deno.test("Engine is deterministic: the same clock and entropy make the same datagrams", () => {
   const run = (seed: number): Uint8Array[] => {
     const pair = new Pair(seed);

@@ -316,6 +316,22 @@ pub extern "C" fn stream_send(id: u32, n: usize) -> usize {
     engine.stream_send(id, &s.scratch[..n.min(SCRATCH_BYTES)])
 }
 
+/// Writes pointer and length of the first contiguous free part of a stream's send buffer to the scratch area; the length.
+#[no_mangle]
+pub extern "C" fn stream_space(id: u32) -> usize {
+    let part = engine().stream_space(id);
+    let (pointer, length) = (part.as_mut_ptr() as usize, part.len());
+    put_u32(0, pointer);
+    put_u32(4, length);
+    length
+}
+
+/// Queues the first `n` bytes of that part.
+#[no_mangle]
+pub extern "C" fn stream_commit(id: u32, n: usize) {
+    engine().stream_commit(id, n);
+}
+
 /// Ends our direction of a stream.
 #[no_mangle]
 pub extern "C" fn stream_shutdown(id: u32) {

@@ -292,6 +292,18 @@ impl Engine {
         self.handle(id).and_then(|h| self.tcp.get_mut(h)).map_or(0, |c| c.send(data))
     }
 
+    /// The first contiguous free part of the send buffer, for bytes that [`stream_commit`](Self::stream_commit) queues.
+    pub fn stream_space(&mut self, id: u32) -> &mut [u8] {
+        self.handle(id).and_then(|h| self.tcp.get_mut(h)).map_or(&mut [], |c| c.send_space())
+    }
+
+    /// Queues the first `n` bytes of [`stream_space`](Self::stream_space), at most all of it.
+    pub fn stream_commit(&mut self, id: u32, n: usize) {
+        if let Some(c) = self.handle(id).and_then(|h| self.tcp.get_mut(h)) {
+            c.send_commit(n);
+        }
+    }
+
     /// Ends our direction.
     pub fn stream_shutdown(&mut self, id: u32) {
         if let Some(c) = self.handle(id).and_then(|h| self.tcp.get_mut(h)) {

@@ -253,6 +253,23 @@ impl Connection {
         }
     }
 
+    /// The first contiguous free part of the send buffer, grown as [`send`](Self::send) would grow it; empty when nothing can be
+    /// taken now. What is written there counts only after [`send_commit`](Self::send_commit).
+    pub fn send_space(&mut self) -> &mut [u8] {
+        if self.can_send() {
+            self.snd.space()
+        } else {
+            &mut []
+        }
+    }
+
+    /// Queues the first `n` bytes of [`send_space`](Self::send_space), at most all of it.
+    pub fn send_commit(&mut self, n: usize) {
+        if self.can_send() {
+            self.snd.commit(n);
+        }
+    }
+
     /// Bytes that can be read now.
     pub fn receive_ready(&self) -> usize {
         self.rcv.ready()

@@ -183,6 +183,26 @@ impl Sender {
         self.ring.push(data)
     }
 
+    /// The first contiguous part of the room, to be written in place; the buffer grows as for [`write`](Self::write).
+    pub fn space(&mut self) -> &mut [u8] {
+        if self.fin {
+            return &mut [];
+        }
+        let wanted = self.wanted_buffer();
+        if self.ring.free() < wanted / 2 {
+            self.ring.reserve(wanted);
+        }
+        self.ring.space()
+    }
+
+    /// Queues the first `n` bytes of [`space`](Self::space) and says how many were taken.
+    pub fn commit(&mut self, n: usize) -> usize {
+        if self.fin {
+            return 0;
+        }
+        self.ring.commit(n)
+    }
+
     /// Room for two congestion windows, within the cap.
     fn wanted_buffer(&self) -> usize {
         let wanted = self.control.window().saturating_mul(2).min(self.buffer_max as u64) as usize;

@@ -8,6 +8,12 @@ pub fn byte(i: u64) -> u8 {
     (i.wrapping_mul(0x9e37_79b9) >> 13) as u8
 }
 
+fn fill(from: u64, part: &mut [u8]) {
+    for (k, b) in part.iter_mut().enumerate() {
+        *b = byte(from + k as u64);
+    }
+}
+
 pub struct End {
     pub c: Option<Connection>,
     pub config: Config,
@@ -17,6 +23,8 @@ pub struct End {
     pub shut: bool,
     pub read_limit: usize,
     pub close_when_done: bool,
+    /// Writes into the send buffer in place.
+    pub in_place: bool,
 }
 
 /// Which end sends what and when: true when it is to be lost.
@@ -48,6 +56,7 @@ impl World {
             shut: false,
             read_limit: usize::MAX,
             close_when_done: true,
+            in_place: seed % 2 == 1,
         };
         let [i0, i1] = imp;
         let mut w = World {
@@ -70,11 +79,20 @@ impl World {
         let Some(c) = &mut e.c else { return };
         let mut chunk = [0u8; 8192];
         while e.sent < e.to_send && c.send_room() > 0 {
-            let n = c.send_room().min(chunk.len()).min((e.to_send - e.sent) as usize);
-            for (k, b) in chunk[..n].iter_mut().enumerate() {
-                *b = byte(e.sent + k as u64);
-            }
-            let k = c.send(&chunk[..n]);
+            let left = (e.to_send - e.sent).min(chunk.len() as u64) as usize;
+            let k = if e.in_place {
+                let room = c.send_room();
+                let part = c.send_space();
+                let n = part.len().min(left);
+                assert!(n > 0 && part.len() <= room, "there is room, but no space, or too much");
+                fill(e.sent, &mut part[..n]);
+                c.send_commit(n);
+                n
+            } else {
+                let n = c.send_room().min(left);
+                fill(e.sent, &mut chunk[..n]);
+                c.send(&chunk[..n])
+            };
             e.sent += k as u64;
             if k == 0 {
                 break;
