@@ -11,6 +11,7 @@
  * @module
  */
 export * from "./address.ts";
+export * from "./address_cache.ts";
 export * from "./bytes.ts";
 export * from "./error.ts";
 export * from "./machine.ts";

@@ -49,6 +49,7 @@ export const SYMBOLS = {
   write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
   close: { parameters: ["i32"], result: "i32" },
   memmove: { parameters: ["buffer", "buffer", "usize"], result: "usize" },
+  copy: { name: "memmove", parameters: ["buffer", "buffer", "usize"], result: "void" },
   errno_location: { name: "__errno_location", parameters: [], result: "pointer" },
   errno_copy: { name: "memcpy", parameters: ["buffer", "pointer", "usize"], result: "usize" },
 } as const;

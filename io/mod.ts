@@ -16,6 +16,7 @@
  * @module
  */
 export * from "./clock.ts";
+export * from "./copy.ts";
 export * from "./entropy.ts";
 export * from "./errors.ts";
 export * from "./event_fd.ts";

@@ -8,7 +8,7 @@ import { deepStrictEqual as assertEquals, ok, rejects } from "node:assert/strict
 import { createHash } from "node:crypto";
 import { MorayError } from "../core/mod.ts";
 import type { TunnelConn } from "../agent/network.ts";
-import { SharedArena } from "../agent/shared/mod.ts";
+import { ringBytes, SharedArena } from "../agent/shared/mod.ts";
 import {
   CHATTER_ADDRESS,
   ECHO_PORT,
@@ -299,7 +299,7 @@ test("backpressure: a writer waits for a reader that does not read", async ({ ne
     before = written;
     for (let n = 0; n < 10; n++) await network.connect(address(ECHO_PORT)).then((c) => c.close());
   }
-  assertEquals(written, 2 * 128 * 1024);
+  assertEquals(written, 2 * ringBytes(0));
   let read = 0;
   for (let n; (n = await server.read(new Uint8Array(5000))) !== null;) read += n;
   await writing;

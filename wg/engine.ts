@@ -1,8 +1,8 @@
 /** The typed binding of `wg/engine.wasm`: peers, datagrams and streams without a view of its memory outside. @module */
 import {
+  AddressCache,
   assert,
   type Cidr,
-  formatIp,
   type Instant,
   KEY_BYTES,
   parseIp,
@@ -127,7 +127,7 @@ const REFUSALS: Readonly<Record<number, ConnectRefusal>> = {
   [-2]: "full",
   [-3]: "noAddress",
 };
-/** Addresses remembered in both forms; when full, all are forgotten. */
+/** Texts of addresses remembered with their bytes; when full, all are forgotten. */
 const ADDRESS_CACHE_MAX = 4096;
 /** Rounds of one poll: each flushes a full transmit buffer. More wait for the next poll. */
 const POLL_ROUNDS_MAX = 16;
@@ -143,7 +143,7 @@ export class Engine {
   #received = 0;
   #receivedBytes = 0;
   readonly #packed = new Map<string, Uint8Array>();
-  readonly #unpacked = new Map<number, string>();
+  readonly #addresses = new AddressCache();
 
   /** Starts an engine from the compiled `wg/engine.wasm`. */
   constructor(module: WebAssembly.Module, host: EngineHost, options: EngineOptions) {
@@ -517,20 +517,7 @@ export class Engine {
     const family = this.#view.getUint16(at + ADDRESS.family, true);
     if (family === 0) return undefined;
     const port = this.#view.getUint16(at + ADDRESS.port, true);
-    if (family === 6) {
-      return {
-        hostname: formatIp(this.#bytes.subarray(at + ADDRESS.ip, at + ADDRESS.bytes)),
-        port,
-      };
-    }
-    const key = this.#view.getUint32(at + ADDRESS.ip, true);
-    let hostname = this.#unpacked.get(key);
-    if (hostname === undefined) {
-      hostname = formatIp(this.#bytes.subarray(at + ADDRESS.ip, at + ADDRESS.ip + 4));
-      if (this.#unpacked.size >= ADDRESS_CACHE_MAX) this.#unpacked.clear();
-      this.#unpacked.set(key, hostname);
-    }
-    return { hostname, port };
+    return this.#addresses.find(this.#view, at + ADDRESS.ip, { words: family === 6 ? 4 : 1, port });
   }
 }
 

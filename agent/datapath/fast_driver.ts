@@ -16,8 +16,8 @@
  * @module
  */
 import {
+  AddressCache,
   assert,
-  formatIp,
   formatSocketAddress,
   MorayError,
   parseIp,
@@ -62,6 +62,12 @@ const BATCHES_MAX = 4;
 const NAMES_MAX = 4096;
 /** File descriptors in one poll: socket, bell, and a few of others; whoever has many puts them behind an epoll. */
 const WATCHED_MAX = 8;
+
+/** A socket address for libc, and where it lies. */
+interface Name {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly at: bigint;
+}
 
 /** Options of {@linkcode FastDriver.open}. */
 export interface FastDriverOptions {
@@ -108,12 +114,10 @@ export class FastDriver implements Transport {
   readonly #timeout = new BigInt64Array(2);
   readonly #timeoutBytes = new Uint8Array(this.#timeout.buffer);
   readonly #bell = new Uint8Array(8);
-  readonly #packed = new Map<
-    string,
-    { readonly bytes: Uint8Array<ArrayBuffer>; readonly at: bigint }
-  >();
-  readonly #unpacked = new Map<string, string>();
-  #lastName = { key: "", address: { hostname: "", port: 0 } as SocketAddress };
+  readonly #destinations = new Map<string, Name>();
+  #lastName: { readonly to: SocketAddress; readonly name: Name } | undefined;
+  readonly #sources = new AddressCache();
+  #memory = { buffer: new ArrayBuffer(0), at: 0n };
   /** Whether the path to the network can segment; the first EIO says no. */
   #segments = true;
 
@@ -242,22 +246,7 @@ export class FastDriver implements Transport {
     const at = i * SOCKADDR;
     const v6 = this.#family === AF_INET6;
     const port = this.#namesView.getUint16(at + 2);
-    const start = at + (v6 ? 8 : 4);
-    const ip = this.#names.subarray(start, start + (v6 ? 16 : 4));
-    // Mostly the same peer as before: its four words are compared before a string is made.
-    let key = `${port}`;
-    for (let word = 0; word < ip.length; word += 4) {
-      key += `,${this.#namesView.getUint32(start + word)}`;
-    }
-    if (key === this.#lastName.key) return this.#lastName.address;
-    let hostname = this.#unpacked.get(key);
-    if (hostname === undefined) {
-      hostname = formatIp(ip);
-      if (this.#unpacked.size >= NAMES_MAX) this.#unpacked.clear();
-      this.#unpacked.set(key, hostname);
-    }
-    this.#lastName = { key, address: { hostname, port } };
-    return this.#lastName.address;
+    return this.#sources.find(this.#namesView, at + (v6 ? 8 : 4), { words: v6 ? 4 : 1, port });
   }
 
   #sendTrain(bytes: Uint8Array<ArrayBuffer>, segment: number, to: SocketAddress): boolean {
@@ -265,7 +254,7 @@ export class FastDriver implements Transport {
     if (name === undefined) return true;
     this.#outView.setBigUint64(0, name.at, true);
     this.#outView.setUint32(8, name.bytes.length, true);
-    this.#outVectorView.setBigUint64(0, this.#libc.addressOf(bytes), true);
+    this.#outVectorView.setBigUint64(0, this.#addressOf(bytes), true);
     this.#outVectorView.setBigUint64(8, BigInt(bytes.length), true);
     this.#outControlView.setUint16(16, segment, true);
     for (let attempt = 0; attempt < 2; attempt++) {
@@ -311,21 +300,32 @@ export class FastDriver implements Transport {
   }
 
   /** A destination as libc wants it; `undefined`, counted, where the socket cannot send to that family. */
-  #name(
-    to: SocketAddress,
-  ): { readonly bytes: Uint8Array<ArrayBuffer>; readonly at: bigint } | undefined {
+  #name(to: SocketAddress): Name | undefined {
+    // Mostly the same object as before: the engine keeps its addresses.
+    if (this.#lastName?.to === to) return this.#lastName.name;
     const key = `${to.hostname} ${to.port}`;
-    const known = this.#packed.get(key);
-    if (known !== undefined) return known;
-    const bytes = sockaddr(this.#family, to);
-    if (bytes === undefined) {
-      this.#count("sendFailed:family");
-      return undefined;
+    let name = this.#destinations.get(key);
+    if (name === undefined) {
+      const bytes = sockaddr(this.#family, to);
+      if (bytes === undefined) {
+        this.#count("sendFailed:family");
+        return undefined;
+      }
+      if (this.#destinations.size >= NAMES_MAX) this.#destinations.clear();
+      name = { bytes, at: this.#libc.addressOf(bytes) };
+      this.#destinations.set(key, name);
     }
-    if (this.#packed.size >= NAMES_MAX) this.#packed.clear();
-    const name = { bytes, at: this.#libc.addressOf(bytes) };
-    this.#packed.set(key, name);
+    this.#lastName = { to, name };
     return name;
+  }
+
+  /** Where bytes lie, mostly in the same memory as before. */
+  #addressOf(bytes: Uint8Array<ArrayBuffer>): bigint {
+    if (this.#memory.buffer !== bytes.buffer) {
+      const { buffer } = bytes;
+      this.#memory = { buffer, at: this.#libc.addressOf(new Uint8Array(buffer)) };
+    }
+    return this.#memory.at + BigInt(bytes.byteOffset);
   }
 
   #bind(port: number): readonly [number, typeof AF_INET | typeof AF_INET6] {

@@ -8,14 +8,13 @@ import {
   FIN,
   RELEASED,
   type SharedArena,
-  STREAM_RING_BYTES,
   STREAM_SLOTS_MAX,
   type StreamFailure,
   type StreamSlot,
 } from "../shared/mod.ts";
 
-/** Room in `toApp` that wakes the Worker once it was full. */
-const WINDOW_BYTES = STREAM_RING_BYTES / 4;
+/** Part of `toApp` that must be free to wake the Worker once it was full. */
+const WINDOW = 1 / 4;
 
 /** One stream. */
 interface Entry {
@@ -137,14 +136,9 @@ export class StreamTable {
   /** From the main thread to the network. */
   #send({ slot }: Entry, stream: StreamId): void {
     let moved = false;
-    while (true) {
-      const room = this.#engine.streamRoom(stream);
-      if (room === 0) break;
-      const [head] = slot.toNet.peek(Math.min(room, STREAM_RING_BYTES));
-      if (head.length === 0) break;
-      const taken = this.#engine.streamWrite(stream, head);
-      if (taken === 0) break;
-      slot.toNet.consume(taken);
+    while (slot.toNet.length > 0) {
+      // As much as fits: a part of the engine's ring is filled from at most two parts of ours.
+      if (this.#engine.streamFill(stream, (part) => slot.toNet.read(part)) === 0) break;
       moved = true;
     }
     if (moved && this.#arena.tookFromToNet(slot)) this.#ring = true;
@@ -152,6 +146,7 @@ export class StreamTable {
 
   /** From the network to the main thread. */
   #receive({ slot }: Entry, stream: StreamId): void {
+    const windowBytes = slot.toApp.capacity * WINDOW;
     let full = false;
     let moved = 0;
     do {
@@ -162,9 +157,9 @@ export class StreamTable {
       });
       moved += taken;
       if (!full) break;
-      slot.windowWait.arm(WINDOW_BYTES);
+      slot.windowWait.arm(windowBytes);
       // Between the look and the wish the reader may have made room and seen no wish.
-    } while (slot.toApp.room >= WINDOW_BYTES);
+    } while (slot.toApp.room >= windowBytes);
     if (moved > 0 && this.#arena.wroteToApp(slot)) this.#ring = true;
   }
 

@@ -3,11 +3,11 @@
  *
  * ```text
  * | doorbells | dirty bits for the worker | dirty bits for main | commands | events | slot 0 | slot 1 | ...
- *   2 x 64 B    128 B                       128 B                 256 KiB    1 MiB    256 KiB each
+ *   2 x 64 B    128 B                       128 B                 256 KiB    1 MiB    1 MiB, later ones 256 KiB
  * ```
  *
- * The system commits memory page by page as it is touched: a new arena of 258 MiB costs nothing (measured: 0 MiB
- * resident after 22 us). A page once touched stays, so the worker takes the lowest free slot.
+ * The system commits memory page by page as it is touched: a new arena costs nothing (measured at 258 MiB: 0 MiB resident
+ * after 22 us). A page once touched stays, so the worker takes the lowest free slot.
  *
  * The worker takes the dirty slots after popping a command and before executing it: then a slot that the main thread
  * released before it sent `connectStream` is free when the command asks for one.
@@ -16,7 +16,7 @@
  */
 import { assert } from "../../core/mod.ts";
 import { FrameRing, frameRingBytes } from "./frame_ring.ts";
-import { SLOT_BYTES, StreamSlot } from "./stream_slot.ts";
+import { slotOffset, StreamSlot } from "./stream_slot.ts";
 
 /** Streams that a node can have open at once. With none free, the worker answers `limit`. */
 export const STREAM_SLOTS_MAX = 1024;
@@ -35,7 +35,7 @@ const MAIN_DIRTY_AT = WORKER_DIRTY_AT + DIRTY_WORDS * 4;
 const COMMANDS_AT = MAIN_DIRTY_AT + DIRTY_WORDS * 4;
 const EVENTS_AT = COMMANDS_AT + frameRingBytes(COMMAND_RING_BYTES);
 const SLOTS_AT = EVENTS_AT + frameRingBytes(EVENT_RING_BYTES);
-const ARENA_BYTES = SLOTS_AT + STREAM_SLOTS_MAX * SLOT_BYTES;
+const ARENA_BYTES = SLOTS_AT + slotOffset(STREAM_SLOTS_MAX);
 
 /**
  * The shared memory, as either side sees it.
@@ -91,7 +91,7 @@ export class SharedArena {
       Number.isInteger(index) && index >= 0 && index < STREAM_SLOTS_MAX,
       `there is no stream slot ${index}`,
     );
-    const slot = new StreamSlot(this.buffer, { index, byteOffset: SLOTS_AT + index * SLOT_BYTES });
+    const slot = new StreamSlot(this.buffer, { index, byteOffset: SLOTS_AT + slotOffset(index) });
     this.#slots[index] = slot;
     return slot;
   }

@@ -7,9 +7,10 @@ import {
   FAILED,
   failureOf,
   FIN,
+  LARGE_SLOTS,
   RELEASED,
+  ringBytes,
   STREAM_FAILURES,
-  STREAM_RING_BYTES,
   type StreamFailure,
 } from "./stream_slot.ts";
 import { interruptEverywhere } from "./testing/preemption.ts";
@@ -29,21 +30,22 @@ function takenBy(take: (look: (slot: { index: number }) => void) => void): numbe
 Deno.test("SharedArena's parts do not overlap", () => {
   const [main, worker] = arenaPair();
   const everything = new Uint8Array(main.buffer);
-  const full = (fill: number): Uint8Array => new Uint8Array(STREAM_RING_BYTES).fill(fill);
-  const indices = [0, 1, 511, STREAM_SLOTS_MAX - 1];
+  const full = (index: number, fill: number): Uint8Array =>
+    new Uint8Array(ringBytes(index)).fill(fill);
+  const indices = [0, 1, LARGE_SLOTS - 1, LARGE_SLOTS, 511, STREAM_SLOTS_MAX - 1];
   while (main.commands.push(new Uint8Array(1000).fill(0xcc)));
   while (worker.events.push(new Uint8Array(1000).fill(0xee)));
   for (const index of indices) {
-    assertEquals(main.slot(index).toNet.write(full(index + 1)), STREAM_RING_BYTES);
-    assertEquals(worker.slot(index).toApp.write(full(index + 2)), STREAM_RING_BYTES);
+    assertEquals(main.slot(index).toNet.write(full(index, index + 1)), ringBytes(index));
+    assertEquals(worker.slot(index).toApp.write(full(index, index + 2)), ringBytes(index));
     main.slot(index).setMainFlags(FIN);
     worker.slot(index).setWorkerFlags(ESTABLISHED);
   }
   main.markForWorker(main.slot(STREAM_SLOTS_MAX - 1));
   worker.markForMain(worker.slot(0));
   for (const index of indices) {
-    assertEquals(worker.slot(index).toNet.peek()[0], full(index + 1));
-    assertEquals(main.slot(index).toApp.peek()[0], full(index + 2));
+    assertEquals(worker.slot(index).toNet.peek()[0], full(index, index + 1));
+    assertEquals(main.slot(index).toApp.peek()[0], full(index, index + 2));
     assertEquals([worker.slot(index).mainFlags, main.slot(index).workerFlags], [FIN, ESTABLISHED]);
   }
   for (let frame; (frame = worker.commands.pop()) !== undefined;) {
@@ -116,7 +118,7 @@ Deno.test("a sleeper that arms, then looks, is never left asleep", async () => {
       const [main, worker] = arenaPair();
       const ours = worker.slot(5);
       const theirs = main.slot(5);
-      ours.toApp.write(new Uint8Array(STREAM_RING_BYTES));
+      ours.toApp.write(new Uint8Array(ringBytes(5)));
       let sleeps = false;
       const sleep = (): void => {
         ours.windowWait.arm(1000);
@@ -141,7 +143,7 @@ Deno.test("a sleeper that arms, then looks, is never left asleep", async () => {
 Deno.test("a sleeper is woken once, and only when its wish is met", () => {
   const [main, worker] = arenaPair();
   const slot = worker.slot(2);
-  main.slot(2).toNet.write(new Uint8Array(STREAM_RING_BYTES));
+  main.slot(2).toNet.write(new Uint8Array(ringBytes(2)));
   main.slot(2).roomWait.arm(100);
   slot.toNet.consume(99);
   assertEquals(worker.tookFromToNet(slot), false);

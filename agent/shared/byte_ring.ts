@@ -13,6 +13,7 @@
  * @module
  */
 import { assert } from "../../core/mod.ts";
+import { copyBytes } from "../../io/mod.ts";
 
 /** Bytes in front of a ring's data: the two counters. */
 export const RING_HEADER_BYTES = 128;
@@ -76,8 +77,8 @@ export class ByteRing {
     if (count === 0) return 0;
     const at = Atomics.load(this.#counters, HEAD) & this.#mask;
     const first = Math.min(count, this.capacity - at);
-    this.#data.set(first === source.length ? source : source.subarray(0, first), at);
-    if (first < count) this.#data.set(source.subarray(first, count), 0);
+    copyBytes(this.#data.subarray(at, at + first), source.subarray(0, first));
+    if (first < count) copyBytes(this.#data, source.subarray(first, count));
     this.commit(count);
     return count;
   }
@@ -88,8 +89,8 @@ export class ByteRing {
     if (count === 0) return 0;
     const at = Atomics.load(this.#counters, TAIL) & this.#mask;
     const first = Math.min(count, this.capacity - at);
-    target.set(this.#data.subarray(at, at + first));
-    if (first < count) target.set(this.#data.subarray(0, count - first), first);
+    copyBytes(target, this.#data.subarray(at, at + first));
+    if (first < count) copyBytes(target.subarray(first), this.#data.subarray(0, count - first));
     this.consume(count);
     return count;
   }

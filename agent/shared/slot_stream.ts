@@ -15,16 +15,15 @@ import {
   failureOf,
   FIN,
   RELEASED,
-  STREAM_RING_BYTES,
   type StreamFailure,
   type StreamSlot,
 } from "./stream_slot.ts";
 
 /**
- * Room that a writer who found `toNet` full waits for, unless it has less to write: waking for every segment
+ * Part of `toNet` that a writer who found it full waits for, unless it has less to write: waking for every segment
  * acknowledged would cost a thread switch each.
  */
-const ROOM_WANTED_BYTES = STREAM_RING_BYTES / 4;
+const ROOM_WANTED = 1 / 4;
 
 /** What a {@linkcode SlotStream} is made of. */
 export interface SlotStreamOptions {
@@ -126,7 +125,7 @@ export class SlotStream implements TunnelConn {
         const count = this.#slot.toNet.write(source);
         if (count > 0) this.#tellWorker();
         if (count > 0 || source.length === 0) return count;
-        await this.#roomOrEnd(Math.min(source.length, ROOM_WANTED_BYTES));
+        await this.#roomOrEnd(Math.min(source.length, this.#slot.toNet.capacity * ROOM_WANTED));
       }
     } finally {
       this.#writing = false;

@@ -2,8 +2,11 @@ import { deepStrictEqual as assertEquals, ok, rejects } from "node:assert/strict
 import { SharedArena } from "./arena.ts";
 import { DatapathClient } from "./datapath_client.ts";
 import { SlotStream } from "./slot_stream.ts";
-import { EOF, ESTABLISHED, RELEASED, STREAM_RING_BYTES, type StreamSlot } from "./stream_slot.ts";
+import { EOF, ESTABLISHED, RELEASED, ringBytes, type StreamSlot } from "./stream_slot.ts";
 import { interruptEverywhere, watchAtomics } from "./testing/preemption.ts";
+
+/** Of the slot that the tests use. */
+const RING_BYTES = ringBytes(4);
 
 /** One established stream: the main thread's end of it, and the worker's, in one thread. */
 interface Bench {
@@ -153,15 +156,15 @@ Deno.test("a wish granted for bytes that were just taken does not put a read to 
 
 Deno.test("a wish granted for room that was just filled does not put a write to sleep for ever", async () => {
   const b = bench();
-  b.slot.toNet.write(new Uint8Array(STREAM_RING_BYTES));
+  b.slot.toNet.write(new Uint8Array(RING_BYTES));
   const writing = b.stream.write(Uint8Array.of(7));
   // The worker saw room that is gone by now.
-  ok(b.slot.roomWait.due(STREAM_RING_BYTES));
+  ok(b.slot.roomWait.due(RING_BYTES));
   b.worker.markForMain(b.slot);
   b.ring();
   b.deliver();
   assertEquals(await valueNow(writing), ASLEEP);
-  b.slot.toNet.consume(STREAM_RING_BYTES);
+  b.slot.toNet.consume(RING_BYTES);
   if (b.worker.tookFromToNet(b.slot)) b.ring();
   b.deliver();
   assertEquals(await valueNow(writing), 1);
@@ -190,11 +193,11 @@ Deno.test("a write into a full ring goes on, wherever the worker interrupts it",
   for (const writerIsInterrupted of [true, false]) {
     await interruptEverywhere(() => {
       const b = bench();
-      b.client.arena.slot(4).toNet.write(new Uint8Array(STREAM_RING_BYTES));
+      b.client.arena.slot(4).toNet.write(new Uint8Array(RING_BYTES));
       let writing: Promise<number> = Promise.resolve(0);
       const write = (): void => void (writing = b.stream.write(new Uint8Array(1 << 20)));
       const consume = (): void => {
-        b.slot.toNet.consume(STREAM_RING_BYTES / 2);
+        b.slot.toNet.consume(RING_BYTES / 2);
         if (b.worker.tookFromToNet(b.slot)) b.ring();
       };
       return {
@@ -202,7 +205,7 @@ Deno.test("a write into a full ring goes on, wherever the worker interrupts it",
         intruder: writerIsInterrupted ? consume : write,
         async check(at): Promise<void> {
           b.deliver();
-          assertEquals(await valueNow(writing), STREAM_RING_BYTES / 2, `lost at operation ${at}`);
+          assertEquals(await valueNow(writing), RING_BYTES / 2, `lost at operation ${at}`);
           ok(b.workerWoken());
         },
       };
@@ -213,7 +216,7 @@ Deno.test("a write into a full ring goes on, wherever the worker interrupts it",
 Deno.test("a failure ends a write that waits, wherever it interrupts it", async () => {
   await interruptEverywhere(() => {
     const b = bench();
-    b.client.arena.slot(4).toNet.write(new Uint8Array(STREAM_RING_BYTES));
+    b.client.arena.slot(4).toNet.write(new Uint8Array(RING_BYTES));
     let writing: Promise<number> = Promise.resolve(0);
     return {
       victim: (): void => {
@@ -265,7 +268,7 @@ Deno.test("a stream wakes the worker that waits for room, and only then", async 
   b.slot.toApp.write(new Uint8Array(1000));
   await b.stream.read(new Uint8Array(500));
   assertEquals(b.workerWoken(), false);
-  b.slot.windowWait.arm(STREAM_RING_BYTES);
+  b.slot.windowWait.arm(RING_BYTES);
   await b.stream.read(new Uint8Array(499));
   assertEquals(b.workerWoken(), false);
   await b.stream.read(new Uint8Array(100));
@@ -275,7 +278,7 @@ Deno.test("a stream wakes the worker that waits for room, and only then", async 
 Deno.test("after RELEASED the stream does not touch its slot, whatever waited", async () => {
   for (const end of ["close", "abort"] as const) {
     const b = bench();
-    b.client.arena.slot(4).toNet.write(new Uint8Array(STREAM_RING_BYTES));
+    b.client.arena.slot(4).toNet.write(new Uint8Array(RING_BYTES));
     const reading = b.stream.read(new Uint8Array(8));
     const writing = rejects(b.stream.write(new Uint8Array(8)), /is closed$/);
     b.stream[end]();
@@ -306,14 +309,14 @@ Deno.test("after RELEASED the stream does not touch its slot, whatever waited", 
 
 Deno.test("an empty read and an empty write wait for nothing", async () => {
   const b = bench();
-  b.client.arena.slot(4).toNet.write(new Uint8Array(STREAM_RING_BYTES));
+  b.client.arena.slot(4).toNet.write(new Uint8Array(RING_BYTES));
   assertEquals(await b.stream.read(new Uint8Array(0)), 0);
   assertEquals(await b.stream.write(new Uint8Array(0)), 0);
 });
 
 Deno.test("closeWrite rejects a write that waits, and may be called twice", async () => {
   const b = bench();
-  b.client.arena.slot(4).toNet.write(new Uint8Array(STREAM_RING_BYTES));
+  b.client.arena.slot(4).toNet.write(new Uint8Array(RING_BYTES));
   const writing = rejects(b.stream.write(new Uint8Array(8)), /closed for writing/);
   await b.stream.closeWrite();
   await b.stream.closeWrite();

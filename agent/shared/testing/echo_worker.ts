@@ -19,7 +19,6 @@ import {
   FrameOutbox,
   RELEASED,
   SharedArena,
-  STREAM_RING_BYTES,
   STREAM_SLOTS_MAX,
   type StreamSlot,
 } from "../mod.ts";
@@ -210,7 +209,7 @@ class EchoDatapath {
       let moved = to.toApp.write(head);
       if (moved === head.length) moved += to.toApp.write(tail);
       if (moved === 0) {
-        to.windowWait.arm(STREAM_RING_BYTES / 4);
+        to.windowWait.arm(to.toApp.capacity / 4);
         if (to.toApp.room === 0) return;
         continue;
       }
@@ -226,7 +225,7 @@ class EchoDatapath {
         slot.toApp.commit(span.length);
       }
       if (this.arena.wroteToApp(slot)) this.#ring = true;
-      slot.windowWait.arm(STREAM_RING_BYTES / 4);
+      slot.windowWait.arm(slot.toApp.capacity / 4);
       if (slot.toApp.room === 0) return;
     }
   }
