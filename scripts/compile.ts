@@ -1,59 +1,122 @@
 /**
  * `deno task compile [--output FILE]`: the whole program as one executable, `dist/moray`.
  *
- * The runtime inside is the one that `DENORT_BIN` names, otherwise Deno downloads the one of its own version.
+ * ```text
+ *   main.ts ----------------------> agent/datapath/main.js, chunk-*.js  (one for each lazy import)
+ *   agent/datapath/worker.ts -----> agent/datapath/worker.js
+ *   wg/engine.wasm ---------------> wg/engine.wasm
+ * ```
+ *
+ * The sources are bundled first. The runtime reads everything that is embedded at every start and keeps it in memory: whole
+ * packages would be 8 MB of it, the bundles with the engine are 1.8. They lie in the folder of `agent/datapath/start.ts`, from
+ * which the Worker and the engine are named.
+ *
+ * Deno's bundler is esbuild, in the version that Deno names; it is fetched from npm at the first use. The runtime inside is the
+ * one that `DENORT_BIN` names, otherwise Deno downloads the one of its own version.
  * The file is complete: it needs no Deno, no other file and no environment. Do not `strip` it.
  *
  * @module
  */
 import { ROOT, say } from "./steps.ts";
 
-/** Files that the program opens at run time. Workers are named because Deno does not find them by itself. */
-const INCLUDED = ["agent/datapath/worker.ts", "wg/engine.wasm"];
+/** Where the bundles are made, and the folder in it that stands for `agent/datapath`. */
+const STAGE = `${ROOT}dist/program`;
+const SCRIPTS = `${STAGE}/agent/datapath`;
+/** Files that the program opens at run time, and that Deno does not find by itself. */
+const INCLUDED = ["agent/datapath/worker.js", "wg/engine.wasm"];
+/** How the source names its Worker, which is JavaScript here. */
+const WORKER_NAME = '"./worker.ts"';
+const WORKER_NAME_BUNDLED = '"./worker.js"';
 
-async function main(): Promise<number> {
+/** A step that failed: one line for the user. */
+class CompileError extends Error {}
+
+async function main(): Promise<void> {
   const at = Deno.args.indexOf("--output");
   const output = at < 0 ? "dist/moray" : Deno.args[at + 1];
-  if (output === undefined) return fail("--output needs a path");
+  if (output === undefined) throw new CompileError("--output needs a path");
   const runtime = Deno.env.get("DENORT_BIN");
   if (runtime !== undefined && !await isFile(runtime)) {
-    return fail(`DENORT_BIN names ${runtime}, which is no file`);
+    throw new CompileError(`DENORT_BIN names ${runtime}, which is no file`);
   }
-  const { code, stderr } = await run(Deno.execPath(), [
+  await bundle();
+  const path = output.startsWith("/") ? output : `${ROOT}${output}`;
+  await pack(path, { downloads: runtime === undefined });
+  const { stdout, code, stderr } = await run(path, ["--version"]);
+  if (code !== 0) throw new CompileError(`${output} does not start: ${firstLines(stderr)}`);
+  const { size } = await Deno.stat(path);
+  say(`${output}: ${stdout.trim()}, ${(size / 1e6).toFixed(0)} MB`);
+}
+
+/** Makes the folder that is embedded. */
+async function bundle(): Promise<void> {
+  await Deno.remove(STAGE, { recursive: true }).catch(() => {});
+  await Deno.mkdir(SCRIPTS, { recursive: true });
+  await Deno.mkdir(`${STAGE}/wg`);
+  await Deno.copyFile(`${ROOT}wg/engine.wasm`, `${STAGE}/wg/engine.wasm`);
+  // Not minified: what a stack trace names is worth the megabyte.
+  const common = ["bundle", "--quiet", "--frozen", "--check"];
+  for (
+    const args of [
+      [...common, "--code-splitting", "--outdir", SCRIPTS, "main.ts"],
+      // Apart, so that the Worker is one file: nothing in it is lazy.
+      [...common, "--output", `${SCRIPTS}/worker.js`, "agent/datapath/worker.ts"],
+    ]
+  ) {
+    const { code, stderr } = await run(Deno.execPath(), args);
+    if (code !== 0) throw new CompileError(firstLines(stderr));
+  }
+  await nameWorker();
+}
+
+/** Lets the main thread start the bundled Worker. */
+async function nameWorker(): Promise<void> {
+  let found = 0;
+  for await (const { name } of Deno.readDir(SCRIPTS)) {
+    const text = await Deno.readTextFile(`${SCRIPTS}/${name}`);
+    const parts = text.split(WORKER_NAME);
+    found += parts.length - 1;
+    if (parts.length > 1) {
+      await Deno.writeTextFile(`${SCRIPTS}/${name}`, parts.join(WORKER_NAME_BUNDLED));
+    }
+  }
+  if (found !== 1) throw new CompileError(`${WORKER_NAME} is named ${found} times, not once`);
+}
+
+async function pack(output: string, { downloads }: { downloads: boolean }): Promise<void> {
+  const args = [
     "compile",
     "--quiet",
-    "--frozen",
+    // The repository's configuration speaks of packages, and those are in the bundles already.
+    "--no-config",
+    "--no-check",
+    // The cache would be a file in /tmp that anybody may have put there, read as code; the start is no faster with it.
+    "--no-code-cache",
     "-A",
     "--unstable-net",
-    // Otherwise every package of the import map goes in, the code generators too.
-    "--exclude-unused-npm",
     ...INCLUDED.flatMap((file) => ["--include", file]),
     "--output",
     output,
-    "main.ts",
-  ]);
-  if (code !== 0) {
-    // What Deno says of a runtime it cannot get: the address of the archive, or "denort".
-    if (runtime === undefined && /denort|download/i.test(stderr)) {
-      return fail(
-        "Deno cannot download its runtime here; set DENORT_BIN to the path of a denort of this version",
-      );
-    }
-    return fail(firstLines(stderr));
-  }
-  const { stdout, code: started, stderr: complaint } = await run(output, ["--version"]);
-  if (started !== 0) return fail(`${output} does not start: ${firstLines(complaint)}`);
-  const { size } = await Deno.stat(output);
-  say(`${output}: ${stdout.trim()}, ${(size / 1e6).toFixed(0)} MB`);
-  return 0;
+    "agent/datapath/main.js",
+  ];
+  const { code, stderr } = await run(Deno.execPath(), args, STAGE);
+  if (code === 0) return;
+  // What Deno says of a runtime it cannot get: the address of the archive, or "denort".
+  throw new CompileError(
+    downloads && /denort|download/i.test(stderr)
+      ? "Deno cannot download its runtime here; set DENORT_BIN to the path of a denort of this version"
+      : firstLines(stderr),
+  );
 }
 
 async function run(
   name: string,
   args: readonly string[],
+  cwd: string = ROOT,
 ): Promise<{ code: number; stdout: string; stderr: string }> {
   const process = new Deno.Command(name, {
     args: [...args],
+    cwd,
     stdin: "null",
     env: { NO_COLOR: "1" },
   });
@@ -75,10 +138,10 @@ function firstLines(text: string): string {
     .join("; ");
 }
 
-function fail(message: string): number {
-  Deno.stderr.writeSync(new TextEncoder().encode(`compile: ${message}\n`));
-  return 1;
+try {
+  await main();
+} catch (error) {
+  if (!(error instanceof CompileError)) throw error;
+  Deno.stderr.writeSync(new TextEncoder().encode(`compile: ${error.message}\n`));
+  Deno.exit(1);
 }
-
-Deno.chdir(ROOT);
-Deno.exit(await main());
