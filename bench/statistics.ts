@@ -8,19 +8,36 @@ export interface Summary {
   readonly min: number;
   /** Largest value. */
   readonly max: number;
-  /** The values in the order of the runs. */
-  readonly runs: readonly number[];
+  /** The values in the order of the runs; `null` where a run failed. */
+  readonly runs: readonly (number | null)[];
 }
 
-/** Sums up at least one run. */
-export function summarize(runs: readonly number[]): Summary {
-  const sorted = [...runs].sort((a, b) => a - b);
+/** Sums up runs; `undefined` if none of them gave a value. */
+export function summarize(runs: readonly (number | null)[]): Summary | undefined {
+  const sorted = runs.filter((value) => value !== null).sort((a, b) => a - b);
   const middle = (sorted.length - 1) / 2;
-  const median = ((sorted[Math.floor(middle)] ?? NaN) + (sorted[Math.ceil(middle)] ?? NaN)) / 2;
-  return { median, min: sorted[0] ?? NaN, max: sorted.at(-1) ?? NaN, runs };
+  const [low, high] = [sorted[Math.floor(middle)], sorted[Math.ceil(middle)]];
+  const [min, max] = [sorted[0], sorted.at(-1)];
+  if (low === undefined || high === undefined || min === undefined || max === undefined) {
+    return undefined;
+  }
+  return { median: (low + high) / 2, min, max, runs };
+}
+
+/**
+ * The ratio of two measurements whose runs alternated: each run is divided by its neighbour, so that what slows both
+ * falls out. `undefined` if no run has both.
+ */
+export function ratio(of: Summary, to: Summary): Summary | undefined {
+  const quotients = of.runs.map((value, i) => {
+    const other = to.runs[i] ?? null;
+    return value === null || other === null || other === 0 ? null : value / other;
+  });
+  return summarize(quotients);
 }
 
 /** Formats a summary as `median (min-max)`. */
-export function formatSummary({ median, min, max }: Summary, digits: number): string {
-  return `${median.toFixed(digits)} (${min.toFixed(digits)}-${max.toFixed(digits)})`;
+export function formatSummary({ median, min, max, runs }: Summary, digits: number): string {
+  const middle = median.toFixed(digits);
+  return runs.length === 1 ? middle : `${middle} (${min.toFixed(digits)}-${max.toFixed(digits)})`;
 }

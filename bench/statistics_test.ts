@@ -1,9 +1,36 @@
 import { deepStrictEqual as assertEquals } from "node:assert/strict";
-import { formatSummary, summarize } from "./statistics.ts";
+import { formatSummary, ratio, summarize, type Summary } from "./statistics.ts";
+
+function summary(runs: readonly (number | null)[]): Summary {
+  const result = summarize(runs);
+  if (result === undefined) throw new Error("No value");
+  return result;
+}
 
 Deno.test("summarize takes the middle of odd and even numbers of runs and keeps their order", () => {
   assertEquals(summarize([3, 1, 2]), { median: 2, min: 1, max: 3, runs: [3, 1, 2] });
-  assertEquals(summarize([4, 1, 2, 3]).median, 2.5);
+  assertEquals(summary([4, 1, 2, 3]).median, 2.5);
   assertEquals(summarize([7]), { median: 7, min: 7, max: 7, runs: [7] });
-  assertEquals(formatSummary(summarize([0.5, 0.25, 0.75]), 2), "0.50 (0.25-0.75)");
+});
+
+Deno.test("summarize leaves failed runs out, and gives nothing where all failed", () => {
+  assertEquals(summarize([null, 5, 1]), { median: 3, min: 1, max: 5, runs: [null, 5, 1] });
+  assertEquals(summarize([null]), undefined);
+  assertEquals(summarize([]), undefined);
+});
+
+Deno.test("ratio divides run by run, so that a slow minute falls out", () => {
+  assertEquals(ratio(summary([20, 2]), summary([10, 1])), {
+    median: 2,
+    min: 2,
+    max: 2,
+    runs: [2, 2],
+  });
+  assertEquals(ratio(summary([20, null, 9]), summary([10, 1, 3]))?.runs, [2, null, 3]);
+  assertEquals(ratio(summary([null, 4]), summary([4, null])), undefined);
+});
+
+Deno.test("formatSummary shows the spread where there is one", () => {
+  assertEquals(formatSummary(summary([0.5, 0.25, 0.75]), 2), "0.50 (0.25-0.75)");
+  assertEquals(formatSummary(summary([0.5]), 2), "0.50");
 });

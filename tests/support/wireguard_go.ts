@@ -28,6 +28,8 @@ export interface WireGuardGoOptions {
   readonly endpoint?: string;
   /** Logs errors only: for benchmarks. @default false */
   readonly quiet?: boolean;
+  /** Another program with the same ways: what stands before the device's name. @default wireguard-go in the foreground */
+  readonly program?: readonly string[];
 }
 
 let made = 0;
@@ -70,7 +72,8 @@ export class WireGuardGo implements AsyncDisposable {
   static async start(options: WireGuardGoOptions): Promise<WireGuardGo> {
     const { namespace } = options;
     const device = `w${Deno.pid}n${++made}`;
-    const child = new Child([await wireguardGo(), "-f", device], {
+    const program = options.program ?? [await wireguardGo(), "-f"];
+    const child = new Child([...program, device], {
       namespace,
       env: { LOG_LEVEL: options.quiet === true ? "error" : "verbose" },
     });
@@ -80,6 +83,7 @@ export class WireGuardGo implements AsyncDisposable {
         const { code } = await run(["wg", "show", device, "listen-port"], { namespace });
         return code === 0 || child.ended ? true : undefined;
       });
+      if (child.ended) throw new Error(`${program[0]} has ended: ${child.log.slice(-1_000)}`);
       await started.#configure(options);
     } catch (error) {
       await started[Symbol.asyncDispose]();

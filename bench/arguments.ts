@@ -1,0 +1,72 @@
+/** The flags that every benchmark takes, read without a word of anything else. @module */
+import { parseArgs } from "node:util";
+
+/** What a benchmark was asked for. */
+export interface BenchArguments {
+  /** Runs of each case. */
+  readonly runs: number;
+  /** Length of one measurement in seconds. */
+  readonly seconds: number;
+  /** Prints the result as JSON instead of tables. */
+  readonly json: boolean;
+  /** Measures the compiled program, where it is a program that is measured. */
+  readonly binary: boolean;
+  /** Names of the cases wanted. */
+  readonly cases: readonly string[];
+}
+
+/** What a benchmark does without flags. */
+export interface Defaults {
+  /** Runs. */
+  readonly runs: number;
+  /** Seconds. */
+  readonly seconds: number;
+  /** Every case that there is; all are measured unless some are named. */
+  readonly cases: readonly string[];
+}
+
+const RUNS_MAX = 100;
+const SECONDS_MAX = 3_600;
+
+/** Reads the flags. Throws an `Error` of one line that says what is wrong. */
+export function parseArguments(args: readonly string[], defaults: Defaults): BenchArguments {
+  const { values } = parseArgs({
+    args: [...args],
+    allowPositionals: false,
+    options: {
+      runs: { type: "string" },
+      seconds: { type: "string" },
+      json: { type: "boolean", default: false },
+      binary: { type: "boolean", default: false },
+      cases: { type: "string" },
+    },
+  });
+  return {
+    runs: number("--runs", values.runs, { fallback: defaults.runs, max: RUNS_MAX }),
+    seconds: number("--seconds", values.seconds, { fallback: defaults.seconds, max: SECONDS_MAX }),
+    json: values.json,
+    binary: values.binary,
+    cases: chosen(values.cases, defaults.cases),
+  };
+}
+
+function number(
+  flag: string,
+  text: string | undefined,
+  { fallback, max }: { readonly fallback: number; readonly max: number },
+): number {
+  const value = text === undefined ? fallback : /^\d+$/.test(text) ? Number(text) : NaN;
+  if (value >= 1 && value <= max) return value;
+  throw new Error(`${flag} takes a whole number from 1 to ${max}, not ${text}`);
+}
+
+function chosen(text: string | undefined, all: readonly string[]): readonly string[] {
+  if (text === undefined) return all;
+  const names = text.split(",").filter((name) => name !== "");
+  const unknown = names.find((name) => !all.includes(name));
+  if (unknown !== undefined) {
+    throw new Error(`--cases: there is no ${unknown}; there are ${all.join(", ")}`);
+  }
+  if (names.length === 0) throw new Error(`--cases names none of ${all.join(", ")}`);
+  return all.filter((name) => names.includes(name));
+}

@@ -1,0 +1,25 @@
+import { deepStrictEqual as assertEquals, throws as assertThrows } from "node:assert/strict";
+import { parseArguments } from "./arguments.ts";
+
+const DEFAULTS = { runs: 5, seconds: 4, cases: ["a", "b", "c"] };
+
+Deno.test("parseArguments gives the defaults, and what was asked for", () => {
+  assertEquals(parseArguments([], DEFAULTS), { ...DEFAULTS, json: false, binary: false });
+  const args = ["--runs", "1", "--seconds=2", "--json", "--binary", "--cases", "c,a"];
+  const expected = { runs: 1, seconds: 2, json: true, binary: true, cases: ["a", "c"] };
+  assertEquals(parseArguments(args, DEFAULTS), expected);
+});
+
+Deno.test("parseArguments says what is wrong", () => {
+  for (
+    const [args, message] of [
+      [["--runs", "0"], /--runs takes a whole number from 1 to 100, not 0/],
+      [["--runs", "x"], /--runs takes/],
+      [["--seconds", "9999"], /--seconds takes/],
+      [["--cases", "d"], /there is no d; there are a, b, c/],
+      [["--cases", ","], /names none/],
+      [["--what"], /--what/],
+      [["extra"], /extra/],
+    ] as const
+  ) assertThrows(() => parseArguments(args, DEFAULTS), message);
+});

@@ -1,0 +1,111 @@
+/** A load between two kernels: iperf3 for bulk, and round trips by the native `tcp_ping`. @module */
+import { formatSocketAddress, type SocketAddress } from "../../core/mod.ts";
+import { Child, must } from "../../tests/support/child.ts";
+import { unmet } from "../../tests/support/needs.ts";
+import type { Scope } from "../../tests/support/scope.ts";
+import type { Bulk, End, Load } from "../cases/tunnel.ts";
+import { built, unbuildable } from "../peers/cache.ts";
+import { nativeProgram } from "../peers/programs.ts";
+import type { RoundTrips } from "./protocol.ts";
+
+/** Where iperf3 listens at end B. */
+export const BULK_PORT = 5201;
+/** Where `tcp_ping` listens at end B. */
+export const PING_PORT = 5202;
+/** What a command may take beyond the time that it measures. */
+const GRACE_MS = 30_000;
+
+/** Why this load cannot be made here, or `undefined`. */
+export async function kernelLoadUnmet(): Promise<string | undefined> {
+  return unmet(["iperf3"]) ?? unbuildable(await nativeProgram("tcp_ping"));
+}
+
+/** Starts the servers at an end, on every address. */
+export async function startKernelServers(scope: Scope, end: End): Promise<void> {
+  const { namespace } = end;
+  const bulk = scope.use(
+    new Child(["iperf3", "--server", "--forceflush", "--port", `${BULK_PORT}`], { namespace }),
+  );
+  const ping = scope.use(
+    new Child([await built(await nativeProgram("tcp_ping")), "serve", `${PING_PORT}`], {
+      namespace,
+    }),
+  );
+  await bulk.line(/Server listening/);
+  await ping.line(/^ready/);
+}
+
+/** Kernel sockets at both ends. */
+export class KernelLoad implements Load {
+  readonly #from: End;
+  readonly #bulk: SocketAddress;
+  readonly #ping: SocketAddress;
+  readonly #congestion: string | undefined;
+
+  /** Loads the servers through the addresses where `from` reaches them. */
+  constructor({ from, bulk, ping, congestion }: {
+    /** Where the load comes from. */
+    readonly from: End;
+    /** Where it reaches iperf3. */
+    readonly bulk: SocketAddress;
+    /** Where it reaches `tcp_ping`. */
+    readonly ping: SocketAddress;
+    /** Congestion control of the sender. Absent: the system's default. */
+    readonly congestion?: string;
+  }) {
+    this.#from = from;
+    this.#bulk = bulk;
+    this.#ping = ping;
+    this.#congestion = congestion;
+  }
+
+  /** Moves bytes and returns Mbit/s at the receiver. */
+  async bulk({ direction, streams, seconds, skipSeconds = 0 }: Bulk): Promise<number> {
+    const { hostname, port } = this.#bulk;
+    const command = ["iperf3", "--json", "--client", hostname, "--port", `${port}`];
+    command.push("--time", `${seconds}`, "--omit", `${skipSeconds}`, "--parallel", `${streams}`);
+    if (direction === "down") command.push("--reverse");
+    if (this.#congestion !== undefined) command.push("--congestion", this.#congestion);
+    const text = await must(command, {
+      namespace: this.#from.namespace,
+      timeoutMs: (seconds + skipSeconds) * 1000 + GRACE_MS,
+    });
+    const { end } = JSON.parse(text) as { end: { sum_received: { bits_per_second: number } } };
+    return end.sum_received.bits_per_second / 1e6;
+  }
+
+  /** Sends one byte there and back, `count` times. */
+  async roundTrip(count: number): Promise<RoundTrips> {
+    const { hostname, port } = this.#ping;
+    const program = await built(await nativeProgram("tcp_ping"));
+    const { namespace } = this.#from;
+    try {
+      const text = await must([program, "ping", hostname, `${port}`, `${count}`], {
+        namespace,
+        timeoutMs: GRACE_MS,
+      });
+      return JSON.parse(text) as RoundTrips;
+    } catch (cause) {
+      throw new Error(`no round trip to ${formatSocketAddress(this.#ping)}`, { cause });
+    }
+  }
+}
+
+/** A load on servers at an address inside the tunnel, or at B's own. */
+export function directLoad(
+  { from, hostname, congestion }: {
+    /** Where the load comes from. */
+    readonly from: End;
+    /** The servers' address. */
+    readonly hostname: string;
+    /** Congestion control of the sender. Absent: the system's default. */
+    readonly congestion?: string;
+  },
+): KernelLoad {
+  return new KernelLoad({
+    from,
+    bulk: { hostname, port: BULK_PORT },
+    ping: { hostname, port: PING_PORT },
+    ...(congestion === undefined ? {} : { congestion }),
+  });
+}
