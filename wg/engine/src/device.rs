@@ -14,6 +14,7 @@ use boringtun::noise::{Packet, Tunn, TunnResult};
 use boringtun::x25519::{PublicKey, StaticSecret};
 use rand_core::{OsRng, RngCore};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -40,6 +41,25 @@ pub struct PeerOptions {
     pub roaming: Roaming,
 }
 
+/// Hashes a receiver index by itself: we have drawn the indices in the table, so nobody can make them collide.
+#[derive(Default)]
+struct IndexHasher(u64);
+
+impl Hasher for IndexHasher {
+    fn finish(&self) -> u64 {
+        // The table takes the place from the low bits and a tag from the top ones.
+        self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.write_u32(u32::from(*b)));
+    }
+
+    fn write_u32(&mut self, i: u32) {
+        self.0 = self.0 << 8 ^ u64::from(i);
+    }
+}
+
 /// What a call works with besides the device.
 pub struct Io<'a> {
     /// Microseconds on the host's monotonic clock.
@@ -59,7 +79,7 @@ pub struct Device {
     peers: Vec<Option<Peer>>,
     by_key: HashMap<[u8; 32], u32>,
     /// From the upper 24 bits of a receiver index.
-    by_index: HashMap<u32, u32>,
+    by_index: HashMap<u32, u32, BuildHasherDefault<IndexHasher>>,
     /// Who may be where inside the tunnel.
     pub allowed_ips: AllowedIps,
     limit: HandshakeLimit,
@@ -85,7 +105,7 @@ impl Device {
             public_key,
             peers: Vec::new(),
             by_key: HashMap::new(),
-            by_index: HashMap::new(),
+            by_index: HashMap::default(),
             allowed_ips: AllowedIps::default(),
             limit: HandshakeLimit::default(),
             ticked_at: 0,
