@@ -8,7 +8,7 @@ import { unmet } from "../tests/support/needs.ts";
 import { say } from "../tests/support/say.ts";
 import { wireguardGo } from "../tests/support/wireguard_go.ts";
 import { built } from "./peers/cache.ts";
-import { BORINGTUN, nativeProgram, netstackProgram, ONETUN } from "./peers/programs.ts";
+import { BORINGTUN, NATIVE, nativeProgram, netstackProgram, ONETUN } from "./peers/programs.ts";
 
 const PEERS: Readonly<Record<string, () => Promise<string>>> = {
   "wireguard-go": async () => {
@@ -17,7 +17,9 @@ const PEERS: Readonly<Record<string, () => Promise<string>>> = {
     return await wireguardGo();
   },
   "wireguard-go netstack": async () => await built(await netstackProgram()),
-  "tcp_ping": async () => await built(await nativeProgram("tcp_ping")),
+  ...Object.fromEntries(
+    NATIVE.map((name) => [name, async () => await built(await nativeProgram(name))]),
+  ),
   "boringtun-cli": () => built(BORINGTUN),
   onetun: () => built(ONETUN),
 };

@@ -21,8 +21,11 @@ export async function netstackProgram(): Promise<BuiltProgram> {
   };
 }
 
-/** A native program of ours from one file of C in `bench/native/`. */
-export async function nativeProgram(name: "tcp_ping"): Promise<BuiltProgram> {
+/** The native programs of ours, each one file of C in `bench/native/`. */
+export const NATIVE = ["tcp_ping", "stun_load"] as const;
+
+/** One of our native programs. */
+export async function nativeProgram(name: typeof NATIVE[number]): Promise<BuiltProgram> {
   const source = `${ROOT}bench/native/${name}.c`;
   return {
     name: `${name}-${await fingerprint([source])}`,
