@@ -1,6 +1,9 @@
 /** The entry of the `moray` program, and the only place that ends the process. @module */
 import project from "./deno.json" with { type: "json" };
 
+/** How long after a service is ready the memory of its start is given back: by then its first connections are made. */
+const SETTLE_MS = 2000;
+
 /** Answers `--version` before anything else loads: scripts ask for it often. */
 async function main(args: readonly string[]): Promise<number> {
   if (args.length === 1 && (args[0] === "--version" || args[0] === "-V")) {
@@ -8,7 +11,8 @@ async function main(args: readonly string[]): Promise<number> {
     return 0;
   }
   const { processContext, reportError, runCommandLine } = await import("./cli/mod.ts");
-  const context = processContext(project.version, Deno.exit);
+  const { exit } = Deno;
+  const context = processContext({ version: project.version, exit, settled });
   globalThis.addEventListener("unhandledrejection", (event) => {
     event.preventDefault();
     Deno.exit(reportError(event.reason, args, context));
@@ -18,6 +22,14 @@ async function main(args: readonly string[]): Promise<number> {
     Deno.exit(reportError(event.error, args, context));
   });
   return await runCommandLine(args, context);
+}
+
+function settled(): void {
+  const timer = setTimeout(async () => {
+    const { releaseStartMemory } = await import("./io/mod.ts");
+    releaseStartMemory();
+  }, SETTLE_MS);
+  Deno.unrefTimer(timer);
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -30,6 +30,8 @@ export interface Context {
   stdin(): Promise<string>;
   /** Calls `listener` at each signal, until the returned function is called. */
   onSignal(listener: (signal: StopSignal) => void): () => void;
+  /** A service runs now: what only its start needed may go. */
+  settled(): void;
   /** Ends the process at once. */
   exit(status: number): never;
 }
@@ -40,8 +42,10 @@ const STDIN_BYTES_MAX = 65_536;
 /** Columns of output where there is no terminal. */
 const COLUMNS_DEFAULT = 100;
 
-/** Returns the context of this process. `exit` is the program's own way out. */
-export function processContext(version: string, exit: (status: number) => never): Context {
+/** Returns the context of this process, with what only the program's entry can give. */
+export function processContext(
+  { version, exit, settled }: Pick<Context, "version" | "exit" | "settled">,
+): Context {
   const plain = (readVariable("NO_COLOR") ?? "") !== "";
   return {
     version,
@@ -54,6 +58,7 @@ export function processContext(version: string, exit: (status: number) => never)
     columns: terminalColumns(),
     stdin: readStdin,
     onSignal: listenForSignals,
+    settled,
     exit,
   };
 }

@@ -51,6 +51,7 @@ export async function runService<S extends Service>(
     }
     const ended = started.finished.then(() => "ended" as const);
     await Promise.race([onReady(started), ended]);
+    context.settled();
     await Promise.race([first.promise, ended]);
     if (await stopsInTime(started.stop(), stopMsMax)) return 0;
     throw new MorayError(

@@ -32,6 +32,7 @@ Deno.test("a signal stops a service in order, with status 0", async () => {
     onReady: () => context.signal("SIGTERM"),
   }, context);
   assertEquals([status, stops(), context.listeners.size], [0, 1, 0]);
+  assertEquals(context.settlings, [1]);
 });
 
 Deno.test("a second signal ends the process at once", async () => {

@@ -1,5 +1,5 @@
 /**
- * The calls of the C library that the fast datapath makes, on Linux. Everything here is synchronous.
+ * The calls of the C library that we make, on Linux. Everything here is synchronous.
  *
  * Structures are laid out for 64-bit little-endian Linux (x86-64, AArch64). Addresses of buffers come from `memmove`,
  * which returns its first argument, since a permission for one library forbids `Deno.UnsafePointer`.
@@ -49,6 +49,8 @@ export const SYMBOLS = {
   write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
   close: { parameters: ["i32"], result: "i32" },
   memmove: { parameters: ["buffer", "buffer", "usize"], result: "usize" },
+  madvise: { parameters: ["usize", "usize", "i32"], result: "i32" },
+  malloc_trim: { parameters: ["usize"], result: "i32" },
   copy: { name: "memmove", parameters: ["buffer", "buffer", "usize"], result: "void" },
   errno_location: { name: "__errno_location", parameters: [], result: "pointer" },
   errno_copy: { name: "memcpy", parameters: ["buffer", "pointer", "usize"], result: "usize" },

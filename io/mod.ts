@@ -23,4 +23,5 @@ export * from "./event_fd.ts";
 export * from "./files.ts";
 export * from "./interfaces.ts";
 export * from "./libc.ts";
+export * from "./memory.ts";
 export * from "./signals.ts";

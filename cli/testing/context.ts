@@ -11,6 +11,8 @@ export interface TestContext extends Context {
   signal(signal: StopSignal): void;
   /** How many listen for signals. */
   readonly listeners: ReadonlySet<(signal: StopSignal) => void>;
+  /** One entry for each time that a service said it runs: how many listened for signals then. */
+  readonly settlings: readonly number[];
 }
 
 /** Thrown in place of the process's end. */
@@ -32,6 +34,7 @@ export function testContext(
   const printed: string[] = [];
   const complained: string[] = [];
   const listeners = new Set<(signal: StopSignal) => void>();
+  const settlings: number[] = [];
   return {
     version: "1.2.3",
     program: "moray",
@@ -46,12 +49,14 @@ export function testContext(
       listeners.add(listener);
       return () => void listeners.delete(listener);
     },
+    settled: () => void settlings.push(listeners.size),
     exit(status): never {
       throw new ExitCalled(status);
     },
     printed,
     complained,
     listeners,
+    settlings,
     signal(signal): void {
       for (const listener of listeners) listener(signal);
     },
