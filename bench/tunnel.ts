@@ -13,6 +13,7 @@ import { type BenchArguments, parseArguments } from "./arguments.ts";
 import { morayTunUnmet, openForward, openMorayTun, openUserspace } from "./cases/moray.ts";
 import {
   boringtunUnmet,
+  deviceTunnel,
   netstackUnmet,
   onetunUnmet,
   openBoringtun,
@@ -117,6 +118,10 @@ function tunnelCases(args: BenchArguments, program: Program): readonly Case[] {
     limits: { readonly streamsMax?: number } = {},
   ): Case["open"] =>
   async (scope) => stepsOf(await open(scope, await joinedEnds(scope)), { seconds, ...limits });
+  const devices = (open: (scope: Scope, ends: Ends) => Promise<Tunnel["pids"]>): Case["open"] =>
+    probed(async (scope, ends) =>
+      await deviceTunnel(scope, { ends, pids: await open(scope, ends) })
+    );
   return [
     {
       name: "userspace",
@@ -136,14 +141,14 @@ function tunnelCases(args: BenchArguments, program: Program): readonly Case[] {
       title: "moray, TUN to TUN",
       ours: true,
       unmet: async () => await morayTunUnmet(program) ?? await kernelLoadUnmet(),
-      open: probed((scope, ends) => openMorayTun(scope, { ends, program })),
+      open: devices((scope, ends) => openMorayTun(scope, { ends, program })),
     },
     {
       name: "wireguard-go",
       title: "wireguard-go, TUN to TUN",
       ours: false,
       unmet: wireguardGoUnmet,
-      open: probed(openWireguardGo),
+      open: devices(openWireguardGo),
     },
     {
       name: "netstack",
@@ -157,7 +162,7 @@ function tunnelCases(args: BenchArguments, program: Program): readonly Case[] {
       title: "boringtun-cli, TUN to TUN",
       ours: false,
       unmet: boringtunUnmet,
-      open: probed(openBoringtun),
+      open: devices(openBoringtun),
     },
     {
       name: "onetun",

@@ -35,8 +35,8 @@ export async function wireguardGoUnmet(): Promise<string | undefined> {
   return unmet(["wireguard-go"]) ?? await kernelLoadUnmet();
 }
 
-/** wireguard-go on TUN devices at both ends. */
-export async function openWireguardGo(scope: Scope, ends: Ends): Promise<Tunnel> {
+/** wireguard-go on TUN devices at both ends; returns the processes, A's first. */
+export async function openWireguardGo(scope: Scope, ends: Ends): Promise<Tunnel["pids"]> {
   return await openDevices(scope, { ends });
 }
 
@@ -45,8 +45,8 @@ export async function boringtunUnmet(): Promise<string | undefined> {
   return unmet(["wireguard-go"]) ?? unbuildable(BORINGTUN) ?? await kernelLoadUnmet();
 }
 
-/** boringtun-cli on TUN devices at both ends, with a thread for each processor. */
-export async function openBoringtun(scope: Scope, ends: Ends): Promise<Tunnel> {
+/** boringtun-cli on TUN devices at both ends, with a thread for each processor; returns the processes, A's first. */
+export async function openBoringtun(scope: Scope, ends: Ends): Promise<Tunnel["pids"]> {
   const threads = `${navigator.hardwareConcurrency}`;
   const flags = ["--foreground", "--threads", threads, "--disable-drop-privileges"];
   return await openDevices(scope, {
@@ -137,11 +137,20 @@ export async function openOnetun(scope: Scope, ends: Ends): Promise<Tunnel> {
   return { pids: [a.pid, b.child.pid], load };
 }
 
+/** A tunnel between two devices, with servers at B and the load from A. */
+export async function deviceTunnel(
+  scope: Scope,
+  { ends, pids }: { readonly ends: Ends; readonly pids: Tunnel["pids"] },
+): Promise<Tunnel> {
+  await startKernelServers(scope, ends.b);
+  return { pids, load: directLoad({ from: ends.a, hostname: INNER_B }) };
+}
+
 /** A program with wireguard-go's ways on a TUN device at each end. */
 async function openDevices(
   scope: Scope,
   { ends, program }: { readonly ends: Ends; readonly program?: readonly string[] },
-): Promise<Tunnel> {
+): Promise<Tunnel["pids"]> {
   const secrets = await makeSecrets(scope, ends);
   const b = await startDeviceB(scope, { ends, secrets, ...(program && { program }) });
   const a = await WireGuardGo.start({
@@ -156,9 +165,7 @@ async function openDevices(
     ...(program && { program }),
   });
   scope.use(a);
-  await startKernelServers(scope, ends.b);
-  const load = directLoad({ from: ends.a, hostname: INNER_B });
-  return { pids: [a.child.pid, b.child.pid], load };
+  return [a.child.pid, b.child.pid];
 }
 
 async function startDeviceB(
