@@ -18,6 +18,7 @@
 export * from "./clock.ts";
 export * from "./copy.ts";
 export * from "./entropy.ts";
+export * from "./epoll.ts";
 export * from "./errors.ts";
 export * from "./event_fd.ts";
 export * from "./files.ts";
@@ -25,3 +26,4 @@ export * from "./interfaces.ts";
 export * from "./libc.ts";
 export * from "./memory.ts";
 export * from "./signals.ts";
+export * from "./tcp_socket.ts";
