@@ -4,8 +4,8 @@ import { dial } from "./dial.ts";
 import type { Network, TunnelConn } from "./network.ts";
 import type { ForwardRule, Log } from "./options.ts";
 import { splice } from "./splice.ts";
-import { listenLocally, type LocalListener, NOT_CONNECTED } from "./stream_server.ts";
-import { sendAtOnce, startStreamServer, type StreamOutcome } from "./stream_server.ts";
+import { type LocalListener, NOT_CONNECTED } from "./stream_server.ts";
+import { sendAtOnce, startLocalServer, type StreamOutcome } from "./stream_server.ts";
 
 /** What {@linkcode startForward} needs besides the rule. */
 export interface ForwardOptions {
@@ -21,12 +21,11 @@ export interface ForwardOptions {
 
 /**
  * Listens on a local port and joins each connection to one of a peer. The peer's name is resolved for each, so it may
- * appear later. Throws as {@linkcode listenLocally}.
+ * appear later. Throws as {@linkcode startLocalServer}.
  */
 export function startForward(rule: ForwardRule, options: ForwardOptions): LocalListener {
   const { peer, port } = rule;
   const { network, log, connectionsMax, dialTimeoutMs } = options;
-  const { listener, address } = listenLocally(rule.listen);
 
   async function serve(conn: Deno.TcpConn, signal: AbortSignal): Promise<StreamOutcome> {
     let tunnel: TunnelConn;
@@ -44,12 +43,5 @@ export function startForward(rule: ForwardRule, options: ForwardOptions): LocalL
   }
 
   const limit = connectionsMax === undefined ? {} : { connectionsMax };
-  const server = startStreamServer({ name: "forward", listener, serve, log, ...limit });
-  return {
-    address,
-    get counters(): LocalListener["counters"] {
-      return server.counters;
-    },
-    stop: () => server.stop(),
-  };
+  return startLocalServer({ name: "forward", listen: rule.listen, serve, log, ...limit });
 }

@@ -7,8 +7,8 @@ import type { ProxyRequest } from "./http_head.ts";
 import type { ByteStream, TunnelConn } from "./network.ts";
 import { HANDSHAKE_TIMEOUT_MS, type ProxyOptions } from "./socks5_server.ts";
 import { splice, writeAll } from "./splice.ts";
-import { abortable, closeGently, listenLocally, type LocalListener } from "./stream_server.ts";
-import { NOT_CONNECTED, sendAtOnce, startStreamServer } from "./stream_server.ts";
+import { abortable, closeGently, type LocalListener } from "./stream_server.ts";
+import { NOT_CONNECTED, sendAtOnce, startLocalServer } from "./stream_server.ts";
 import { type StreamOutcome, withDeadline } from "./stream_server.ts";
 
 /** A request that leads somewhere. */
@@ -25,24 +25,17 @@ interface Client {
  * Starts an HTTP proxy. Like the SOCKS proxy it leads to the mesh and nowhere else.
  *
  * One request per connection: the answer to a plain request ends with the connection, so no second request can reach
- * the wrong server. Throws as {@linkcode listenLocally}.
+ * the wrong server. Throws as {@linkcode startLocalServer}.
  */
 export function startHttpProxy(options: ProxyOptions): LocalListener {
-  const { listener, address } = listenLocally(options.listen);
-  const server = startStreamServer({
+  const { listen, log, connectionsMax } = options;
+  return startLocalServer({
     name: "http proxy",
-    listener,
-    log: options.log,
+    listen,
+    log,
     serve: (conn, signal) => serve({ conn, signal, options }),
-    ...(options.connectionsMax !== undefined && { connectionsMax: options.connectionsMax }),
+    ...(connectionsMax !== undefined && { connectionsMax }),
   });
-  return {
-    address,
-    get counters(): LocalListener["counters"] {
-      return server.counters;
-    },
-    stop: () => server.stop(),
-  };
 }
 
 async function serve(client: Client): Promise<StreamOutcome> {

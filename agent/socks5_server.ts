@@ -7,8 +7,8 @@ import type { Log } from "./options.ts";
 import { encodeSocks5Reply, SOCKS5_REPLY, Socks5Handshake } from "./socks5.ts";
 import { type Socks5Event, socks5ReplyOf } from "./socks5.ts";
 import { splice, writeAll } from "./splice.ts";
-import { abortable, closeGently, listenLocally, type LocalListener } from "./stream_server.ts";
-import { NOT_CONNECTED, sendAtOnce, startStreamServer } from "./stream_server.ts";
+import { abortable, closeGently, type LocalListener } from "./stream_server.ts";
+import { NOT_CONNECTED, sendAtOnce, startLocalServer } from "./stream_server.ts";
 import { type StreamOutcome, withDeadline } from "./stream_server.ts";
 
 /** How long a client may take to say what it wants. */
@@ -32,24 +32,17 @@ export interface ProxyOptions {
 
 /**
  * Starts a SOCKS5 proxy. It leads to names and addresses of the mesh and nowhere else, so it is no open proxy;
- * who can reach the port can reach the mesh as this node. Throws as {@linkcode listenLocally}.
+ * who can reach the port can reach the mesh as this node. Throws as {@linkcode startLocalServer}.
  */
 export function startSocks5(options: ProxyOptions): LocalListener {
-  const { listener, address } = listenLocally(options.listen);
-  const server = startStreamServer({
+  const { listen, log, connectionsMax } = options;
+  return startLocalServer({
     name: "socks5",
-    listener,
-    log: options.log,
+    listen,
+    log,
     serve: (conn, signal) => serve({ conn, signal, options }),
-    ...(options.connectionsMax !== undefined && { connectionsMax: options.connectionsMax }),
+    ...(connectionsMax !== undefined && { connectionsMax }),
   });
-  return {
-    address,
-    get counters(): LocalListener["counters"] {
-      return server.counters;
-    },
-    stop: () => server.stop(),
-  };
 }
 
 /** One accepted connection. */

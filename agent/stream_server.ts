@@ -161,16 +161,26 @@ export function startStreamServer<Conn extends ByteStream>(
   };
 }
 
-/** Listens on a local TCP port. Throws `portInUse`, `permission` or `usage` with the address in the message. */
-export function listenLocally(
-  { hostname, port }: SocketAddress,
-): { listener: Deno.TcpListener; address: SocketAddress } {
-  try {
-    const listener = Deno.listen({ hostname, port, transport: "tcp" });
-    return { listener, address: { hostname: listener.addr.hostname, port: listener.addr.port } };
-  } catch (error) {
-    throw fromSystem(error, `listen on TCP ${formatSocketAddress({ hostname, port })}`);
-  }
+/** What a {@linkcode startLocalServer} is made of. */
+export interface LocalServerOptions extends Omit<StreamServerOptions<Deno.TcpConn>, "listener"> {
+  /** Where to listen; port 0 lets the system choose. */
+  readonly listen: SocketAddress;
+}
+
+/**
+ * Listens on a local port and serves each connection. Throws `portInUse`, `permission` or `usage` with the address in the
+ * message.
+ */
+export function startLocalServer({ listen, ...options }: LocalServerOptions): LocalListener {
+  const listener = listenLocally(listen);
+  const server = startStreamServer({ ...options, listener });
+  return {
+    address: { hostname: listener.addr.hostname, port: listener.addr.port },
+    get counters(): StreamCounters {
+      return server.counters;
+    },
+    stop: () => server.stop(),
+  };
 }
 
 /** Sends small writes at once: what is spliced was collected by its sender already. */
@@ -240,6 +250,14 @@ function closeListener(listener: { close(): void }): void {
     listener.close();
   } catch {
     // Closed with the network beneath it.
+  }
+}
+
+function listenLocally({ hostname, port }: SocketAddress): Deno.TcpListener {
+  try {
+    return Deno.listen({ hostname, port, transport: "tcp" });
+  } catch (error) {
+    throw fromSystem(error, `listen on TCP ${formatSocketAddress({ hostname, port })}`);
   }
 }
 
