@@ -1,11 +1,13 @@
 /** Joins two byte streams, as every proxy does. @module */
+import { MorayError } from "../core/mod.ts";
 import type { ByteStream } from "./network.ts";
+import { SlotStream } from "./shared/mod.ts";
 
 /** Options of {@linkcode splice}. */
 export interface SpliceOptions {
   /** Aborts both streams. */
   readonly signal?: AbortSignal;
-  /** Size of the buffer of each direction. @default 65_536 */
+  /** Size of the buffer of each direction, where bytes cross this thread. @default 65_536 */
   readonly bufferBytes?: number;
 }
 
@@ -28,6 +30,9 @@ const BUFFER_BYTES = 65_536;
  *
  * The end of one direction is passed on by `closeWrite` while the other goes on. A broken stream, or the signal, aborts
  * both. Each direction holds at most one buffer, so a slow reader slows the writer at the other end. Never rejects.
+ *
+ * A tunnel connection and a `Deno.TcpConn` are handed to the datapath's Worker where it can carry them; nothing may be
+ * reading or writing either by then. What ends badly is then ended by a reset on both sides.
  */
 export function splice(
   a: ByteStream,
@@ -77,10 +82,32 @@ export function splice(
     finish("aborted");
     return promise;
   }
+  const carried = handOver(a, b, signal);
+  if (carried !== undefined) return carried;
   signal?.addEventListener("abort", onAbort);
   void copy(aToB, bToA);
   void copy(bToA, aToB);
   return promise;
+}
+
+/** Lets the datapath's Worker carry the two; `undefined` where it cannot. */
+function handOver(
+  a: ByteStream,
+  b: ByteStream,
+  signal: AbortSignal | undefined,
+): Promise<SpliceResult> | undefined {
+  const [stream, conn] = a instanceof SlotStream ? [a, b] : [b, a];
+  if (!(stream instanceof SlotStream) || !isConn(conn)) return undefined;
+  return stream.handOver(conn, signal)?.then(({ toMesh, toSocket, end, reason }) => ({
+    aToB: stream === a ? toSocket : toMesh,
+    bToA: stream === a ? toMesh : toSocket,
+    end,
+    ...(reason !== undefined && { error: new MorayError("closed", reason) }),
+  }));
+}
+
+function isConn(stream: ByteStream): stream is Deno.Conn {
+  return "localAddr" in stream && "remoteAddr" in stream;
 }
 
 /** Writes all of `bytes`. */

@@ -45,6 +45,7 @@ import {
   type SharedArena,
 } from "../shared/mod.ts";
 import { formatCandidate, parseCandidates, type Peer, PeerTable } from "./peer_table.ts";
+import type { SocketSplices } from "./socket_splice.ts";
 import { formatEnd, StreamTable } from "./stream_table.ts";
 import type { Transport } from "./transport.ts";
 
@@ -56,6 +57,8 @@ export interface DatapathOptions {
   readonly engine: Engine;
   /** The sockets. */
   readonly transport: Transport;
+  /** Kernel sockets for streams. Absent: streams go through the rings alone. */
+  readonly sockets?: SocketSplices;
   /** Monotonic time. */
   readonly clock: Clock;
   /** Milliseconds since 1970. */
@@ -110,7 +113,7 @@ export class Datapath implements EngineSink {
     this.#arena = arena;
     this.#now = clock.now();
     this.#outbox = new FrameOutbox(arena.events);
-    this.#streams = new StreamTable(engine, arena);
+    this.#streams = new StreamTable(engine, arena, options.sockets);
     this.#peers = new PeerTable(engine, (peer, event) => {
       const { publicKey } = peer;
       if (event.kind === "connected") {
@@ -190,6 +193,7 @@ export class Datapath implements EngineSink {
    */
   step(wakeMain: () => void): Instant | undefined {
     this.#now = this.#options.clock.now();
+    this.#options.sockets?.beginTurn();
     const gatherAt = this.#gatherer.pollTimeout();
     if (gatherAt !== undefined && this.#now >= gatherAt) this.#gatherer.handleTimeout(this.#now);
     this.#drainGatherer();
@@ -204,6 +208,7 @@ export class Datapath implements EngineSink {
     if (this.#streams.takeRing()) this.#ring = true;
     if (this.#ring && this.#arena.ringMain()) wakeMain();
     this.#ring = false;
+    if (this.#options.sockets?.unfinished === true) return this.#now;
     // A busy transport calls again by itself.
     const engineAt = this.#options.transport.busy ? undefined : this.#engine.pollTimeout();
     const others = earlier(this.#gatherer.pollTimeout(), this.#peers.pollTimeout());
@@ -316,6 +321,12 @@ export class Datapath implements EngineSink {
         return this.#setAddresses(command.addresses);
       case "connectStream":
         return this.#connectStream(command.remote);
+      case "spliceStream": {
+        this.#streams.splice(command.slot, command.fd, (value) => {
+          this.#say({ kind: "reply", id: command.id, ok: true, value });
+        });
+        return PENDING;
+      }
       case "listen": {
         if (!this.#engine.listen(command.port)) {
           throw new MorayError("portInUse", `mesh port ${command.port} is in use`);
@@ -466,6 +477,7 @@ export class Datapath implements EngineSink {
     const counters: Record<string, number> = {
       ...this.#engine.counters(),
       ...transport.counters(),
+      ...this.#options.sockets?.counters(),
     };
     for (const [name, value] of this.#counters) counters[name] = (counters[name] ?? 0) + value;
     const own = {

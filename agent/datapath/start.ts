@@ -1,6 +1,6 @@
 /** Starts the datapath Worker from the main thread. @module */
 import { messageOf, MorayError, type SocketAddress } from "../../core/mod.ts";
-import { EventFd } from "../../io/mod.ts";
+import { EventFd, TcpSockets } from "../../io/mod.ts";
 import { DatapathClient, type NodeEvent, SharedArena } from "../shared/mod.ts";
 import type { WorkerHello, WorkerStart } from "./worker.ts";
 
@@ -41,10 +41,12 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
   const arena = SharedArena.create();
   const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
   let wake = (): void => worker.postMessage(0);
+  let sockets: TcpSockets | undefined;
   const client = new DatapathClient({
     arena,
     wake: () => wake(),
     onEvent: options.onEvent,
+    takeSocket: (conn) => sockets?.take(conn),
   });
   const hello = Promise.withResolvers<WorkerHello>();
   worker.onmessage = ({ data }: MessageEvent<WorkerHello | 0 | { panic: string }>): void => {
@@ -83,7 +85,10 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
     throw new MorayError(answer.code, answer.message);
   }
   if (!answer.rings) closeBell();
-  else if (typeof bell !== "string") wake = () => bell.ring();
+  else if (typeof bell !== "string") {
+    wake = () => bell.ring();
+    sockets = new TcpSockets();
+  }
   return {
     client,
     publicKey: answer.publicKey,
@@ -97,6 +102,8 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
       client.close();
       worker.terminate();
       closeBell();
+      sockets?.[Symbol.dispose]();
+      sockets = undefined;
     },
   };
 }

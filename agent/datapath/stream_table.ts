@@ -1,5 +1,5 @@
 /** The Worker's side of every stream: bytes between the engine's TCP and the rings in shared memory. @module */
-import { formatSocketAddress, type SocketAddress } from "../../core/mod.ts";
+import { formatSocketAddress, MorayError, type SocketAddress } from "../../core/mod.ts";
 import type { Engine, StreamId, StreamState } from "../../wg/mod.ts";
 import {
   ABORT,
@@ -8,10 +8,12 @@ import {
   FIN,
   RELEASED,
   type SharedArena,
+  type SplicedStream,
   STREAM_SLOTS_MAX,
   type StreamFailure,
   type StreamSlot,
 } from "../shared/mod.ts";
+import type { SocketSplice, SocketSplices } from "./socket_splice.ts";
 
 /** Part of `toApp` that must be free to wake the Worker once it was full. */
 const WINDOW = 1 / 4;
@@ -25,21 +27,25 @@ interface Entry {
   established: boolean;
   finSent: boolean;
   ended: boolean;
+  /** The kernel socket that the stream is joined to; the rings are not used then. */
+  splice: SocketSplice | undefined;
 }
 
 /** Every stream of a node. At most {@linkcode STREAM_SLOTS_MAX}; one more is refused by the caller and counted. */
 export class StreamTable {
   readonly #engine: Engine;
   readonly #arena: SharedArena;
+  readonly #sockets: SocketSplices | undefined;
   readonly #bySlot: (Entry | undefined)[] = [];
   readonly #byStream = new Map<StreamId, Entry>();
   #ring = false;
   #refused = 0;
 
-  /** An empty table. */
-  constructor(engine: Engine, arena: SharedArena) {
+  /** An empty table. Without `sockets` no stream can be joined to one. */
+  constructor(engine: Engine, arena: SharedArena, sockets?: SocketSplices) {
     this.#engine = engine;
     this.#arena = arena;
+    this.#sockets = sockets;
   }
 
   /** Streams refused for want of a slot. */
@@ -71,6 +77,7 @@ export class StreamTable {
       established: false,
       finSent: false,
       ended: false,
+      splice: undefined,
     };
     this.#bySlot[index] = entry;
     this.#byStream.set(stream, entry);
@@ -80,7 +87,8 @@ export class StreamTable {
   /** The engine says that a stream has changed. */
   handleStream(stream: StreamId): void {
     const entry = this.#byStream.get(stream);
-    if (entry !== undefined) this.#pump(entry);
+    if (entry?.splice !== undefined) this.#sockets?.pump(entry.splice);
+    else if (entry !== undefined) this.#pump(entry);
   }
 
   /** The main thread says that a slot has changed. */
@@ -89,10 +97,44 @@ export class StreamTable {
     if (entry !== undefined) this.#pump(entry);
   }
 
+  /**
+   * Joins a slot's stream to a kernel socket; see `SpliceStreamCommand`. `onEnd` is called once, maybe before this returns.
+   * Throws where that cannot be, and then touches the socket no more.
+   */
+  splice(index: number, fd: number, onEnd: (result: SplicedStream) => void): void {
+    const entry = this.#bySlot[index];
+    if (entry === undefined) throw new MorayError("closed", "the stream has ended");
+    if (this.#sockets === undefined) throw new MorayError("unsupported", "no sockets by FFI");
+    if (entry.splice !== undefined) {
+      throw new MorayError("usage", "the stream has a socket already");
+    }
+    const { stream, slot } = entry;
+    if (stream === undefined) {
+      const aborted = (slot.mainFlags & ABORT) !== 0;
+      return onEnd({ toMesh: 0, toSocket: 0, end: aborted ? "aborted" : "failed" });
+    }
+    entry.splice = this.#sockets.add({
+      fd,
+      stream,
+      slot,
+      onEnd: (result) => {
+        entry.splice = undefined;
+        this.#letGo(entry, result.end !== "complete");
+        onEnd(result);
+      },
+    });
+    if (entry.splice === undefined) throw new MorayError("limit", "too many sockets");
+    this.#sockets.pump(entry.splice);
+  }
+
   /** Fails every stream, or those to the given addresses. */
   fail(failure: StreamFailure, addresses?: ReadonlySet<string>): void {
     for (const entry of [...this.#byStream.values()]) {
       if (addresses !== undefined && !addresses.has(entry.remote.hostname)) continue;
+      if (entry.splice !== undefined) {
+        this.#sockets?.end(entry.splice, "failed", `the stream: ${failure}`);
+        continue;
+      }
       this.#letGo(entry, true);
       this.#end(entry, failure);
     }
@@ -108,6 +150,7 @@ export class StreamTable {
     // Before the ring: an empty ring is the end only if the flag was set before the look.
     const flags = slot.mainFlags;
     if ((flags & ABORT) !== 0) return this.#free(entry, true);
+    if (entry.splice !== undefined) return;
     if (entry.stream === undefined) {
       if ((flags & RELEASED) !== 0) this.#free(entry, false);
       return;
@@ -191,6 +234,7 @@ export class StreamTable {
   }
 
   #free(entry: Entry, abort: boolean): void {
+    if (entry.splice !== undefined) this.#sockets?.end(entry.splice, "aborted");
     this.#letGo(entry, abort);
     // The main thread has said that it is done with the slot: RELEASED goes with ABORT.
     if ((entry.slot.mainFlags & RELEASED) !== 0) this.#bySlot[entry.slot.index] = undefined;

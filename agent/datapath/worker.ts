@@ -21,6 +21,7 @@ import { SharedArena } from "../shared/mod.ts";
 import { Datapath } from "./datapath.ts";
 import { FastDriver } from "./fast_driver.ts";
 import { PortableDriver } from "./portable_driver.ts";
+import { SocketSplices } from "./socket_splice.ts";
 
 /** How the Worker is started. The key never crosses in a ring. */
 export interface WorkerStart {
@@ -66,6 +67,7 @@ const SLEEP_MS_MAX = 1000;
 interface Running {
   readonly datapath: Datapath;
   readonly driver: PortableDriver | FastDriver;
+  readonly sockets: SocketSplices | undefined;
 }
 
 let running: Running | undefined;
@@ -76,7 +78,7 @@ let stepping = false;
 addEventListener("message", ({ data }: MessageEvent<WorkerStart | 0>) => {
   if (data !== 0) {
     postMessage(start(data));
-    if (running?.driver instanceof FastDriver) loop(running.datapath, running.driver);
+    if (running?.driver instanceof FastDriver) loop(running, running.driver);
     return;
   }
   running?.datapath.handleBell();
@@ -94,6 +96,7 @@ function start(options: WorkerStart): WorkerHello {
     const { privateKey, mtu, publicEndpoint } = options;
     const engine = new Engine(options.module, host, { now: systemClock.now(), privateKey, mtu });
     privateKey.fill(0);
+    const sockets = driver instanceof FastDriver ? openSockets(engine, driver) : undefined;
     const datapath = new Datapath({
       arena: SharedArena.attach(options.buffer),
       engine,
@@ -103,14 +106,21 @@ function start(options: WorkerStart): WorkerHello {
       rng: systemRng,
       interfaces: listInterfaces,
       ...(publicEndpoint && { publicEndpoint }),
+      ...(sockets && { sockets }),
     });
-    running = { datapath, driver };
+    running = { datapath, driver, sockets };
     const [local = ""] = driver.localEndpoints;
     return { ok: true, publicKey: engine.publicKey, local, rings: driver instanceof FastDriver };
   } catch (error) {
     const code = error instanceof MorayError ? error.code : "internal";
     return { ok: false, code, message: messageOf(error) };
   }
+}
+
+function openSockets(engine: Engine, driver: FastDriver): SocketSplices {
+  const sockets = new SocketSplices(engine);
+  driver.watch(sockets.fd, () => sockets.handleReady());
+  return sockets;
 }
 
 function openDriver({ driver, port, eventFd }: WorkerStart): PortableDriver | FastDriver {
@@ -148,7 +158,7 @@ function openDriver({ driver, port, eventFd }: WorkerStart): PortableDriver | Fa
 }
 
 /** The fast driver's life: never returns to the event loop before the end. */
-function loop(datapath: Datapath, driver: FastDriver): void {
+function loop({ datapath, sockets }: Running, driver: FastDriver): void {
   let more = false;
   while (!datapath.stopped) {
     const dueAt = datapath.step(() => postMessage(0));
@@ -157,6 +167,7 @@ function loop(datapath: Datapath, driver: FastDriver): void {
     more = driver.receive();
   }
   datapath.step(() => postMessage(0));
+  sockets?.[Symbol.dispose]();
   driver.close();
   close();
 }

@@ -19,6 +19,16 @@ export const COMMANDS_PENDING_MAX = 4096;
 /** The events that concern the node rather than a command or a stream. */
 export type NodeEvent = Exclude<DatapathEvent, Reply | AcceptedEvent>;
 
+/** A kernel connection taken from Deno; `TcpSocket` of `io` is one. */
+export interface TakenSocket {
+  /** Its descriptor. */
+  readonly fd: number;
+  /** Closes it in order. Safe to call twice. */
+  close(): void;
+  /** Closes it with a reset. Safe to call twice. */
+  reset(): void;
+}
+
 /** What a {@linkcode DatapathClient} is made of. */
 export interface DatapathClientOptions {
   /** The memory shared with the Worker. */
@@ -27,6 +37,11 @@ export interface DatapathClientOptions {
   readonly wake: () => void;
   /** Called with each event that is neither a reply nor about a stream, in order. What it throws is reported as uncaught. */
   readonly onEvent: (event: NodeEvent) => void;
+  /**
+   * Takes a connection from Deno for the Worker; `undefined`, with nothing changed, where that is not possible. Absent: it
+   * never is.
+   */
+  readonly takeSocket?: (conn: Deno.Conn) => TakenSocket | undefined;
 }
 
 /** Who takes what concerns streams: one per client, the node's `TunnelNetwork`. */
@@ -48,6 +63,8 @@ interface Pending {
 export class DatapathClient {
   /** The memory shared with the Worker. */
   readonly arena: SharedArena;
+  /** As {@linkcode DatapathClientOptions.takeSocket}. */
+  readonly takeSocket: (conn: Deno.Conn) => TakenSocket | undefined;
   readonly #wake: () => void;
   readonly #onEvent: (event: NodeEvent) => void;
   readonly #outbox: FrameOutbox;
@@ -58,8 +75,9 @@ export class DatapathClient {
   #refused = 0;
 
   /** A client of the Worker at the other end of `arena`. */
-  constructor({ arena, wake, onEvent }: DatapathClientOptions) {
+  constructor({ arena, wake, onEvent, takeSocket }: DatapathClientOptions) {
     this.arena = arena;
+    this.takeSocket = takeSocket ?? ((): undefined => undefined);
     this.#wake = wake;
     this.#onEvent = onEvent;
     this.#outbox = new FrameOutbox(arena.commands);

@@ -106,6 +106,20 @@ export interface ConnectStreamCommand {
   readonly remote: string;
 }
 
+/**
+ * Joins an established stream to a kernel socket, and replies when that has ended. From the command to the reply the
+ * socket and both rings of the slot belong to the Worker, which carries what they hold first; the main thread sets ABORT
+ * to break it off. Afterwards the main thread closes the socket and sets RELEASED.
+ */
+export interface SpliceStreamCommand {
+  /** Which command this is. */
+  readonly kind: "spliceStream";
+  /** Number of the stream's slot. */
+  readonly slot: number;
+  /** The socket: connected, and read and written by nobody else. It stays the main thread's to close. */
+  readonly fd: number;
+}
+
 /** Accepts TCP connections on a port of every own mesh address. */
 export interface ListenCommand {
   /** Which command this is. */
@@ -157,6 +171,7 @@ export type CommandBody =
   | LinkChangedCommand
   | SetAddressesCommand
   | ConnectStreamCommand
+  | SpliceStreamCommand
   | ListenCommand
   | UnlistenCommand
   | PingCommand
@@ -180,6 +195,18 @@ export interface ConnectedStream {
   readonly local: string;
 }
 
+/** The `value` of the reply to `spliceStream`. */
+export interface SplicedStream {
+  /** Bytes that went from the socket into the mesh. */
+  readonly toMesh: number;
+  /** Bytes that went from the mesh into the socket. */
+  readonly toSocket: number;
+  /** `complete`: both directions reached their end. `failed`: the stream or the socket broke. `aborted`: by ABORT. */
+  readonly end: "complete" | "failed" | "aborted";
+  /** What broke, for a person, where `end` is `failed`. */
+  readonly reason?: string;
+}
+
 /** The `value` of the reply to each command that has one; the others' replies have none. */
 export interface CommandValues extends Record<CommandKind, unknown> {
   /** Nothing. */
@@ -200,6 +227,8 @@ export interface CommandValues extends Record<CommandKind, unknown> {
   readonly setAddresses: undefined;
   /** The slot. */
   readonly connectStream: ConnectedStream;
+  /** How it went. */
+  readonly spliceStream: SplicedStream;
   /** Nothing. */
   readonly listen: undefined;
   /** Nothing. */

@@ -2,11 +2,13 @@
 import {
   type ErrorCode,
   formatSocketAddress,
+  messageOf,
   MorayError,
   type SocketAddress,
 } from "../../core/mod.ts";
 import type { TunnelConn } from "../network.ts";
-import type { DatapathClient } from "./datapath_client.ts";
+import type { DatapathClient, TakenSocket } from "./datapath_client.ts";
+import type { SplicedStream } from "./protocol.ts";
 import {
   ABORT,
   EOF,
@@ -61,6 +63,8 @@ export class SlotStream implements TunnelConn {
   #reading = false;
   #writing = false;
   #finished = false;
+  /** The Worker carries the stream: until it has said that it is done, the slot must not be released. */
+  #carried = false;
   /** Once set, the slot may be another stream's: it must not be touched. */
   #released = false;
 
@@ -143,6 +147,24 @@ export class SlotStream implements TunnelConn {
     this.#wakeWriter?.();
   }
 
+  /**
+   * Joins the connection to a kernel connection in the Worker, past this thread. Resolves when both have ended, and has
+   * closed both by then; never rejects. The signal breaks off, as `abort` and `close` do.
+   *
+   * `undefined`, with nothing changed, where it cannot be done: then bytes go through `read` and `write`. So it is for a
+   * connection that is being read or written, has ended in a direction, or is no `Deno.TcpConn`, and on the portable driver.
+   */
+  handOver(conn: Deno.Conn, signal?: AbortSignal): Promise<SplicedStream> | undefined {
+    const busy = this.#reading || this.#writing || this.#finished || this.#released;
+    if (busy || this.#failure(this.#slot.workerFlags) !== undefined) return undefined;
+    const socket = this.#client.takeSocket(conn);
+    if (socket === undefined) return undefined;
+    this.#reading = true;
+    this.#writing = true;
+    this.#carried = true;
+    return this.#carry(socket, signal);
+  }
+
   /** Gives the connection up in order: what has been written is still sent, what arrives is dropped. */
   close(): void {
     this.#release(RELEASED);
@@ -191,8 +213,31 @@ export class SlotStream implements TunnelConn {
     if (!this.#released) slot.roomWait.disarm();
   }
 
+  async #carry(socket: TakenSocket, signal: AbortSignal | undefined): Promise<SplicedStream> {
+    const onAbort = (): void => this.abort();
+    signal?.addEventListener("abort", onAbort);
+    let result: SplicedStream;
+    try {
+      const { index: slot } = this.#slot;
+      result = await this.#client.send({ kind: "spliceStream", slot, fd: socket.fd });
+    } catch (error) {
+      result = { toMesh: 0, toSocket: 0, end: "failed", reason: messageOf(error) };
+    }
+    signal?.removeEventListener("abort", onAbort);
+    const complete = result.end === "complete";
+    if (complete) socket.close();
+    else socket.reset();
+    this.#carried = false;
+    this.#release(complete ? RELEASED : ABORT | RELEASED);
+    return result;
+  }
+
   #release(flags: number): void {
     if (this.#released) return;
+    if (this.#carried) {
+      this.#slot.setMainFlags(ABORT);
+      return this.#tellWorker();
+    }
     this.#released = true;
     this.#slot.setMainFlags(flags);
     this.#tellWorker();

@@ -59,7 +59,10 @@ export const FAILED = 4;
 
 /** Set by the main thread: after what is in `toNet`, send FIN. Nothing is written to `toNet` afterwards. */
 export const FIN = 1;
-/** Set by the main thread, with RELEASED: reset the connection and drop what is in the rings. */
+/**
+ * Set by the main thread: reset the connection and drop what is in the rings. RELEASED comes with it, or after the reply
+ * to `spliceStream` where the Worker has the slot.
+ */
 export const ABORT = 2;
 /** Set by the main thread as its last touch of the slot. Without ABORT: send what is in `toNet`, then FIN. */
 export const RELEASED = 4;
