@@ -85,7 +85,8 @@ test("TcpSockets resets what is still open at its end", async () => {
 test("TcpSockets leaves alone what it cannot take", async () => {
   using sockets = new TcpSockets();
   const before = openDescriptors()?.size;
-  const path = `${Deno.makeTempDirSync()}/socket`;
+  const folder = await Deno.makeTempDir();
+  const path = `${folder}/socket`;
   using local = Deno.listen({ transport: "unix", path });
   const [near, far] = await Promise.all([
     Deno.connect({ transport: "unix", path }),
@@ -96,6 +97,7 @@ test("TcpSockets leaves alone what it cannot take", async () => {
   assertEquals(await far.read(new Uint8Array(9)), 1);
   near.close();
   far.close();
+  await Deno.remove(folder, { recursive: true });
   const [client, server] = await connection("127.0.0.1");
   server.close();
   assertEquals(sockets.take(server), undefined);
