@@ -20,6 +20,7 @@ const STATUS: NodeStatus = {
     nat: { mapping: "unknown", filtering: "unknown", hint: "NAT_UNKNOWN" },
     endpoints: [],
     datapath: "portable",
+    tun: null,
   },
   discovery: null,
   peers: [],

@@ -181,6 +181,7 @@ class MeshNode implements RunningNode {
         nat: status.nat,
         endpoints: status.candidates.map(({ address }) => address),
         datapath: status.driver,
+        tun: status.tun,
       },
       discovery: { url: this.#discovery.url, connected: this.#connected },
       peers: status.peers.map((peer) => {

@@ -58,7 +58,8 @@ export class NodeCore {
       client: datapath.client,
       resolve: (name) => names.resolve(name),
     });
-    this.#listening = [`wg=${datapath.local}`];
+    const { tun } = options;
+    this.#listening = [`wg=${datapath.local}`, ...(tun === undefined ? [] : [`tun=${tun}`])];
     // A node that died is reported by whoever awaits this; nobody has to.
     this.#finished.promise.catch(() => {});
   }
@@ -74,6 +75,7 @@ export class NodeCore {
       port: options.wgPort ?? 0,
       driver: options.datapath ?? "auto",
       ...(publicEndpoint && { publicEndpoint }),
+      ...(options.tun !== undefined && { tun: options.tun }),
       onEvent: (event) => handle(event),
     });
     const core = new NodeCore({ datapath, options, names: parts.names });

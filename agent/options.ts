@@ -43,6 +43,11 @@ export interface CommonOptions {
   readonly exposes?: readonly ExposeRule[];
   /** Datapath driver. @default "auto" */
   readonly datapath?: "auto" | "portable" | "fast";
+  /**
+   * Name of an interface to make in the kernel, 1 to 15 characters: programs then reach the peers without a proxy. Needs Linux, root
+   * and the fast driver. Absent: none.
+   */
+  readonly tun?: string;
   /** Where the node's log lines go. */
   readonly log: Log;
 }

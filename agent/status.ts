@@ -62,6 +62,8 @@ export interface NodeStatus {
     readonly endpoints: readonly string[];
     /** `portable` or `fast`, and why where it was not chosen freely. */
     readonly datapath: string;
+    /** The kernel's interface that leads into the tunnel; `null` for none. */
+    readonly tun: string | null;
   };
   /** The Discovery service; `null` for a plain WireGuard peer. */
   readonly discovery: { readonly url: string; readonly connected: boolean } | null;

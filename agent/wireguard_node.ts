@@ -119,6 +119,7 @@ class WireGuardNode implements RunningNode {
         nat: status.nat,
         endpoints: status.candidates.map(({ address }) => address),
         datapath: status.driver,
+        tun: status.tun,
       },
       discovery: null,
       peers: status.peers.map((peer) => this.#peerStatus(peer)),

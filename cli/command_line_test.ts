@@ -4,7 +4,14 @@ import { asksForHelp, commandPage, parseFlags, suggestions } from "./command_lin
 import { MESH_NODE, OPEN } from "./parameters.ts";
 
 const NODE = ["--mesh", "--discovery", "--state", "--name", "--wg-port", "--datapath", "--socks5"];
-const MORE = ["--http-proxy", "--public-endpoint", "--stun-servers", "--forward", "--expose"];
+const MORE = [
+  "--http-proxy",
+  "--tun",
+  "--public-endpoint",
+  "--stun-servers",
+  "--forward",
+  "--expose",
+];
 const COMMON = ["--log-level", "--config"];
 
 /** The contract of DESIGN.md 2.9: every flag of every command, no more and no fewer. */
@@ -20,6 +27,7 @@ const CONTRACT: Readonly<Record<string, readonly string[]>> = {
     "--http-proxy",
     "--forward",
     "--expose",
+    "--tun",
     ...COMMON,
   ],
   status: ["--state", "--json", ...COMMON],

@@ -40,6 +40,7 @@ export function commonOptions(
     forwards: settings.forward,
     exposes: settings.expose,
     datapath: settings.datapath,
+    tun: settings.tun,
     log,
   });
 }

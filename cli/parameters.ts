@@ -17,6 +17,7 @@ import {
   FORWARD,
   FORWARD_ADDRESS,
   integer,
+  INTERFACE,
   label,
   LISTEN,
   PORT,
@@ -85,6 +86,12 @@ const ACCESS = {
     group: "Access",
     description: "Listen here for an HTTP CONNECT proxy. Port 0 lets the system choose.",
     fallback: "no HTTP proxy",
+  }),
+  tun: optional("tun", INTERFACE, {
+    group: "Access",
+    description: "Make this network interface, with addresses and routes, so that every program " +
+      "reaches the peers. Linux, as root.",
+    fallback: "no interface",
   }),
 } as const satisfies Parameters;
 

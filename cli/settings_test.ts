@@ -113,6 +113,14 @@ const CASES: readonly Case[] = [
     absent: undefined,
   },
   {
+    parameter: MESH_NODE.tun,
+    flag: ["--tun", "moray0"],
+    env: "moray1",
+    toml: '"moray2"',
+    values: ["moray0", "moray1", "moray2"],
+    absent: undefined,
+  },
+  {
     parameter: MESH_NODE.publicEndpoint,
     flag: ["--public-endpoint", "192.0.2.1:1"],
     env: "192.0.2.1:2",

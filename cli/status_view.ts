@@ -28,6 +28,7 @@ export function formatStatus(status: NodeStatus, options: ViewOptions): string {
     ["NAT", formatNat(status)],
     ["Endpoints", listOf(node.endpoints)],
     ["Datapath", printable(node.datapath)],
+    ...(node.tun === null ? [] : [["Interface", printable(node.tun)] satisfies [string, string]]),
     ["Discovery", formatDiscovery(discovery, paint)],
   ];
   const counted = Object.entries(counters).map(([name, count]) => `${printable(name)}=${count}`);

@@ -1,4 +1,4 @@
-import { deepStrictEqual as assertEquals, ok } from "node:assert/strict";
+import { deepStrictEqual as assertEquals, match as assertMatch, ok } from "node:assert/strict";
 import type { NodeStatus, PeerStatus, PingReply } from "../agent/mod.ts";
 import { formatPingStatistics, formatReply, pingStatistics, sendPings } from "./ping_view.ts";
 import { formatPeers, formatStatus } from "./status_view.ts";
@@ -48,6 +48,7 @@ const STATUS: NodeStatus = {
     nat: { mapping: "endpointIndependent", filtering: "unknown", hint: "NAT_CONE" },
     endpoints: ["203.0.113.9:40000", "192.168.1.5:40000"],
     datapath: "portable",
+    tun: null,
   },
   discovery: { url: "https://d.example.com", connected: true },
   peers: [DIRECT, RELAYED, LOST],
@@ -152,4 +153,9 @@ Deno.test("ping ends at once when asked, and the echo in flight does not count",
     signal: stop.signal,
   });
   assertEquals(pingStatistics(replies).sent, 1);
+});
+
+Deno.test("status names the kernel's interface where there is one", () => {
+  const node = { ...STATUS.node, tun: "moray0" };
+  assertMatch(formatStatus({ ...STATUS, node }, { now: NOW, paint }), /^Interface {2}moray0$/m);
 });

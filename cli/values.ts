@@ -99,6 +99,16 @@ export function label(metavar: string): Value<string> {
   };
 }
 
+/** A network interface to make: what Linux takes, without `%`, which it would replace. */
+export const INTERFACE: Value<string> = {
+  metavar: "NAME",
+  expected: "a name of 1 to 15 characters without blanks and / : %, for example moray0",
+  parse: (input) =>
+    /^[!-$&-,.0-9;-~][!-$&-.0-9;-~]{0,14}$/.test(input) && input !== "." && input !== ".."
+      ? input
+      : undefined,
+};
+
 /** A local address to listen on, `H:P`; `localhost` is 127.0.0.1, port 0 lets the system choose. */
 export const LISTEN: Value<SocketAddress> = {
   metavar: "H:P",

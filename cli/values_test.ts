@@ -7,6 +7,7 @@ import {
   FORWARD,
   FORWARD_ADDRESS,
   integer,
+  INTERFACE,
   label,
   LISTEN,
   PORT,
@@ -35,6 +36,24 @@ Deno.test("a port is 0 to 65535 in digits", () => {
     " 1": undefined,
     "": undefined,
     "99999999999999999999": undefined,
+  });
+});
+
+Deno.test("an interface's name is what the kernel takes", () => {
+  check(INTERFACE, {
+    "moray0": "moray0",
+    "tun.7_a-b@c": "tun.7_a-b@c",
+    ["x".repeat(15)]: "x".repeat(15),
+    ["x".repeat(16)]: undefined,
+    "": undefined,
+    "a b": undefined,
+    "a/b": undefined,
+    "a:b": undefined,
+    "tun%d": undefined,
+    ".": undefined,
+    "..": undefined,
+    "--json": undefined,
+    "tün": undefined,
   });
 });
 

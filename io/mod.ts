@@ -25,5 +25,7 @@ export * from "./files.ts";
 export * from "./interfaces.ts";
 export * from "./libc.ts";
 export * from "./memory.ts";
+export * from "./rtnetlink.ts";
 export * from "./signals.ts";
 export * from "./tcp_socket.ts";
+export * from "./tun.ts";

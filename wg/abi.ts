@@ -30,6 +30,11 @@ export const EVENT = {
 /** `Address`: family u16, port u16, 16 bytes. */
 export const ADDRESS = { family: 0, port: 2, ip: 4, bytes: 20 } as const;
 
+/** `Part` (`wg/engine/src/tun/gro.rs`). */
+export const PART = { offset: 0, length: 4, more: 8, bytes: 12 } as const;
+
+/** The longest packet of a kernel interface, its virtio header included. */
+export const TUN_INPUT_BYTES = 10 + 65_535;
 /** Bytes of received datagrams in one batch. */
 export const RECEIVE_BYTES = 1 << 20;
 /** Received runs in one batch. */
@@ -59,7 +64,7 @@ export interface EngineExports {
   counters_pointer(): number;
   counters(): number;
   set_now(nowUs: number): void;
-  receive(count: number): void;
+  receive(count: number): number;
   poll(): number;
   poll_timeout(): number;
   public_key(): void;
@@ -88,4 +93,11 @@ export interface EngineExports {
   udp_close(id: number): void;
   udp_send(id: number, n: number): number;
   udp_receive(id: number): number;
+  tun_open(udp: number, firstPort: number, ports: number): void;
+  tun_input_pointer(): number;
+  tun_send(length: number): number;
+  tun_finish(): number;
+  tun_parts_pointer(): number;
+  tun_output_pointer(): number;
+  tun_clear(): void;
 }

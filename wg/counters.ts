@@ -18,6 +18,9 @@ export const COUNTER_NAMES = [
   "queueFull",
   "eventLost",
   "transmitFull",
+  "tunMalformed",
+  "tunSource",
+  "tunFull",
 ] as const;
 
 /** The name of a counter. */

@@ -19,6 +19,7 @@ import {
   STREAM,
 } from "./abi.ts";
 import { COUNTER_NAMES, type CounterName } from "./counters.ts";
+import { TunExchange, type TunOptions, type TunWriter } from "./tun_exchange.ts";
 import { type EngineHost, wasiImports } from "./wasi.ts";
 
 /** A peer's number inside one engine. Reused after removal. */
@@ -119,6 +120,8 @@ export interface EngineSink {
   transmit(run: TransmitRun): void;
   /** Takes an event. */
   event(event: EngineEvent): void;
+  /** Writes a packet to the kernel's interface. Absent where there is none. */
+  readonly tun?: TunWriter;
 }
 
 const STREAM_ERRORS = [undefined, "refused", "reset", "timedOut", "aborted"] as const;
@@ -140,6 +143,7 @@ export class Engine {
   readonly #receiveRuns: number;
   #bytes: Uint8Array<ArrayBuffer>;
   #view: DataView;
+  #tun: TunExchange | undefined;
   #received = 0;
   #receivedBytes = 0;
   readonly #packed = new Map<string, Uint8Array>();
@@ -268,7 +272,8 @@ export class Engine {
   poll(now: Instant, sink: EngineSink): void {
     this.#exports.set_now(now * 1000);
     if (this.#received > 0) {
-      this.#exports.receive(this.#received);
+      while (this.#exports.receive(this.#received) === 1) this.#flushTun(sink);
+      this.#flushTun(sink);
       this.#received = 0;
       this.#receivedBytes = 0;
     }
@@ -279,6 +284,21 @@ export class Engine {
       this.#report(sink);
       if (!more) return;
     }
+  }
+
+  /**
+   * Begins to serve a kernel interface. From then on {@linkcode EngineSink.tun} gets what is not the userspace network's own:
+   * packets of its connections and for the ports it listens on, and answers to its pings.
+   */
+  openTun(options: TunOptions): void {
+    this.#tun = new TunExchange(this.#exports, options);
+    this.#refresh();
+  }
+
+  /** Sends one packet of the kernel's interface, as {@linkcode TunExchange.send} says. */
+  sendFromTun(now: Instant, read: (into: Uint8Array<ArrayBuffer>) => number): boolean {
+    this.#exports.set_now(now * 1000);
+    return this.#tun?.send(read) ?? false;
   }
 
   /** When {@linkcode Engine.poll} wants to be called; `undefined` for never. */
@@ -426,6 +446,10 @@ export class Engine {
       if (value > 0) result[name] = value;
     }
     return result;
+  }
+
+  #flushTun(sink: EngineSink): void {
+    if (sink.tun !== undefined) this.#tun?.flush(sink.tun);
   }
 
   #flush(sink: EngineSink): void {

@@ -36,7 +36,7 @@ import {
   type InterfaceAddress,
   mergeCandidates,
 } from "../../traversal/mod.ts";
-import type { Engine, EngineEvent, EngineSink, TransmitRun } from "../../wg/mod.ts";
+import type { Engine, EngineEvent, EngineSink, TransmitRun, TunWriter } from "../../wg/mod.ts";
 import {
   type Command,
   type DatapathEvent,
@@ -48,6 +48,7 @@ import { formatCandidate, parseCandidates, type Peer, PeerTable } from "./peer_t
 import type { SocketSplices } from "./socket_splice.ts";
 import { formatEnd, StreamTable } from "./stream_table.ts";
 import type { Transport } from "./transport.ts";
+import type { TunPort } from "./tun_port.ts";
 
 /** What a datapath is made of. */
 export interface DatapathOptions {
@@ -69,6 +70,8 @@ export interface DatapathOptions {
   readonly interfaces: () => readonly InterfaceAddress[];
   /** A fixed public endpoint, announced as a candidate. */
   readonly publicEndpoint?: SocketAddress;
+  /** The node's interface in the kernel. Absent: none. */
+  readonly tun?: TunPort;
 }
 
 /** Pings that wait for their answer. One more is answered as lost. */
@@ -77,6 +80,8 @@ const PINGS_MAX = 256;
 const PING_BYTES = 56;
 /** Rounds of engine and streams in one step; the rest follows in the next one. */
 const ROUNDS_MAX = 8;
+/** Packets of up to 64 KiB taken from the kernel's interface in one turn: what has arrived meanwhile must not wait for more. */
+const TUN_READS_MAX = 4;
 /** Strangers told of in one second, since each costs the main thread a look-up. */
 const STRANGERS_PER_SECOND = 16;
 
@@ -104,6 +109,8 @@ export class Datapath implements EngineSink {
   #strangers = { since: 0, count: 0 };
   #ring = false;
   #stopped = false;
+  /** For the engine: writes a packet to the kernel's interface. */
+  readonly tun?: TunWriter;
 
   /** A datapath without peers. */
   constructor(options: DatapathOptions) {
@@ -128,6 +135,10 @@ export class Datapath implements EngineSink {
       rng,
       hostAddresses: this.#hostAddresses(),
     });
+    const { tun } = options;
+    if (tun === undefined) return;
+    engine.openTun(tun.options);
+    this.tun = (parts) => tun.write(parts);
   }
 
   /** Whether `stop` was executed. */
@@ -170,6 +181,22 @@ export class Datapath implements EngineSink {
     }
     if (this.#engine.receiveFull) this.#poll();
     this.#engine.receive(source, bytes, segment);
+  }
+
+  /**
+   * Takes in what the kernel's interface holds, a bounded part of it, and no more than can be sent: the rest waits in the kernel.
+   * Returns false once the interface is gone.
+   */
+  handleTun(): boolean {
+    const { tun, clock } = this.#options;
+    if (tun === undefined) return false;
+    this.#now = clock.now();
+    const read = (into: Uint8Array<ArrayBuffer>): number => tun.read(into);
+    for (let i = 0; i < TUN_READS_MAX && this.#engine.sendFromTun(this.#now, read); i++);
+    if (!tun.gone) return true;
+    const message = `interface ${tun.name} has been removed: the kernel reaches no peer any more`;
+    this.#say({ kind: "log", level: "error", message });
+    return false;
   }
 
   /** Takes in what the main thread has written. After the wake-up itself, before {@linkcode Datapath.step}. */
@@ -288,10 +315,12 @@ export class Datapath implements EngineSink {
     switch (command.kind) {
       case "addPeer": {
         this.#peers.add(this.#now, command);
+        this.#setRoutes(command);
         return undefined;
       }
       case "removePeer": {
         const peer = this.#peers.remove(command.publicKey);
+        this.#options.tun?.setPeer(command.publicKey, []);
         this.#streams.fail("closed", peer.addresses);
         return undefined;
       }
@@ -379,7 +408,15 @@ export class Datapath implements EngineSink {
     if (!this.#engine.setAddresses(addresses)) {
       throw new MorayError("limit", "more than 8 addresses");
     }
+    this.#options.tun?.setAddresses(texts);
     return undefined;
+  }
+
+  #setRoutes({ publicKey, allowedIps }: Command & { readonly kind: "addPeer" }): void {
+    for (const block of this.#options.tun?.setPeer(publicKey, allowedIps) ?? []) {
+      const message = `${block} gets no route: the tunnel's own datagrams would take it`;
+      this.#say({ kind: "log", level: "warn", message });
+    }
   }
 
   #connectStream(text: string): unknown {
@@ -473,11 +510,12 @@ export class Datapath implements EngineSink {
   }
 
   #status(): DatapathStatus {
-    const { transport, wallClockMs } = this.#options;
+    const { transport, tun, wallClockMs } = this.#options;
     const counters: Record<string, number> = {
       ...this.#engine.counters(),
       ...transport.counters(),
       ...this.#options.sockets?.counters(),
+      ...tun?.counters(),
     };
     for (const [name, value] of this.#counters) counters[name] = (counters[name] ?? 0) + value;
     const own = {
@@ -489,6 +527,7 @@ export class Datapath implements EngineSink {
     return {
       wgPort: transport.port,
       driver: transport.name,
+      tun: tun === undefined || tun.gone ? null : tun.name,
       localEndpoints: transport.localEndpoints,
       nat: this.#gatherer.nat,
       candidates: this.#candidates().map(formatCandidate),

@@ -164,6 +164,14 @@ export class FastDriver implements Transport {
     this.#watched.push(onReady);
   }
 
+  /** Wakes up for a descriptor no longer. */
+  unwatch(fd: number): void {
+    for (let i = 0; i < this.#watched.length; i++) {
+      // The kernel passes over negative descriptors.
+      if (this.#poll[4 + 2 * i] === fd) this.#poll[4 + 2 * i] = -1;
+    }
+  }
+
   /**
    * Sleeps until a datagram, a bell, something watched, or `timeoutMs`. Returns whether the bell rang; it has been read by then, so that the
    * caller can answer it.

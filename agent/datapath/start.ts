@@ -16,6 +16,8 @@ export interface StartDatapathOptions {
   readonly publicEndpoint?: SocketAddress;
   /** Which driver. @default "auto" */
   readonly driver?: "auto" | "portable" | "fast";
+  /** Name of an interface to make in the kernel. Absent: none. */
+  readonly tun?: string;
   /** Takes what the Worker tells of the node. */
   readonly onEvent: (event: NodeEvent) => void;
 }
@@ -61,7 +63,7 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
     options.onEvent({ kind: "fatal", message: event.message });
     client.close(event.message);
   };
-  const { privateKey, port, mtu, publicEndpoint, driver = "auto" } = options;
+  const { privateKey, port, mtu, publicEndpoint, tun, driver = "auto" } = options;
   const bell = openBell(driver);
   const closeBell = (): void => {
     if (typeof bell !== "string") bell[Symbol.dispose]();
@@ -74,6 +76,7 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
     mtu,
     publicEndpoint,
     driver,
+    tun,
     eventFd: typeof bell === "string" ? bell : bell.fd,
   };
   worker.postMessage(start);

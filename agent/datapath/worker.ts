@@ -22,6 +22,7 @@ import { Datapath } from "./datapath.ts";
 import { FastDriver } from "./fast_driver.ts";
 import { PortableDriver } from "./portable_driver.ts";
 import { SocketSplices } from "./socket_splice.ts";
+import { TunPort } from "./tun_port.ts";
 
 /** How the Worker is started. The key never crosses in a ring. */
 export interface WorkerStart {
@@ -39,6 +40,8 @@ export interface WorkerStart {
   readonly publicEndpoint: SocketAddress | undefined;
   /** Which driver; `auto` takes the fast one where it works. */
   readonly driver: "auto" | "portable" | "fast";
+  /** Name of the interface to make in the kernel. */
+  readonly tun: string | undefined;
   /** What the main thread rings, or why it cannot. */
   readonly eventFd: number | string;
 }
@@ -68,6 +71,7 @@ interface Running {
   readonly datapath: Datapath;
   readonly driver: PortableDriver | FastDriver;
   readonly sockets: SocketSplices | undefined;
+  readonly tun: TunPort | undefined;
 }
 
 let running: Running | undefined;
@@ -88,6 +92,7 @@ addEventListener("message", ({ data }: MessageEvent<WorkerStart | 0>) => {
 function start(options: WorkerStart): WorkerHello {
   try {
     const driver = openDriver(options);
+    const tun = openTun(driver, options);
     const host = {
       wallClockMs,
       rng: systemRng,
@@ -107,8 +112,14 @@ function start(options: WorkerStart): WorkerHello {
       interfaces: listInterfaces,
       ...(publicEndpoint && { publicEndpoint }),
       ...(sockets && { sockets }),
+      ...(tun && { tun }),
     });
-    running = { datapath, driver, sockets };
+    if (tun !== undefined && driver instanceof FastDriver) {
+      driver.watch(tun.fd, () => {
+        if (!datapath.handleTun()) driver.unwatch(tun.fd);
+      });
+    }
+    running = { datapath, driver, sockets, tun };
     const [local = ""] = driver.localEndpoints;
     return { ok: true, publicKey: engine.publicKey, local, rings: driver instanceof FastDriver };
   } catch (error) {
@@ -157,8 +168,25 @@ function openDriver({ driver, port, eventFd }: WorkerStart): PortableDriver | Fa
   });
 }
 
+function openTun(
+  driver: PortableDriver | FastDriver,
+  { tun: name, mtu }: WorkerStart,
+): TunPort | undefined {
+  if (name === undefined) return undefined;
+  try {
+    if (driver instanceof FastDriver) return TunPort.open({ name, mtu });
+    throw new MorayError(
+      "unsupported",
+      `Cannot make interface ${name}: it needs the fast datapath, and this is ${driver.name}`,
+    );
+  } catch (error) {
+    driver.close();
+    throw error;
+  }
+}
+
 /** The fast driver's life: never returns to the event loop before the end. */
-function loop({ datapath, sockets }: Running, driver: FastDriver): void {
+function loop({ datapath, sockets, tun }: Running, driver: FastDriver): void {
   let more = false;
   while (!datapath.stopped) {
     const dueAt = datapath.step(() => postMessage(0));
@@ -168,6 +196,7 @@ function loop({ datapath, sockets }: Running, driver: FastDriver): void {
   }
   datapath.step(() => postMessage(0));
   sockets?.[Symbol.dispose]();
+  tun?.close();
   driver.close();
   close();
 }

@@ -267,6 +267,8 @@ export interface DatapathStatus {
   readonly wgPort: number;
   /** `portable` or `fast`, and why where it was not chosen freely. */
   readonly driver: string;
+  /** The kernel's interface that leads into the tunnel; `null` for none. */
+  readonly tun: string | null;
   /** The addresses that the UDP sockets are bound to, `host:port`, one per family. */
   readonly localEndpoints: readonly string[];
   /** The NAT in front of this node. */

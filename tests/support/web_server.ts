@@ -8,7 +8,7 @@
  * @module
  */
 import { block, MIB, sha256Of, testStream } from "./bytes.ts";
-import { parseSocketAddress } from "../../core/mod.ts";
+import { formatSocketAddress, parseSocketAddress } from "../../core/mod.ts";
 
 const [flag, text = ""] = Deno.args;
 const listen = parseSocketAddress(text);
@@ -19,7 +19,8 @@ if (flag !== "--listen" || listen === undefined) {
 const server = Deno.serve({
   ...listen,
   onListen: ({ hostname, port }) => {
-    Deno.stderr.writeSync(new TextEncoder().encode(`ready http=${hostname}:${port}\n`));
+    const address = formatSocketAddress({ hostname, port });
+    Deno.stderr.writeSync(new TextEncoder().encode(`ready http=${address}\n`));
   },
 }, async (request) => {
   const url = new URL(request.url);

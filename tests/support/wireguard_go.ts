@@ -16,6 +16,8 @@ export interface WireGuardGoOptions {
   readonly privateKey: string;
   /** Address of the device with its prefix length. */
   readonly address: string;
+  /** A second address of the device with its prefix length. Absent: none. */
+  readonly address6?: string;
   /** UDP port. */
   readonly listenPort: number;
   /** Public key of the peer. */
@@ -139,7 +141,9 @@ export class WireGuardGo implements AsyncDisposable {
     } finally {
       await Deno.remove(folder, { recursive: true });
     }
-    await must(["ip", "addr", "add", options.address, "dev", this.device], { namespace });
+    for (const address of [options.address, options.address6 ?? []].flat()) {
+      await must(["ip", "addr", "add", address, "dev", this.device], { namespace });
+    }
     await must(["ip", "link", "set", this.device, "mtu", "1420", "up"], { namespace });
   }
 }

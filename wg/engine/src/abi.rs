@@ -26,6 +26,8 @@ struct State {
     receive: Box<[u8]>,
     receive_runs: Box<[Run]>,
     scratch: Box<[u8]>,
+    /// Where [`receive`] goes on: the run, and the byte in it.
+    received: (usize, usize),
 }
 
 struct Single(UnsafeCell<Option<State>>);
@@ -43,6 +45,7 @@ fn state() -> &'static mut State {
             receive: vec![0; RECEIVE_BYTES].into_boxed_slice(),
             receive_runs: vec![run; RECEIVE_RUNS].into_boxed_slice(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            received: (0, 0),
         }
     })
 }
@@ -162,18 +165,73 @@ pub extern "C" fn set_now(now_us: f64) {
     engine().set_now(now_us as u64);
 }
 
-/// Takes the first `count` runs of the receive table.
+/// Takes the first `count` runs of the receive table. 1 when the packets for the kernel's interface must be written before the
+/// rest can be taken: write, [`tun_clear`], and call again.
 #[no_mangle]
-pub extern "C" fn receive(count: usize) {
+pub extern "C" fn receive(count: usize) -> u32 {
     let s = state();
     let engine = s.engine.as_mut().expect("start() comes first");
-    for run in &s.receive_runs[..count.min(RECEIVE_RUNS)] {
+    let (first, from) = std::mem::take(&mut s.received);
+    for (i, run) in s.receive_runs[..count.min(RECEIVE_RUNS)].iter().enumerate().skip(first) {
         let end = (run.offset as usize).saturating_add(run.length as usize);
         let Some(bytes) = s.receive.get(run.offset as usize..end) else { continue };
-        let segment = if run.segment == 0 { bytes.len() } else { run.segment as usize };
-        for datagram in bytes.chunks(segment.max(1)) {
-            engine.receive(run.to, datagram);
+        let segment = if run.segment == 0 { bytes.len() } else { run.segment as usize }.max(1);
+        let mut at = if i == first { from } else { 0 };
+        while at < bytes.len() {
+            if engine.tun_full() {
+                s.received = (i, at);
+                return 1;
+            }
+            let next = (at + segment).min(bytes.len());
+            engine.receive(run.to, &bytes[at..next]);
+            at = next;
         }
+    }
+    0
+}
+
+/// Begins to serve a kernel interface that takes joined datagrams, or not; userspace connections leave from `ports` ports from
+/// `first_port` on.
+#[no_mangle]
+pub extern "C" fn tun_open(udp: u32, first_port: u32, ports: u32) {
+    engine().tun_open(udp != 0, first_port as u16, ports as u16);
+}
+
+/// Where the host reads a packet of the kernel to, virtio header first; as long as [`crate::tun::INPUT_BYTES`].
+#[no_mangle]
+pub extern "C" fn tun_input_pointer() -> *mut u8 {
+    engine().tun().map_or(std::ptr::null_mut(), |t| t.input.as_mut_ptr())
+}
+
+/// Sends the `length` bytes in the input; 1 while there is room for another packet.
+#[no_mangle]
+pub extern "C" fn tun_send(length: usize) -> u32 {
+    u32::from(engine().tun_send(length))
+}
+
+/// Finishes the packets for the kernel and says how many parts they have.
+#[no_mangle]
+pub extern "C" fn tun_finish() -> usize {
+    engine().tun().map_or(0, |t| t.output.finish().len())
+}
+
+/// Where the parts of the packets for the kernel are described; `offset` counts from [`tun_output_pointer`].
+#[no_mangle]
+pub extern "C" fn tun_parts_pointer() -> *const crate::tun::gro::Part {
+    engine().tun().map_or(std::ptr::null(), |t| t.output.parts().as_ptr())
+}
+
+/// Where the packets for the kernel are, each with its virtio header.
+#[no_mangle]
+pub extern "C" fn tun_output_pointer() -> *const u8 {
+    engine().tun().map_or(std::ptr::null(), |t| t.output.arena().as_ptr())
+}
+
+/// Everything was written to the kernel.
+#[no_mangle]
+pub extern "C" fn tun_clear() {
+    if let Some(tun) = engine().tun() {
+        tun.output.clear();
     }
 }
 

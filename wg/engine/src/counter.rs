@@ -36,6 +36,12 @@ pub enum Counter {
     EventLost,
     /// A datagram to send that found no room in the transmit buffer.
     TransmitFull,
+    /// A packet from the kernel's interface that is no IP packet, or does not fit what the kernel says of it.
+    TunMalformed,
+    /// A packet from the kernel's interface whose source is not one of our addresses.
+    TunSource,
+    /// A packet for the kernel's interface that found no room.
+    TunFull,
     /// One more than the last.
     Count,
 }

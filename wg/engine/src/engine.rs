@@ -5,6 +5,9 @@ use crate::device::{Device, Io, PeerOptions};
 use crate::event::{Address, Event, Events, Kind};
 use crate::net::{Datagrams, ADDRESSES_MAX};
 use crate::transmit::Transmit;
+use crate::tun::division::{owner, Owner};
+use crate::tun::gso::Split;
+use crate::tun::{self, Tun};
 use rand_core::{OsRng, RngCore};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -53,6 +56,8 @@ pub struct Engine {
     now: u64,
     /// Where an inner packet is built, with room for padding.
     packet: Box<[u8]>,
+    /// The kernel's interface, where this node has one.
+    tun: Option<Tun>,
 }
 
 impl Engine {
@@ -79,6 +84,7 @@ impl Engine {
             counters: Counters::default(),
             now,
             packet: vec![0; 65_536 + 16].into_boxed_slice(),
+            tun: None,
         }
     }
 
@@ -143,17 +149,66 @@ impl Engine {
 
     /// Takes one datagram from the network.
     pub fn receive(&mut self, from: Address, datagram: &[u8]) {
-        let Engine { device, tcp, datagrams, addresses, transmit, events, counters, now, .. } = self;
+        let Engine { device, tcp, datagrams, addresses, transmit, events, counters, now, tun, .. } = self;
         let now = *now;
         let mut io = Io { now, transmit, events, counters };
-        device.receive(&mut io, from, datagram, &mut |io, packet| match destination(packet) {
-            Some((to, _)) if !addresses.contains(&to) => io.counters.add(Counter::NotForUs),
-            Some((_, TCP)) => {
-                tcp.handle_packet(now, packet);
+        device.receive(&mut io, from, datagram, &mut |io, packet| {
+            let to = destination(packet).map(|(to, protocol)| (addresses.contains(&to), protocol));
+            let owner = match (to, &tun) {
+                (None, _) | (Some((false, _)), None) => return io.counters.add(Counter::NotForUs),
+                (Some((false, _)), Some(_)) => Owner::Kernel,
+                (Some(_), Some(_)) => owner(packet, tcp, datagrams),
+                (Some((_, TCP)), None) => Owner::Tcp,
+                (Some(_), None) => Owner::Datagrams,
+            };
+            match owner {
+                Owner::Tcp => {
+                    tcp.handle_packet(now, packet);
+                }
+                Owner::Datagrams => datagrams.receive(io.counters, packet),
+                Owner::Kernel => {
+                    if !tun.as_mut().is_some_and(|t| t.output.push(packet)) {
+                        io.counters.add(Counter::TunFull);
+                    }
+                }
             }
-            Some(_) => datagrams.receive(io.counters, packet),
-            None => io.counters.add(Counter::NotForUs),
         });
+    }
+
+    /// Begins to serve a kernel interface. `udp`: whether it takes joined datagrams. Userspace connections go out from the
+    /// `ports` ports from `first_port` on, which are to be none of the kernel's.
+    pub fn tun_open(&mut self, udp: bool, first_port: u16, ports: u16) {
+        self.tun = Some(Tun::new(udp));
+        self.tcp.set_ephemeral_ports(first_port, ports);
+    }
+
+    /// The kernel's interface.
+    pub fn tun(&mut self) -> Option<&mut Tun> {
+        self.tun.as_mut()
+    }
+
+    /// Whether what was received for the kernel must be written before more is received.
+    pub fn tun_full(&self) -> bool {
+        self.tun.as_ref().is_some_and(|t| t.output.is_full())
+    }
+
+    /// Sends the packet of `length` bytes that the host has read from the kernel's interface, virtio header first. True while
+    /// the transmit buffer has room for another.
+    pub fn tun_send(&mut self, length: usize) -> bool {
+        let Engine { device, addresses, transmit, events, counters, packet, now, tun, .. } = self;
+        let mut io = Io { now: *now, transmit, events, counters };
+        let split = tun.as_ref().and_then(|t| Split::parse(t.input.get(..length)?));
+        match split {
+            None => io.counters.add(Counter::TunMalformed),
+            Some(split) if !addresses.contains(&tun::source(split.packet())) => io.counters.add(Counter::TunSource),
+            Some(split) => {
+                for i in 0..split.count() {
+                    let n = split.write(i, packet);
+                    device.send(&mut io, packet, n);
+                }
+            }
+        }
+        self.transmit.has_room()
     }
 
     /// Runs timers and stacks and encrypts what they want to send. True when the transmit buffer is full before

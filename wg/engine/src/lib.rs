@@ -14,6 +14,7 @@ pub mod handshake_limit;
 pub mod net;
 pub mod peer;
 pub mod transmit;
+pub mod tun;
 
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,9 @@ const QUEUE_MAX: usize = 256;
 const UDP_PACKETS: usize = 128;
 const UDP_BYTES: usize = 128 << 10;
 /// All echo requests of a node carry this identifier; the sequence number tells them apart.
-const ECHO_IDENTIFIER: u16 = 0x6d79;
+pub const ECHO_IDENTIFIER: u16 = 0x6d79;
+/// What the payload of an echo request is filled with.
+pub const ECHO_FILL: u8 = 0x6d;
 
 /// smoltcp's view of the tunnel: two queues.
 struct Queues {
@@ -176,7 +178,7 @@ impl Datagrams {
 
     /// Sends an echo request; false when there is no room or no address of that family.
     pub fn echo(&mut self, to: IpAddr, sequence: u16, length: usize) -> bool {
-        let data = vec![0x6d; length.min(self.queues.mtu - 48)];
+        let data = vec![ECHO_FILL; length.min(self.queues.mtu - 48)];
         let source = self.interface.get_source_address(&to.into());
         let socket = self.sockets.get_mut::<icmp::Socket>(self.echo);
         match (to, source) {
@@ -198,7 +200,7 @@ impl Datagrams {
 
     /// Opens a UDP socket on a port of every address; `None` when the port is taken or there are too many.
     pub fn udp_bind(&mut self, port: u16) -> Option<u32> {
-        let taken = self.udp.iter().flatten().any(|h| self.sockets.get::<udp::Socket>(*h).endpoint().port == port);
+        let taken = self.has_port(port);
         let slot = self.udp.iter().position(Option::is_none).unwrap_or(self.udp.len());
         if taken || port == 0 || slot >= UDP_SOCKETS_MAX {
             return None;
@@ -213,6 +215,11 @@ impl Datagrams {
             self.udp[slot] = handle;
         }
         Some(slot as u32)
+    }
+
+    /// Whether a UDP socket has this port.
+    pub fn has_port(&self, port: u16) -> bool {
+        self.udp.iter().flatten().any(|h| self.sockets.get::<udp::Socket>(*h).endpoint().port == port)
     }
 
     /// Closes a UDP socket.

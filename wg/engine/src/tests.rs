@@ -336,3 +336,103 @@ fn ten_thousand_streams_do_not_fit_and_the_refusal_is_clean() {
     assert_eq!(opened, crate::engine::STREAMS_MAX);
     assert_eq!(w.nodes[0].connect(SocketAddr::new(mesh(1), 80)), Err(Refusal::Full));
 }
+
+/// What a node has for the kernel, each packet without its virtio header.
+fn for_kernel(engine: &mut Engine) -> Vec<Vec<u8>> {
+    let output = &mut engine.tun().expect("the node has an interface").output;
+    let parts = output.finish().to_vec();
+    assert!(parts.iter().all(|p| p.more == 0));
+    let cut = |p: &crate::tun::gro::Part| output.arena()[p.offset as usize + 10..][..p.length as usize - 10].to_vec();
+    let packets = parts.iter().map(cut).collect();
+    output.clear();
+    packets
+}
+
+/// What the kernel would send: no virtio work, one IPv4 packet.
+fn from_kernel(engine: &mut Engine, protocol: u8, from: IpAddr, to: IpAddr, body: &[u8]) {
+    let (IpAddr::V4(from), IpAddr::V4(to)) = (from, to) else { panic!("IPv4") };
+    let mut packet = vec![0; 10];
+    packet.extend([0x45, 0]);
+    packet.extend((20 + body.len() as u16).to_be_bytes());
+    packet.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
+    packet.extend(from.octets());
+    packet.extend(to.octets());
+    packet.extend(body);
+    engine.tun().expect("the node has an interface").input[..packet.len()].copy_from_slice(&packet);
+    assert!(engine.tun_send(packet.len()), "there is room");
+}
+
+fn tcp_header(from: u16, to: u16, flags: u8) -> Vec<u8> {
+    [&from.to_be_bytes()[..], &to.to_be_bytes(), &[0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 1, 0, 0, 0, 0, 0]].concat()
+}
+
+#[test]
+fn the_kernel_gets_what_the_userspace_network_does_not_have() {
+    const SYN: u8 = 2;
+    let mut w = World::new(2, Roaming::Stock, None);
+    for node in &mut w.nodes {
+        node.tun_open(true, 61_000, 4_000);
+    }
+    assert!(w.nodes[1].listen(80));
+    let id = w.nodes[0].connect(SocketAddr::new(mesh(1), 80)).unwrap();
+    w.run(3_000_000);
+    assert_eq!(w.nodes[0].stream_state(id) & ESTABLISHED, ESTABLISHED);
+    let port = w.nodes[0].stream_local(id).unwrap().port();
+    assert!((61_000..65_000).contains(&port), "{port} is none of the kernel's");
+    assert!(for_kernel(&mut w.nodes[0]).is_empty() && for_kernel(&mut w.nodes[1]).is_empty());
+
+    let (a, b) = (mesh(0), mesh(1));
+    let echo = |kind: u8, fill: u8| [&[kind, 0, 0, 0, 0x6d, 0x79, 0, 1][..], &[fill; 56]].concat();
+    let cases: [(u8, Vec<u8>, bool); 9] = [
+        (6, tcp_header(40_000, 80, SYN), false),  // opens a connection at our listener
+        (6, tcp_header(40_000, 81, SYN), true),   // no listener of ours
+        (6, tcp_header(40_002, 80, 0x12), true),  // an answer to the kernel's own connection from port 80
+        (6, tcp_header(40_000, port, SYN), true), // a port of ours, but no connection of ours
+        (17, [&[0, 1, 0, 53, 0, 9, 0, 0][..], b"x"].concat(), true),
+        (1, echo(8, 0x6d), true),  // a request
+        (1, echo(0, 0x6d), false), // a reply to our own ping
+        (1, echo(0, 0x11), true),  // to the kernel's, which chose the same identifier
+        (132, vec![1; 12], true),  // whatever else
+    ];
+    for (protocol, body, kernel) in cases {
+        from_kernel(&mut w.nodes[0], protocol, a, b, &body);
+        w.settle();
+        let got = for_kernel(&mut w.nodes[1]);
+        let name = format!("protocol {protocol}, {:?}", &body[..8]);
+        assert_eq!(got.len(), usize::from(kernel), "{name}");
+        assert!(got.iter().all(|p| p[20..] == body), "{name}");
+    }
+    assert_eq!(w.nodes[1].counters.value(Counter::NotForUs), 0.0);
+}
+
+#[test]
+fn an_error_about_a_userspace_connection_does_not_go_to_the_kernel() {
+    let mut w = World::new(2, Roaming::Stock, None);
+    assert!(w.nodes[1].listen(80));
+    w.nodes[0].tun_open(true, 61_000, 4_000);
+    w.nodes[1].tun_open(true, 61_000, 4_000);
+    let id = w.nodes[0].connect(SocketAddr::new(mesh(1), 80)).unwrap();
+    w.run(1_000_000);
+    let port = w.nodes[0].stream_local(id).unwrap().port();
+    for (local, kernel) in [(port, false), (port + 1, true)] {
+        let mut body = vec![3, 4, 0, 0, 0, 0, 5, 0, 0x45, 0, 0, 60, 0, 0, 0x40, 0, 64, 6, 0, 0];
+        body.extend([10, 42, 0, 1, 10, 42, 0, 2]);
+        body.extend(&tcp_header(local, 80, 16)[..8]);
+        from_kernel(&mut w.nodes[1], 1, mesh(1), mesh(0), &body);
+        w.settle();
+        assert_eq!(for_kernel(&mut w.nodes[0]).len(), usize::from(kernel));
+    }
+}
+
+#[test]
+fn what_the_kernel_may_not_send_is_dropped_and_counted() {
+    let mut w = World::new(2, Roaming::Stock, None);
+    w.nodes[0].tun_open(true, 61_000, 4_000);
+    let far = IpAddr::from([203, 0, 113, 9]);
+    from_kernel(&mut w.nodes[0], 17, far, mesh(1), &[0; 9]);
+    from_kernel(&mut w.nodes[0], 17, mesh(0), far, &[0; 9]);
+    assert!(w.nodes[0].tun_send(3) && w.nodes[0].tun_send(usize::MAX));
+    let value = |c| w.nodes[0].counters.value(c);
+    assert_eq!([value(Counter::TunSource), value(Counter::NoRoute), value(Counter::TunMalformed)], [1.0, 1.0, 2.0]);
+    assert!(w.nodes[0].transmit.runs().is_empty());
+}

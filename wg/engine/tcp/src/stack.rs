@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use table::Table;
 
-/// Ephemeral ports (RFC 6335 section 6).
+/// Ephemeral ports (RFC 6335 section 6): the first, and how many, where the caller does not choose others.
 const FIRST_PORT: u16 = 49_152;
 const PORTS: u16 = 16_384;
 /// Microseconds per tick of the ISN clock (RFC 6528 section 3: 4 microseconds).
@@ -152,6 +152,8 @@ pub struct Stack {
     now: Time,
     last_cookie_at: Option<Time>,
     next_port: u16,
+    /// The first ephemeral port, and how many there are.
+    ports: (u16, u16),
 }
 
 impl Stack {
@@ -173,6 +175,7 @@ impl Stack {
             now: 0,
             last_cookie_at: None,
             next_port: 0,
+            ports: (FIRST_PORT, PORTS),
         }
     }
 
@@ -207,6 +210,24 @@ impl Stack {
     fn identity(&self, now: Time, local: SocketAddr, remote: SocketAddr) -> Identity {
         let h = keyed(self.secret, Purpose::Identity, &(local, remote));
         Identity { iss: (h as u32).wrapping_add((now / ISN_TICK) as u32), stamp_offset: (h >> 32) as u32 }
+    }
+
+    /// Connects from `count` ports from `first` on, cut at the last port there is; at least one.
+    pub fn set_ephemeral_ports(&mut self, first: u16, count: u16) {
+        let first = first.max(1);
+        self.ports = (first, count.clamp(1, (u16::MAX - first).max(1)));
+    }
+
+    /// Whether there is a connection between these two.
+    pub fn has_connection(&mut self, local: SocketAddr, remote: SocketAddr) -> bool {
+        !self.is_empty() && self.table.find(local, remote).is_some()
+    }
+
+    /// Whether a segment from `remote` to `local` with these flags is for this stack, where there may be another: it belongs to a
+    /// connection, or it opens one at a listener's port. Once cookies were sent, whatever else comes to such a port may bring one back.
+    pub fn claims(&mut self, local: SocketAddr, remote: SocketAddr, flags: u8) -> bool {
+        let opens = flags & (SYN | ACK | RST) == SYN || flags & SYN == 0 && self.last_cookie_at.is_some();
+        opens && self.listeners.contains_key(&local.port()) || self.has_connection(local, remote)
     }
 
     /// Takes connections on a port; false when there are too many listeners or the port is taken.
@@ -290,8 +311,9 @@ impl Stack {
     /// Opens a connection from an ephemeral port (RFC 6056 section 3.3.3).
     pub fn connect(&mut self, now: Time, local: IpAddr, remote: SocketAddr) -> Result<Handle, OpenError> {
         let offset = keyed(self.secret, Purpose::Port, &(local, remote)) as u16;
-        for _ in 0..PORTS {
-            let port = FIRST_PORT + offset.wrapping_add(self.next_port) % PORTS;
+        let (first, count) = self.ports;
+        for _ in 0..count {
+            let port = first + offset.wrapping_add(self.next_port) % count;
             self.next_port = self.next_port.wrapping_add(1);
             match self.connect_from(now, SocketAddr::new(local, port), remote) {
                 Err(OpenError::InUse) => {}

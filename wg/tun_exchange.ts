@@ -1,0 +1,68 @@
+/** Packets of a kernel interface in the engine's memory: read in place, written in place. @module */
+import { type EngineExports, PART, TUN_INPUT_BYTES } from "./abi.ts";
+
+/** How a kernel interface is served. */
+export interface TunOptions {
+  /** Whether it takes joined UDP datagrams (`TUN_F_USO4` and `TUN_F_USO6`). */
+  readonly udp: boolean;
+  /** The first port that userspace connections leave from; none of the kernel's ephemeral ones. */
+  readonly firstPort: number;
+  /** How many there are. */
+  readonly ports: number;
+}
+
+/** Takes a packet for the kernel: its parts, one after another, begin with a virtio header. Borrowed for the call. */
+export type TunWriter = (parts: readonly Uint8Array<ArrayBuffer>[]) => void;
+
+/** The buffers of one interface. */
+export class TunExchange {
+  readonly #exports: EngineExports;
+  readonly #input: number;
+  readonly #output: number;
+  #bytes: Uint8Array<ArrayBuffer>;
+  #view: DataView;
+  #space: Uint8Array<ArrayBuffer>;
+
+  /** Begins to serve an interface. */
+  constructor(exports: EngineExports, options: TunOptions) {
+    exports.tun_open(options.udp ? 1 : 0, options.firstPort, options.ports);
+    this.#exports = exports;
+    this.#input = exports.tun_input_pointer();
+    this.#output = exports.tun_output_pointer();
+    [this.#bytes, this.#view, this.#space] = this.#look();
+  }
+
+  /**
+   * Has `read` put one packet of the kernel, virtio header first, into the engine's memory, and sends it. `read` returns its
+   * length, 0 for none. Says whether there was one and room is left for another.
+   */
+  send(read: (into: Uint8Array<ArrayBuffer>) => number): boolean {
+    if (this.#bytes.byteLength === 0) [this.#bytes, this.#view, this.#space] = this.#look();
+    const length = read(this.#space);
+    return length > 0 && this.#exports.tun_send(length) === 1;
+  }
+
+  /** Hands out the packets for the kernel. */
+  flush(write: TunWriter): void {
+    const count = this.#exports.tun_finish();
+    if (count === 0) return;
+    if (this.#bytes.byteLength === 0) [this.#bytes, this.#view, this.#space] = this.#look();
+    let at = this.#exports.tun_parts_pointer();
+    let parts: Uint8Array<ArrayBuffer>[] = [];
+    for (let i = 0; i < count; i++, at += PART.bytes) {
+      const from = this.#output + this.#view.getUint32(at + PART.offset, true);
+      parts.push(this.#bytes.subarray(from, from + this.#view.getUint32(at + PART.length, true)));
+      if (this.#view.getUint32(at + PART.more, true) === 1) continue;
+      write(parts);
+      parts = [];
+    }
+    this.#exports.tun_clear();
+  }
+
+  /** Memory that grew has another buffer. */
+  #look(): [Uint8Array<ArrayBuffer>, DataView, Uint8Array<ArrayBuffer>] {
+    const bytes = new Uint8Array(this.#exports.memory.buffer as ArrayBuffer);
+    const space = bytes.subarray(this.#input, this.#input + TUN_INPUT_BYTES);
+    return [bytes, new DataView(bytes.buffer), space];
+  }
+}
