@@ -13,6 +13,8 @@ export interface BenchArguments {
   readonly binary: boolean;
   /** Names of the cases wanted. */
   readonly cases: readonly string[];
+  /** Names of the links wanted, in a benchmark that has links. */
+  readonly links: readonly string[];
 }
 
 /** What a benchmark does without flags. */
@@ -23,6 +25,8 @@ export interface Defaults {
   readonly seconds: number;
   /** Every case that there is; all are measured unless some are named. */
   readonly cases: readonly string[];
+  /** Every link that there is. @default [] */
+  readonly links?: readonly string[];
 }
 
 const RUNS_MAX = 100;
@@ -39,14 +43,19 @@ export function parseArguments(args: readonly string[], defaults: Defaults): Ben
       json: { type: "boolean", default: false },
       binary: { type: "boolean", default: false },
       cases: { type: "string" },
+      links: { type: "string" },
     },
   });
+  if (values.links !== undefined && defaults.links === undefined) {
+    throw new Error("--links: this benchmark has no links");
+  }
   return {
     runs: number("--runs", values.runs, { fallback: defaults.runs, max: RUNS_MAX }),
     seconds: number("--seconds", values.seconds, { fallback: defaults.seconds, max: SECONDS_MAX }),
     json: values.json,
     binary: values.binary,
-    cases: chosen(values.cases, defaults.cases),
+    cases: chosen("--cases", { text: values.cases, all: defaults.cases }),
+    links: chosen("--links", { text: values.links, all: defaults.links ?? [] }),
   };
 }
 
@@ -60,13 +69,16 @@ function number(
   throw new Error(`${flag} takes a whole number from 1 to ${max}, not ${text}`);
 }
 
-function chosen(text: string | undefined, all: readonly string[]): readonly string[] {
+function chosen(
+  flag: string,
+  { text, all }: { readonly text: string | undefined; readonly all: readonly string[] },
+): readonly string[] {
   if (text === undefined) return all;
   const names = text.split(",").filter((name) => name !== "");
   const unknown = names.find((name) => !all.includes(name));
   if (unknown !== undefined) {
-    throw new Error(`--cases: there is no ${unknown}; there are ${all.join(", ")}`);
+    throw new Error(`${flag}: there is no ${unknown}; there are ${all.join(", ")}`);
   }
-  if (names.length === 0) throw new Error(`--cases names none of ${all.join(", ")}`);
+  if (names.length === 0) throw new Error(`${flag} names none of ${all.join(", ")}`);
   return all.filter((name) => names.includes(name));
 }

@@ -4,10 +4,18 @@ import { parseArguments } from "./arguments.ts";
 const DEFAULTS = { runs: 5, seconds: 4, cases: ["a", "b", "c"] };
 
 Deno.test("parseArguments gives the defaults, and what was asked for", () => {
-  assertEquals(parseArguments([], DEFAULTS), { ...DEFAULTS, json: false, binary: false });
+  const fallback = { ...DEFAULTS, links: [], json: false, binary: false };
+  assertEquals(parseArguments([], DEFAULTS), fallback);
   const args = ["--runs", "1", "--seconds=2", "--json", "--binary", "--cases", "c,a"];
-  const expected = { runs: 1, seconds: 2, json: true, binary: true, cases: ["a", "c"] };
+  const expected = { runs: 1, seconds: 2, json: true, binary: true, cases: ["a", "c"], links: [] };
   assertEquals(parseArguments(args, DEFAULTS), expected);
+});
+
+Deno.test("parseArguments chooses links where there are some", () => {
+  const defaults = { ...DEFAULTS, links: ["x", "y"] };
+  assertEquals(parseArguments([], defaults).links, ["x", "y"]);
+  assertEquals(parseArguments(["--links", "y"], defaults).links, ["y"]);
+  assertThrows(() => parseArguments(["--links", "z"], defaults), /--links: there is no z/);
 });
 
 Deno.test("parseArguments says what is wrong", () => {
@@ -18,6 +26,7 @@ Deno.test("parseArguments says what is wrong", () => {
       [["--seconds", "9999"], /--seconds takes/],
       [["--cases", "d"], /there is no d; there are a, b, c/],
       [["--cases", ","], /names none/],
+      [["--links", "a"], /has no links/],
       [["--what"], /--what/],
       [["extra"], /extra/],
     ] as const

@@ -26,7 +26,7 @@ export interface Case {
   readonly ours: boolean;
   /** Why it cannot be measured on this machine, in one line. Absent: it always can. */
   readonly unmet?: () => string | undefined | Promise<string | undefined>;
-  /** Sets it up and returns the steps of each run. Everything that it holds ends with the scope. */
+  /** Sets it up and returns the steps of each run, in the same order for every case. Everything that it holds ends with the scope. */
   readonly open: (scope: Scope) => Promise<readonly Step[]>;
 }
 
@@ -57,8 +57,8 @@ interface Opened {
 }
 
 /**
- * Sets up the cases that were asked for, measures them in turn (who is first moves on with every run), writes
- * `bench/results/NAME.json`, and prints the tables.
+ * Sets up the cases that were asked for, measures them in turn, writes `bench/results/NAME.json`, and prints the
+ * tables.
  */
 export async function runBenchmark(benchmark: Benchmark): Promise<BenchmarkResult> {
   const { name, title, args, measures, targets } = benchmark;
@@ -69,12 +69,7 @@ export async function runBenchmark(benchmark: Benchmark): Promise<BenchmarkResul
   for (const definition of benchmark.cases) {
     if (args.cases.includes(definition.name)) opened.push(await open(scope, definition));
   }
-  for (let run = 0; run < args.runs; run++) {
-    const turn = run % Math.max(1, opened.length);
-    for (const one of [...opened.slice(turn), ...opened.slice(0, turn)]) {
-      await measureOnce(one, `run ${run + 1} of ${args.runs}`);
-    }
-  }
+  for (let run = 0; run < args.runs; run++) await measureRun(opened, `run ${run + 1}`);
   const cases = opened.map((one) => caseResult(one, measures));
   const result: BenchmarkResult = {
     benchmark: name,
@@ -112,22 +107,32 @@ async function open(scope: Scope, definition: Case): Promise<Opened> {
   }
 }
 
-async function measureOnce(
-  { definition: { title }, steps, failures, runs }: Opened,
-  run: string,
-): Promise<void> {
-  const figures: Record<string, number> = {};
-  for (const step of steps) {
-    try {
-      Object.assign(figures, await step());
-    } catch (error) {
-      failures.push(firstLine(error));
-      progress(`${run}: ${title}: failed: ${messageOf(error)}`);
+/** Step by step, each by every case before the next one, so that what slows the machine for a while slows all. */
+async function measureRun(opened: readonly Opened[], run: string): Promise<void> {
+  const measured = opened.filter(({ steps }) => steps.length > 0);
+  const figures = new Map(measured.map((one) => [one, {} as Record<string, number>]));
+  const stepsMax = Math.max(0, ...measured.map(({ steps }) => steps.length));
+  for (let at = 0; at < stepsMax; at++) {
+    // Who is first moves on, so that nobody always follows the same neighbour's noise.
+    const turn = at % measured.length;
+    for (const one of [...measured.slice(turn), ...measured.slice(0, turn)]) {
+      const { definition: { title }, steps, failures } = one;
+      try {
+        const values = await steps[at]?.() ?? {};
+        Object.assign(figures.get(one) ?? {}, values);
+        progress(`${run}: ${title}: ${listed(values)}`);
+      } catch (error) {
+        failures.push(firstLine(error));
+        progress(`${run}: ${title}: failed: ${messageOf(error)}`);
+      }
     }
   }
-  runs.push(figures);
-  const text = Object.entries(figures).map(([key, value]) => `${key} ${Number(value.toFixed(3))}`);
-  progress(`${run}: ${title}: ${text.join(", ")}`);
+  for (const [one, values] of figures) one.runs.push(values);
+}
+
+function listed(figures: Figures): string {
+  return Object.entries(figures)
+    .map(([key, value]) => `${key} ${Number(value.toFixed(3))}`).join(", ");
 }
 
 function caseResult(

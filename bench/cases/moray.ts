@@ -43,7 +43,7 @@ export async function openUserspace(scope: Scope, ends: Ends): Promise<Tunnel> {
 /** `moray wireguard` at both ends, `--forward` at A and `--expose` at B. */
 export async function openForward(scope: Scope, options: MorayOptions): Promise<Tunnel> {
   const { ends } = options;
-  await startKernelServers(scope, ends.b);
+  await startKernelServers(scope, { end: ends.b });
   const { pids, bulk, ping } = await openForwards(scope, options);
   return { pids, load: new KernelLoad({ from: ends.a, bulk, ping }) };
 }

@@ -106,7 +106,7 @@ export async function onetunUnmet(): Promise<string | undefined> {
 export async function openOnetun(scope: Scope, ends: Ends): Promise<Tunnel> {
   const secrets = await makeSecrets(scope, ends);
   const b = await startDeviceB(scope, { ends, secrets });
-  await startKernelServers(scope, ends.b);
+  await startKernelServers(scope, { end: ends.b });
   const keyFile = `${scope.directory()}/key`;
   await Deno.writeTextFile(keyFile, secrets.privateA, { mode: 0o600 });
   const a = new Child([
@@ -142,7 +142,7 @@ export async function deviceTunnel(
   scope: Scope,
   { ends, pids }: { readonly ends: Ends; readonly pids: Tunnel["pids"] },
 ): Promise<Tunnel> {
-  await startKernelServers(scope, ends.b);
+  await startKernelServers(scope, { end: ends.b });
   return { pids, load: directLoad({ from: ends.a, hostname: INNER_B }) };
 }
 

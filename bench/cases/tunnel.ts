@@ -78,6 +78,9 @@ export async function joinedEnds(scope: Scope): Promise<Ends> {
   return scope.use(await Link.up());
 }
 
+/** B's port in a namespace; each tunnel takes the next, so that several fit into one. */
+let nextPort = 51820;
+
 /** Makes keys, and chooses B's port. */
 export async function makeSecrets(scope: Scope, { b }: Ends): Promise<Secrets> {
   const [ofA, ofB] = [await keyPair(), await keyPair()];
@@ -86,7 +89,7 @@ export async function makeSecrets(scope: Scope, { b }: Ends): Promise<Secrets> {
     publicA: ofA.publicKey,
     privateB: ofB.privateKey,
     publicB: ofB.publicKey,
-    port: b.namespace === undefined ? freePort(scope) : 51820,
+    port: b.namespace === undefined ? freePort(scope) : nextPort++,
   };
 }
 

@@ -8,10 +8,10 @@ import { built, unbuildable } from "../peers/cache.ts";
 import { nativeProgram } from "../peers/programs.ts";
 import type { RoundTrips } from "./protocol.ts";
 
-/** Where iperf3 listens at end B. */
+/** Where iperf3 listens at end B; `tcp_ping` is on the port after it. */
 export const BULK_PORT = 5201;
 /** Where `tcp_ping` listens at end B. */
-export const PING_PORT = 5202;
+export const PING_PORT: number = BULK_PORT + 1;
 /** What a command may take beyond the time that it measures. */
 const GRACE_MS = 30_000;
 
@@ -20,14 +20,22 @@ export async function kernelLoadUnmet(): Promise<string | undefined> {
   return unmet(["iperf3"]) ?? unbuildable(await nativeProgram("tcp_ping"));
 }
 
-/** Starts the servers at an end, on every address. */
-export async function startKernelServers(scope: Scope, end: End): Promise<void> {
+/** Starts the servers at an end, on every address: iperf3, which serves one at a time, and `tcp_ping` after it. */
+export async function startKernelServers(
+  scope: Scope,
+  { end, port = BULK_PORT }: {
+    /** Where they run. */
+    readonly end: End;
+    /** iperf3's port. @default BULK_PORT */
+    readonly port?: number;
+  },
+): Promise<void> {
   const { namespace } = end;
   const bulk = scope.use(
-    new Child(["iperf3", "--server", "--forceflush", "--port", `${BULK_PORT}`], { namespace }),
+    new Child(["iperf3", "--server", "--forceflush", "--port", `${port}`], { namespace }),
   );
   const ping = scope.use(
-    new Child([await built(await nativeProgram("tcp_ping")), "serve", `${PING_PORT}`], {
+    new Child([await built(await nativeProgram("tcp_ping")), "serve", `${port + 1}`], {
       namespace,
     }),
   );
@@ -93,19 +101,21 @@ export class KernelLoad implements Load {
 
 /** A load on servers at an address inside the tunnel, or at B's own. */
 export function directLoad(
-  { from, hostname, congestion }: {
+  { from, hostname, congestion, port = BULK_PORT }: {
     /** Where the load comes from. */
     readonly from: End;
     /** The servers' address. */
     readonly hostname: string;
     /** Congestion control of the sender. Absent: the system's default. */
     readonly congestion?: string;
+    /** iperf3's port. @default BULK_PORT */
+    readonly port?: number;
   },
 ): KernelLoad {
   return new KernelLoad({
     from,
-    bulk: { hostname, port: BULK_PORT },
-    ping: { hostname, port: PING_PORT },
+    bulk: { hostname, port },
+    ping: { hostname, port: port + 1 },
     ...(congestion === undefined ? {} : { congestion }),
   });
 }
