@@ -8,7 +8,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root/wg/engine"
 target="${CARGO_TARGET_DIR:-$root/wg/engine/target}/wasm"
 memory="-C link-arg=--initial-memory=50331648 -C link-arg=-zstack-size=1048576"
-features="-C target-feature=+simd128,+bulk-memory"
+features="-C target-feature=+simd128,+bulk-memory,+relaxed-simd"
 home="${CARGO_HOME:-$HOME/.cargo}"
 remap="--remap-path-prefix=$root=/moray --remap-path-prefix=$home=/cargo"
 if [ -x /usr/bin/wasm-ld ] && [ -d /usr/lib/rustlib/rustc-src ] || ls -d /usr/src/rustc-* >/dev/null 2>&1; then

@@ -1,13 +1,13 @@
 #!/bin/bash
 # build.sh CRATE: builds a crate's tests for wasm with SIMD128 and prints the paths of the modules.
-# RELEASE=1 builds its figures (examples/figures.rs) instead, RELAXED=1 with relaxed SIMD. --probe in place of the crate only
-# finds out whether that is possible.
+# RELEASE=1 builds its figures (examples/figures.rs) instead. --probe in place of the crate only finds out whether that is
+# possible.
 #
 # Wants the distribution's rustc with its library sources (Debian: rustc-web cargo-web rust-web-src lld wasi-libc), or a
 # rustc that has the wasm32-wasip1 target. Exit code 3 and one line on stderr when there is neither.
 set -euo pipefail
 lab=$(cd "$(dirname "$0")" && pwd)
-features=+simd128,+bulk-memory${RELAXED:+,+relaxed-simd}
+features=+simd128,+bulk-memory,+relaxed-simd
 flags="-C target-feature=$features --remap-path-prefix=$HOME=/"
 libc=/usr/lib/wasm32-wasi
 if [ -d "$(rustc --print target-libdir --target wasm32-wasip1 2>/dev/null)" ]; then
