@@ -85,6 +85,27 @@ fn a_thousand_short_connections_leave_nothing_behind() {
 }
 
 #[test]
+fn who_sends_to_a_closed_connection_is_told_so_after_its_last_words() {
+    let (mut a, mut b) = (stack(Limits::default(), 1), stack(Limits::default(), 9));
+    let mut now = SEC;
+    b.listen(80);
+    let h = a.connect(now, ip("10.0.0.1"), "10.0.0.2:80".parse().unwrap()).unwrap();
+    run(&mut now, 10 * MS, &mut a, &mut b);
+    a.get_mut(h).unwrap().send(&[1; 50_000]);
+    run(&mut now, 10 * MS, &mut a, &mut b);
+    let server = b.accept(80).unwrap();
+    b.get_mut(server).unwrap().send(b"enough");
+    b.release(now, server);
+    run(&mut now, 10 * MS, &mut a, &mut b);
+    let mut out = [0; 100];
+    assert_eq!(a.get_mut(h).unwrap().recv(now, &mut out), 6);
+    assert_eq!(a.error(h), None, "a half-closed connection is no error");
+    a.get_mut(h).unwrap().send(b"more");
+    run(&mut now, 10 * MS, &mut a, &mut b);
+    assert_eq!((a.error(h), b.len()), (Some(tcp::Error::Reset), 0));
+}
+
+#[test]
 fn cookies_carry_on_when_the_half_open_are_full() {
     let (mut a, mut b) =
         (stack(Limits::default(), 1), stack(Limits { half_open: 3, backlog: 100, ..Limits::default() }, 9));

@@ -299,6 +299,12 @@ impl Connection {
             }
             return;
         }
+        // RFC 1122 section 4.2.2.13: who has closed both directions will never read it, so the sender must know. Not before it has
+        // acknowledged all that we had to say.
+        let unread = self.rcv.discard && seq + s.payload.len() as u64 > self.rcv.next;
+        if unread && self.state == State::FinWait2 && !s.payload.is_empty() {
+            return self.abort();
+        }
         if s.length() > 0 {
             self.rcv.accept(now, seq, s.payload, s.has(FIN));
         }
