@@ -32,3 +32,19 @@ export async function withCpuOf<T>(
   const value = await work();
   return { value, cpu: pids.map((pid, i) => cpuSeconds(pid) - (before[i] ?? 0)) };
 }
+
+/** Reads something again and again while `work` runs, and once at its end. */
+export async function whileSampling<T>(
+  { read, everyMs }: { readonly read: () => T; readonly everyMs: number },
+  work: () => Promise<void>,
+): Promise<readonly T[]> {
+  const samples: T[] = [];
+  const timer = setInterval(() => samples.push(read()), everyMs);
+  try {
+    await work();
+    samples.push(read());
+  } finally {
+    clearInterval(timer);
+  }
+  return samples;
+}
