@@ -2,6 +2,7 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import { startDatapath } from "../agent/datapath/start.ts";
 import { FastDriver } from "../agent/datapath/fast_driver.ts";
+import type { PathError } from "../agent/datapath/error_queue.ts";
 import { PortableDriver } from "../agent/datapath/portable_driver.ts";
 import { TunnelNetwork } from "../agent/tunnel_network.ts";
 import { EventFd } from "../io/mod.ts";
@@ -24,12 +25,20 @@ interface Subject extends Disposable {
 
 const DEADLINE_MS = 5000;
 
-function openFast(port = 0): Subject {
+function openFast(
+  port?: number,
+  onPathError: (error: PathError) => void = () => {},
+): Subject & { readonly driver: FastDriver } {
   const arrivals: Arrival[] = [];
   const bell = new EventFd();
   const driver = ((): FastDriver => {
     try {
-      return FastDriver.open({ port, eventFd: bell.fd, onDatagrams });
+      return FastDriver.open({
+        port: port ?? 0,
+        eventFd: bell.fd,
+        onDatagrams,
+        onPathError,
+      });
     } catch (error) {
       bell[Symbol.dispose]();
       throw error;
@@ -247,6 +256,42 @@ for (const [kind, open] of kinds) {
     const startedAt = performance.now();
     await Promise.all([a.stop(2000), b.stop(2000)]);
     assert(performance.now() - startedAt < 1000, "both stop within a second");
+  });
+}
+
+for (const hostname of ["127.0.0.1", "::1"]) {
+  Deno.test({
+    name: `fast: a closed port on ${hostname} is told of, and costs no datagram to others`,
+    ignore: unsupported !== undefined,
+    fn: async () => {
+      const errors: PathError[] = [];
+      using a = openFast(0, (error) => void errors.push(error));
+      using b = openFast();
+      const closed = ((): SocketAddress => {
+        using gone = openFast();
+        return { hostname, port: gone.driver.port };
+      })();
+      const target = { hostname, port: b.driver.port };
+      const rounds = 50;
+      for (let i = 0; i < rounds; i++) {
+        a.driver.send(pattern(100, i), 100, closed);
+        // The kernel answers the next call with the error, whatever that call is for.
+        a.driver.send(pattern(3000, i), 1000, target);
+        a.driver.send(pattern(100, i), 100, closed);
+        a.driver.send(pattern(100, i), 100, target);
+      }
+      await b.until(() => b.arrivals.length >= 4 * rounds);
+      await a.until(() => errors.length >= 2 * rounds);
+      assertEquals(b.arrivals.length, 4 * rounds);
+      for (const error of errors) {
+        assertEquals(error, { kind: "unreachable", destination: closed, what: "port" });
+      }
+      assertEquals(a.driver.counters(), { "unreachable:port": errors.length });
+      // The queue is empty, so that the driver sleeps.
+      const from = performance.now();
+      assertEquals(a.driver.wait(30), false);
+      assert(performance.now() - from > 20, "the driver sleeps again");
+    },
   });
 }
 

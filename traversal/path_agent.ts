@@ -212,6 +212,21 @@ export class PathAgent {
     }
   }
 
+  /**
+   * Takes the hint that nobody answers at an address (an ICMP error, which may be forged).
+   *
+   * If it is the remote, and the remote has been silent for a second, every address is tried again, as the peer may have
+   * moved. The connection stays what it is until something is authenticated elsewhere.
+   */
+  handleUnreachable(now: Instant, destination: SocketAddress): void {
+    const connection = this.#connection;
+    if (connection === undefined || !sameAddress(connection.remote, destination)) return;
+    if (this.#nextAt !== undefined || now - connection.heardAt < SILENT_MS) return;
+    if (!this.#takeRestart(now)) return;
+    this.#start(now);
+    this.handleTimeout(now);
+  }
+
   /** Advances time: makes the next initiation due, or declares the connection lost. */
   handleTimeout(now: Instant): void {
     const lostAt = this.#lostAt();

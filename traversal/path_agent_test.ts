@@ -264,6 +264,36 @@ Deno.test("PathAgent tries everything again after a link change, until a handsha
   assertEquals(idle.pollInitiation(), undefined);
 });
 
+Deno.test("PathAgent looks for a peer that left a silent remote, and stays connected until it is found", () => {
+  const agent = connected(REFLEXIVE);
+  agent.handleUnreachable(at(900), REFLEXIVE.address);
+  assertEquals(initiations(agent, 900, 999), [], "it was heard of just now");
+  agent.handleUnreachable(at(1000), OTHER.address);
+  assertEquals(initiations(agent, 1000, 1000), [], "nothing goes there");
+  agent.handleUnreachable(at(1000), REFLEXIVE.address);
+  const sent = initiations(agent, 1000, 1500);
+  assertEquals(sent.map(({ at }) => at), [1000, 1200, 1500]);
+  assertEquals(sent[0]?.to.length, 2);
+  assert(agent.status(at(1500)).connected);
+  agent.handleAuthenticated(at(1600), OTHER.address, "handshake");
+  assertEquals(agent.pollEvent(), { kind: "moved", remote: OTHER.address });
+  assertEquals(initiations(agent, 1600, 100_000), []);
+});
+
+Deno.test("PathAgent is not driven by a flood of forged hints", () => {
+  const agent = connected(REFLEXIVE);
+  const budget = 10 + 60 / 6;
+  let sent = 0;
+  for (let ms = 1000; ms < 61_000; ms += 10) {
+    agent.handleUnreachable(at(ms), REFLEXIVE.address);
+    const tried = initiations(agent, ms, ms).length;
+    sent += tried;
+    // The peer is there and answers.
+    if (tried > 0) agent.handleAuthenticated(at(ms), REFLEXIVE.address, "handshake");
+  }
+  assert(sent > 1 && sent <= budget, `${sent}`);
+});
+
 Deno.test("PathAgent says what it has tried", () => {
   const agent = new PathAgent({ now: at(0) });
   agent.setCandidates(at(0), [HOST, REFLEXIVE, OTHER]);

@@ -47,6 +47,7 @@ import {
 import { formatCandidate, parseCandidates, type Peer, PeerTable } from "./peer_table.ts";
 import type { SocketSplices } from "./socket_splice.ts";
 import { formatEnd, StreamTable } from "./stream_table.ts";
+import type { PathError } from "./error_queue.ts";
 import type { Transport } from "./transport.ts";
 import type { TunPort } from "./tun_port.ts";
 
@@ -84,6 +85,8 @@ const ROUNDS_MAX = 8;
 const TUN_READS_MAX = 4;
 /** Strangers told of in one second, since each costs the main thread a look-up. */
 const STRANGERS_PER_SECOND = 16;
+/** Errors of the network looked at in one second, since each is compared with every peer. */
+const UNREACHABLES_PER_SECOND = 16;
 
 interface Ping {
   readonly id: number;
@@ -107,6 +110,7 @@ export class Datapath implements EngineSink {
   #nextPing = 1;
   #now: Instant;
   #strangers = { since: 0, count: 0 };
+  #unreachables = { since: 0, count: 0 };
   #ring = false;
   #stopped = false;
   /** For the engine: writes a packet to the kernel's interface. */
@@ -197,6 +201,23 @@ export class Datapath implements EngineSink {
     const message = `interface ${tun.name} has been removed: the kernel reaches no peer any more`;
     this.#say({ kind: "log", level: "error", message });
     return false;
+  }
+
+  /**
+   * Takes what the network says of datagrams sent before. A hint that may be forged, so it makes path agents look, and
+   * changes nothing else.
+   */
+  handlePathError(error: PathError): void {
+    // What is too big already goes out split, by the driver.
+    if (error.kind === "packetTooBig") return;
+    this.#now = this.#options.clock.now();
+    if (this.#now - this.#unreachables.since >= 1000) {
+      this.#unreachables = { since: this.#now, count: 0 };
+    }
+    if (++this.#unreachables.count > UNREACHABLES_PER_SECOND) {
+      return this.#count("unreachablesNotLookedAt");
+    }
+    this.#peers.handleUnreachable(this.#now, error.destination);
   }
 
   /** Takes in what the main thread has written. After the wake-up itself, before {@linkcode Datapath.step}. */

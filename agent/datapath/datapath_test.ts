@@ -330,6 +330,34 @@ Deno.test("Datapath: junk is counted by name and changes nothing", async () => {
   );
 });
 
+Deno.test("Datapath: an ICMP error makes it look for the peer again, and is never believed", async () => {
+  const world = new World();
+  const [a, b] = [world.add(), world.add()];
+  await world.join(a, b);
+  await world.join(b, a);
+  await world.run(3000);
+  let initiations = 0;
+  world.lose = (_from, _to, bytes) => {
+    if (bytes[0] === 1) initiations++;
+    return false;
+  };
+  const hint = (destination: SocketAddress): void => {
+    a.datapath.handlePathError({ kind: "unreachable", destination, what: "port" });
+    a.wantsStep = true;
+  };
+  hint({ hostname: "203.0.113.5", port: 1 });
+  await world.run(500);
+  assertEquals(initiations, 0);
+  hint(b.outer);
+  await world.run(500);
+  assertEquals(initiations, 1);
+  for (let i = 0; i < 100; i++) hint({ hostname: "203.0.113.5", port: i });
+  await world.run(500);
+  const { peers, counters } = await world.until(a.client.send({ kind: "status" }));
+  assertEquals([peers[0]?.connected, initiations], [true, 1]);
+  assertEquals(counters["unreachablesNotLookedAt"], 84);
+});
+
 Deno.test("Datapath: removing a peer ends its streams and frees its addresses", async () => {
   const world = new World();
   const [a, b] = [world.add(), world.add()];

@@ -4,7 +4,8 @@
  * One call takes in up to 16 super-packets of up to 64 KiB, each a train of equal datagrams that the kernel has joined
  * (UDP_GRO); one call sends a train (UDP_SEGMENT). Between, the Worker sleeps in `ppoll` on the socket and on the eventfd
  * that the main thread writes to. What is received is copied once more into the engine's memory
- * (docs/decisions/0004-received-trains-are-copied.md).
+ * (docs/decisions/0004-received-trains-are-copied.md). Nothing is split on its way, except to where something is known not to fit
+ * (docs/decisions/0006-df-and-the-error-queue.md).
  *
  * ```text
  *   struct msghdr           56 bytes: name 0, namelen 8, iov 16, iovlen 24, control 32, controllen 40, flags 48
@@ -18,12 +19,16 @@
 import {
   AddressCache,
   assert,
+  type Family,
+  familyOf,
   formatSocketAddress,
+  type Instant,
   MorayError,
   parseIp,
   type SocketAddress,
 } from "../../core/mod.ts";
-import { ERRNO, Libc } from "../../io/mod.ts";
+import { ERRNO, Libc, systemClock } from "../../io/mod.ts";
+import { ErrorQueue, type PathError } from "./error_queue.ts";
 import type { Transport } from "./transport.ts";
 
 const AF_INET6 = 10;
@@ -37,12 +42,22 @@ const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
+const IPV6_MTU_DISCOVER = 23;
+const IPV6_RECVERR = 25;
+const IP_MTU_DISCOVER = 10;
+const IP_RECVERR = 11;
+/** The kernel splits what does not fit the path as far as it knows that. */
+const PMTUDISC_WANT = 1;
+/** Nothing is split, here or on the way, and what the kernel has heard of the path does not hold sending back. */
+const PMTUDISC_PROBE = 3;
+const IPPROTO_IP = 0;
 const SOL_UDP = 17;
 const UDP_SEGMENT = 103;
 const UDP_GRO = 104;
 const MSG_DONTWAIT = 0x40;
 const POLLIN = 1;
 const POLLOUT = 4;
+const POLLERR = 8;
 
 const MMSGHDR = 64;
 const SOCKADDR = 28;
@@ -56,6 +71,8 @@ const SLOT_BYTES = 65_536;
 const BUFFER_BYTES = 7 << 20;
 /** How long a full send buffer is waited for. */
 const SEND_WAIT_MS = 5;
+/** How often a call is made: once may be answered with an error of an earlier datagram, once with a full buffer. */
+const ATTEMPTS = 3;
 /** Batches taken before the engine gets its turn. */
 const BATCHES_MAX = 4;
 /** Addresses remembered in both forms; when full, all are forgotten. */
@@ -63,10 +80,20 @@ const NAMES_MAX = 4096;
 /** File descriptors in one poll: socket, bell, and a few of others; whoever has many puts them behind an epoll. */
 const WATCHED_MAX = 8;
 
-/** A socket address for libc, and where it lies. */
+/** How long a small path MTU is remembered, as Linux does: it may have been forged, or the path may have changed. */
+const SMALL_MS = 600_000;
+/** Bytes of IP and UDP headers in front of a datagram. */
+const HEADER_BYTES = { 4: 28, 6: 48 } as const;
+
+/** A destination: its socket address for libc, where that lies, and what fits on the way to it. */
 interface Name {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly at: bigint;
+  readonly family: Family;
+  /** Largest datagram that is sent unsplit. */
+  fits: number;
+  /** Until when that holds. */
+  fitsUntil: Instant;
 }
 
 /** Options of {@linkcode FastDriver.open}. */
@@ -77,6 +104,8 @@ export interface FastDriverOptions {
   readonly eventFd: number;
   /** Takes datagrams of `segment` bytes each, the last maybe shorter, that lie one after another; borrowed for the call. */
   readonly onDatagrams: (source: SocketAddress, bytes: Uint8Array, segment: number) => void;
+  /** Takes what the network says of datagrams sent before: hints, which may be forged. Absent: they are counted only. */
+  readonly onPathError?: (error: PathError) => void;
 }
 
 /** UDP through libc. Everything blocks or returns at once; nothing is asynchronous. */
@@ -86,8 +115,10 @@ export class FastDriver implements Transport {
   readonly #eventFd: number;
   readonly #libc: Libc;
   readonly #onDatagrams: FastDriverOptions["onDatagrams"];
+  readonly #onPathError: FastDriverOptions["onPathError"];
   readonly #socket: number;
   readonly #family: typeof AF_INET | typeof AF_INET6;
+  readonly #errors: ErrorQueue;
   readonly #address: SocketAddress;
   readonly #counters = new Map<string, number>();
   /** For receiving: headers with all that they point to. */
@@ -124,8 +155,14 @@ export class FastDriver implements Transport {
   private constructor(libc: Libc, options: FastDriverOptions) {
     this.#libc = libc;
     this.#onDatagrams = options.onDatagrams;
+    this.#onPathError = options.onPathError;
     [this.#socket, this.#family] = this.#bind(options.port);
     this.#address = this.#boundAddress();
+    this.#errors = new ErrorQueue(libc, {
+      socket: this.#socket,
+      onError: (error) => this.#takeError(error),
+      onOther: () => this.#count("errorIgnored"),
+    });
     this.#eventFd = options.eventFd;
     this.#slots = Array.from({ length: BATCH }, () => new Uint8Array(SLOT_BYTES));
     this.#prepareReceive();
@@ -183,6 +220,7 @@ export class FastDriver implements Transport {
     const count = 2 + this.#watched.length;
     const ready = this.#libc.calls.ppoll(this.#pollBytes, BigInt(count), this.#timeoutBytes, null);
     if (ready <= 0) return false;
+    if (((this.#poll[1] ?? 0) >>> 16 & POLLERR) !== 0) this.#errors.take();
     for (const [i, onReady] of this.#watched.entries()) {
       if ((this.#poll[5 + 2 * i] ?? 0) >>> 16 !== 0) onReady();
     }
@@ -212,12 +250,15 @@ export class FastDriver implements Transport {
   }
 
   send(bytes: Uint8Array, segment: number, to: SocketAddress): void {
+    const name = this.#name(to);
+    if (name === undefined) return;
     const source = bytes as Uint8Array<ArrayBuffer>;
+    if (segment > name.fits && this.#sendSplit(source, segment, name)) return;
     if (this.#segments && bytes.length > segment) {
-      if (this.#sendTrain(source, segment, to)) return;
+      if (this.#sendTrain(source, segment, name)) return;
     }
     for (let at = 0; at < bytes.length; at += segment) {
-      this.#sendOne(source.subarray(at, at + segment), to);
+      this.#sendOne(source.subarray(at, at + segment), name);
     }
   }
 
@@ -257,15 +298,13 @@ export class FastDriver implements Transport {
     return this.#sources.find(this.#namesView, at + (v6 ? 8 : 4), { words: v6 ? 4 : 1, port });
   }
 
-  #sendTrain(bytes: Uint8Array<ArrayBuffer>, segment: number, to: SocketAddress): boolean {
-    const name = this.#name(to);
-    if (name === undefined) return true;
+  #sendTrain(bytes: Uint8Array<ArrayBuffer>, segment: number, name: Name): boolean {
     this.#outView.setBigUint64(0, name.at, true);
     this.#outView.setUint32(8, name.bytes.length, true);
     this.#outVectorView.setBigUint64(0, this.#addressOf(bytes), true);
     this.#outVectorView.setBigUint64(8, BigInt(bytes.length), true);
     this.#outControlView.setUint16(16, segment, true);
-    for (let attempt = 0; attempt < 2; attempt++) {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       if (this.#libc.calls.sendmsg(this.#socket, this.#out, MSG_DONTWAIT) >= 0n) return true;
       const errno = this.#libc.errno();
       if (errno === ERRNO.EIO || errno === ERRNO.EINVAL) {
@@ -274,29 +313,74 @@ export class FastDriver implements Transport {
         this.#count(errno === ERRNO.EIO ? "segmentationUnavailable" : "segmentationRefused");
         return false;
       }
-      if (!this.#waitToSend(errno)) return true;
+      if (errno === ERRNO.EMSGSIZE && attempt > 0) return false;
+      if (!this.#waitToSend(errno, attempt)) return true;
     }
     this.#count("sendBufferFull");
     return true;
   }
 
-  #sendOne(bytes: Uint8Array<ArrayBuffer>, to: SocketAddress): void {
-    const name = this.#name(to);
-    if (name === undefined) return;
+  #sendOne(bytes: Uint8Array<ArrayBuffer>, name: Name): void {
     const { sendto } = this.#libc.calls;
     const length = BigInt(bytes.length);
-    for (let attempt = 0; attempt < 2; attempt++) {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const sent = sendto(this.#socket, bytes, length, MSG_DONTWAIT, name.bytes, name.bytes.length);
       if (sent >= 0n) return;
-      if (!this.#waitToSend(this.#libc.errno())) return;
+      const errno = this.#libc.errno();
+      if (errno === ERRNO.EMSGSIZE && attempt > 0 && bytes.length <= name.fits) {
+        // More than our own link takes, which the error queue is about to say.
+        this.#shrink(name, bytes.length - 1);
+        this.#sendSplit(bytes, bytes.length, name);
+        return;
+      }
+      if (!this.#waitToSend(errno, attempt)) return;
     }
     this.#count("sendBufferFull");
   }
 
+  /**
+   * Sends datagrams that the kernel may split on the way to where they do not fit: slow, but they arrive. Returns false if
+   * the path has become unknown again, so that the whole is tried.
+   */
+  #sendSplit(bytes: Uint8Array<ArrayBuffer>, segment: number, name: Name): boolean {
+    if (systemClock.now() >= name.fitsUntil) {
+      name.fits = Infinity;
+      return false;
+    }
+    this.#discoverMtu(name.family, PMTUDISC_WANT);
+    for (let at = 0; at < bytes.length; at += segment) {
+      this.#count("sentSplit");
+      this.#sendOne(bytes.subarray(at, at + segment), name);
+    }
+    this.#discoverMtu(name.family, PMTUDISC_PROBE);
+    return true;
+  }
+
+  #discoverMtu(family: Family, how: number): void {
+    if (family === 6) this.#set(this.#socket, IPPROTO_IPV6, IPV6_MTU_DISCOVER, how);
+    else this.#set(this.#socket, IPPROTO_IP, IP_MTU_DISCOVER, how);
+  }
+
+  #shrink(name: Name, fits: number): void {
+    name.fits = fits;
+    name.fitsUntil = systemClock.now() + SMALL_MS as Instant;
+  }
+
+  #takeError(error: PathError): void {
+    this.#count(error.kind === "packetTooBig" ? error.kind : `unreachable:${error.what}`);
+    if (error.kind === "packetTooBig") {
+      const name = this.#destinations.get(keyOf(error.destination));
+      if (name !== undefined) this.#shrink(name, error.mtu - HEADER_BYTES[name.family]);
+    }
+    this.#onPathError?.(error);
+  }
+
   /** After a failed send: waits for room, or counts the error. Returns whether to try again. */
-  #waitToSend(errno: number): boolean {
+  #waitToSend(errno: number, attempt: number): boolean {
     if (errno === ERRNO.EINTR) return true;
     if (errno !== ERRNO.EAGAIN && errno !== ERRNO.ENOBUFS) {
+      // With an error queue the kernel also answers a call with what became of an earlier datagram, once.
+      if (attempt === 0) return true;
       this.#count(`sendFailed:${errno}`);
       return false;
     }
@@ -304,6 +388,8 @@ export class FastDriver implements Transport {
     this.#timeout[1] = BigInt(SEND_WAIT_MS * 1e6);
     const poll = new Uint8Array(this.#pollOut.buffer);
     this.#libc.calls.ppoll(poll, 1n, this.#timeoutBytes, null);
+    // Errors that wait would end every sleep at once.
+    if (((this.#pollOut[1] ?? 0) >>> 16 & POLLERR) !== 0) this.#errors.take();
     return true;
   }
 
@@ -311,7 +397,7 @@ export class FastDriver implements Transport {
   #name(to: SocketAddress): Name | undefined {
     // Mostly the same object as before: the engine keeps its addresses.
     if (this.#lastName?.to === to) return this.#lastName.name;
-    const key = `${to.hostname} ${to.port}`;
+    const key = keyOf(to);
     let name = this.#destinations.get(key);
     if (name === undefined) {
       const bytes = sockaddr(this.#family, to);
@@ -320,7 +406,9 @@ export class FastDriver implements Transport {
         return undefined;
       }
       if (this.#destinations.size >= NAMES_MAX) this.#destinations.clear();
-      name = { bytes, at: this.#libc.addressOf(bytes) };
+      const at = this.#libc.addressOf(bytes);
+      const family = familyOf(to.hostname);
+      name = { bytes, at, family, fits: Infinity, fitsUntil: 0 as Instant };
       this.#destinations.set(key, name);
     }
     this.#lastName = { to, name };
@@ -370,6 +458,15 @@ export class FastDriver implements Transport {
     if (!this.#set(socket, SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES)) {
       this.#set(socket, SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
     }
+    // The IPv6 options say no on a socket for IPv4, and those for IPv4 hold for the mapped addresses.
+    for (
+      const [level, option, value] of [
+        [IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE],
+        [IPPROTO_IP, IP_RECVERR, 1],
+        [IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE],
+        [IPPROTO_IPV6, IPV6_RECVERR, 1],
+      ] as const
+    ) this.#set(socket, level, option, value);
     if (!this.#set(socket, SOL_UDP, UDP_GRO, 1)) {
       this.#libc.calls.close(socket);
       throw new MorayError("unsupported", "this kernel has no UDP_GRO");
@@ -419,6 +516,10 @@ export class FastDriver implements Transport {
   #count(name: string): void {
     this.#counters.set(name, (this.#counters.get(name) ?? 0) + 1);
   }
+}
+
+function keyOf({ hostname, port }: SocketAddress): string {
+  return `${hostname} ${port}`;
 }
 
 /** A socket address; IPv4 is mapped on an IPv6 socket. `undefined` for an IPv6 address on an IPv4 socket. */

@@ -182,6 +182,13 @@ export class PeerTable {
     }
   }
 
+  /** Takes the hint that nobody answers at an address. */
+  handleUnreachable(now: Instant, destination: SocketAddress): void {
+    for (const peer of this.#byKey.values()) {
+      this.withAgent(peer, (agent) => agent.handleUnreachable(now, destination));
+    }
+  }
+
   /** When {@linkcode PeerTable.handleTimeout} must be called; may be early. */
   pollTimeout(): Instant | undefined {
     return this.#dueAt;

@@ -144,6 +144,7 @@ function openDriver({ driver, port, eventFd }: WorkerStart): PortableDriver | Fa
         eventFd,
         onDatagrams: (source, bytes, segment) =>
           running?.datapath.handleTrain(source, bytes, segment),
+        onPathError: (error) => running?.datapath.handlePathError(error),
       });
     } catch (error) {
       const unsupported = error instanceof MorayError && error.code === "unsupported";

@@ -31,6 +31,8 @@ export interface Mesh {
   readonly colony: Moray;
   /** The agent; `socks5=` and `forward=` are in its ready line. */
   readonly agent: Moray;
+  /** The web server behind the colony, as the colony addresses it. */
+  readonly web: string;
   /** State directories. */
   readonly state: { readonly colony: string; readonly agent: string };
   /** The mesh id. */
@@ -99,6 +101,7 @@ export async function startMesh(scope: Scope, options: MeshOptions): Promise<Mes
     discovery,
     colony,
     agent,
+    web,
     state,
     name,
     command,
