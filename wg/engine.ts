@@ -252,31 +252,50 @@ export class Engine {
   }
 
   /**
-   * Takes datagrams from the network, to be handled at the next {@linkcode Engine.poll}: of `segment` bytes each, the last
-   * maybe shorter, one after another. Drops them, and returns false, when {@linkcode Engine.receiveFull}.
+   * A megabyte of the engine's memory to receive datagrams into, which {@linkcode Engine.receive} then need not copy. What lies
+   * there is safe until {@linkcode Engine.take}; the view is valid until the engine grows, which gives it another `buffer`: ask
+   * anew before each use.
+   */
+  get receiveBuffer(): Uint8Array<ArrayBuffer> {
+    this.#refresh();
+    return this.#bytes.subarray(this.#receive, this.#receive + RECEIVE_BYTES);
+  }
+
+  /**
+   * Takes datagrams from the network, to be handled at the next {@linkcode Engine.poll} or {@linkcode Engine.take}: of `segment`
+   * bytes each, the last maybe shorter, one after another. Between two of these, all are in {@linkcode Engine.receiveBuffer}
+   * or none is. Drops them, and returns false, when {@linkcode Engine.receiveFull}.
    */
   receive(from: SocketAddress, datagram: Uint8Array, segment: number = datagram.length): boolean {
     if (this.receiveFull || datagram.length === 0) return false;
     const run = this.#receiveRuns + this.#received * RUN.bytes;
-    this.#bytes.set(datagram, this.#receive + this.#receivedBytes);
-    this.#view.setUint32(run + RUN.offset, this.#receivedBytes, true);
+    const inPlace = datagram.buffer === this.#bytes.buffer;
+    const offset = inPlace ? datagram.byteOffset - this.#receive : this.#receivedBytes;
+    if (!inPlace) {
+      this.#bytes.set(datagram, this.#receive + offset);
+      this.#receivedBytes += datagram.length;
+    }
+    this.#view.setUint32(run + RUN.offset, offset, true);
     this.#view.setUint32(run + RUN.length, datagram.length, true);
     this.#view.setUint32(run + RUN.segment, segment, true);
     this.#putSocketAddress(run + RUN.address, from);
     this.#received++;
-    this.#receivedBytes += datagram.length;
     return true;
+  }
+
+  /** Handles what was received, and hands out what is for the kernel's interface; the rest follows from the next poll. */
+  take(now: Instant, sink: EngineSink): void {
+    this.#exports.set_now(now * 1000);
+    if (this.#received === 0) return;
+    while (this.#exports.receive(this.#received) === 1) this.#flushTun(sink);
+    this.#flushTun(sink);
+    this.#received = 0;
+    this.#receivedBytes = 0;
   }
 
   /** Handles what was received and what is due, and hands out what there is to send and to tell. */
   poll(now: Instant, sink: EngineSink): void {
-    this.#exports.set_now(now * 1000);
-    if (this.#received > 0) {
-      while (this.#exports.receive(this.#received) === 1) this.#flushTun(sink);
-      this.#flushTun(sink);
-      this.#received = 0;
-      this.#receivedBytes = 0;
-    }
+    this.take(now, sink);
     for (let round = 0; round < POLL_ROUNDS_MAX; round++) {
       const more = this.#exports.poll() === 1;
       this.#refresh();

@@ -1,4 +1,4 @@
-import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
+import { deepStrictEqual as assertEquals, fail, ok as assert } from "node:assert/strict";
 import { equals, type Instant, parseCidr, parseIp, type SocketAddress } from "../core/mod.ts";
 import { Engine, type EngineEvent, type PeerId, type StreamId } from "./engine.ts";
 
@@ -66,10 +66,11 @@ class Pair {
             moved = true;
             assertEquals(to, OUTER[1 - i]);
             const from = OUTER[i];
+            if (i === 0 && from) this.#deliverInPlace(from, bytes, segment);
             for (let at = 0; at < bytes.length; at += segment) {
               const datagram = bytes.slice(at, at + segment);
               this.sent.push(datagram);
-              if (from) this.engines[1 - i as 0 | 1].receive(from, datagram);
+              if (i === 1 && from) this.engines[0].receive(from, datagram);
             }
           },
           event: (event) => this.events[i].push(event),
@@ -80,6 +81,17 @@ class Pair {
       const due = this.engines.map((e) => e.pollTimeout() ?? Infinity);
       this.now = Math.min(end, Math.max(this.now + 0.001, ...[Math.min(...due)])) as Instant;
     }
+  }
+
+  /** As the fast driver does it: whole trains, without a copy of the engine's. */
+  #deliverInPlace(from: SocketAddress, bytes: Uint8Array, segment: number): void {
+    const [, engine] = this.engines;
+    const memory = engine.receiveBuffer;
+    const at = 65_536;
+    memory.set(bytes, at);
+    assert(engine.receive(from, memory.subarray(at, at + bytes.length), segment));
+    engine.take(this.now, { transmit: () => fail("too early"), event: () => fail("too early") });
+    memory.fill(0xff);
   }
 
   accepted(): StreamId {

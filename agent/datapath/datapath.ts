@@ -187,6 +187,12 @@ export class Datapath implements EngineSink {
     this.#engine.receive(source, bytes, segment);
   }
 
+  /** What was handed over until now may be overwritten afterwards. {@linkcode Datapath.step} follows soon. */
+  handleBatch(): void {
+    this.#now = this.#options.clock.now();
+    this.#engine.take(this.#now, this);
+  }
+
   /**
    * Takes in what the kernel's interface holds, a bounded part of it, and no more than can be sent: the rest waits in the kernel.
    * Returns false once the interface is gone.

@@ -3,8 +3,8 @@
  *
  * One call takes in up to 16 super-packets of up to 64 KiB, each a train of equal datagrams that the kernel has joined
  * (UDP_GRO); one call sends a train (UDP_SEGMENT). Between, the Worker sleeps in `ppoll` on the socket and on the eventfd
- * that the main thread writes to. What is received is copied once more into the engine's memory
- * (docs/decisions/0004-received-trains-are-copied.md). Nothing is split on its way, except to where something is known not to fit
+ * that the main thread writes to. What is received may lie in the engine's memory at once
+ * (docs/decisions/0004-received-in-place.md). Nothing is split on its way, except to where something is known not to fit
  * (docs/decisions/0006-df-and-the-error-queue.md).
  *
  * ```text
@@ -129,7 +129,9 @@ export class FastDriver implements Transport {
   readonly #controls = new Uint8Array(BATCH * CONTROL);
   readonly #controlsView = new DataView(this.#controls.buffer);
   readonly #vectors = new Uint8Array(BATCH * 16);
-  readonly #slots: readonly Uint8Array<ArrayBuffer>[];
+  #slots: readonly Uint8Array<ArrayBuffer>[] = [];
+  #memory: (() => Uint8Array<ArrayBuffer>) | undefined;
+  #onBatch = (): void => {};
   /** For sending. */
   readonly #out = new Uint8Array(56);
   readonly #outView = new DataView(this.#out.buffer);
@@ -148,7 +150,7 @@ export class FastDriver implements Transport {
   readonly #destinations = new Map<string, Name>();
   #lastName: { readonly to: SocketAddress; readonly name: Name } | undefined;
   readonly #sources = new AddressCache();
-  #memory = { buffer: new ArrayBuffer(0), at: 0n };
+  #sending = { buffer: new ArrayBuffer(0), at: 0n };
   /** Whether the path to the network can segment; the first EIO says no. */
   #segments = true;
 
@@ -164,8 +166,8 @@ export class FastDriver implements Transport {
       onOther: () => this.#count("errorIgnored"),
     });
     this.#eventFd = options.eventFd;
-    this.#slots = Array.from({ length: BATCH }, () => new Uint8Array(SLOT_BYTES));
-    this.#prepareReceive();
+    const own = new Uint8Array(BATCH * SLOT_BYTES);
+    this.#prepareReceive(own);
     this.#prepareSend();
     this.#poll.set([this.#socket, POLLIN, this.#eventFd, POLLIN]);
     this.#pollOut.set([this.#socket, POLLOUT]);
@@ -229,9 +231,22 @@ export class FastDriver implements Transport {
     return true;
   }
 
+  /**
+   * Receives into memory of somebody else's, a megabyte, from now on. It is asked for before each batch, since it may move, and
+   * `onBatch` is told after each, which may then take in what lies there: the next one overwrites it.
+   */
+  receiveInto(memory: () => Uint8Array<ArrayBuffer>, onBatch: () => void): void {
+    this.#memory = memory;
+    this.#onBatch = onBatch;
+  }
+
   /** Hands what the socket holds to `onDatagrams`, a bounded part of it. Returns whether there may be more. */
   receive(): boolean {
     for (let batch = 0; batch < BATCHES_MAX; batch++) {
+      const memory = this.#memory?.();
+      if (memory !== undefined && memory.buffer !== this.#slots[0]?.buffer) {
+        this.#prepareReceive(memory);
+      }
       const count = this.#libc.calls.recvmmsg(
         this.#socket,
         this.#headers,
@@ -244,6 +259,7 @@ export class FastDriver implements Transport {
         return false;
       }
       for (let i = 0; i < count; i++) this.#take(i);
+      this.#onBatch();
       if (count < BATCH) return false;
     }
     return true;
@@ -417,11 +433,11 @@ export class FastDriver implements Transport {
 
   /** Where bytes lie, mostly in the same memory as before. */
   #addressOf(bytes: Uint8Array<ArrayBuffer>): bigint {
-    if (this.#memory.buffer !== bytes.buffer) {
+    if (this.#sending.buffer !== bytes.buffer) {
       const { buffer } = bytes;
-      this.#memory = { buffer, at: this.#libc.addressOf(new Uint8Array(buffer)) };
+      this.#sending = { buffer, at: this.#libc.addressOf(new Uint8Array(buffer)) };
     }
-    return this.#memory.at + BigInt(bytes.byteOffset);
+    return this.#sending.at + BigInt(bytes.byteOffset);
   }
 
   #bind(port: number): readonly [number, typeof AF_INET | typeof AF_INET6] {
@@ -486,7 +502,12 @@ export class FastDriver implements Transport {
     return { hostname, port: new DataView(name.buffer).getUint16(2) };
   }
 
-  #prepareReceive(): void {
+  #prepareReceive(memory: Uint8Array<ArrayBuffer>): void {
+    assert(memory.length >= BATCH * SLOT_BYTES, "there is room for a batch");
+    this.#slots = Array.from(
+      { length: BATCH },
+      (_, i) => memory.subarray(i * SLOT_BYTES, (i + 1) * SLOT_BYTES),
+    );
     const vectors = new DataView(this.#vectors.buffer);
     const [names, controls, vectorsAt] = [this.#names, this.#controls, this.#vectors]
       .map((bytes) => this.#libc.addressOf(bytes));

@@ -114,6 +114,9 @@ function start(options: WorkerStart): WorkerHello {
       ...(sockets && { sockets }),
       ...(tun && { tun }),
     });
+    if (driver instanceof FastDriver) {
+      driver.receiveInto(() => engine.receiveBuffer, () => datapath.handleBatch());
+    }
     if (tun !== undefined && driver instanceof FastDriver) {
       driver.watch(tun.fd, () => {
         if (!datapath.handleTun()) driver.unwatch(tun.fd);
