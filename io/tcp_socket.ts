@@ -136,14 +136,18 @@ export class TcpSockets implements Disposable {
     this.#libc[Symbol.dispose]();
   }
 
-  #find(conn: Deno.TcpConn): number | undefined {
-    const local = key(conn.localAddr);
-    const remote = key(conn.remoteAddr);
+  #find({ localAddr, remoteAddr }: Deno.TcpConn): number | undefined {
     const { getsockname, getpeername } = this.#libc.calls;
-    for (let i = 0; i < DESCRIPTORS_MAX; i++) {
-      const fd = this.#descriptor(this.#lastFound, i);
-      if (this.#address(getsockname, fd) !== local) continue;
-      if (this.#address(getpeername, fd) !== remote || !this.#isStream(fd)) continue;
+    for (const fd of outwards(this.#lastFound)) {
+      this.#length[0] = SOCKADDR_BYTES;
+      if (getsockname(fd, this.#name, this.#lengthBytes) !== 0 || !this.#isNamed(localAddr)) {
+        continue;
+      }
+      this.#length[0] = SOCKADDR_BYTES;
+      if (getpeername(fd, this.#name, this.#lengthBytes) !== 0 || !this.#isNamed(remoteAddr)) {
+        continue;
+      }
+      if (!this.#isStream(fd)) continue;
       this.#lastFound = fd;
       return fd;
     }
@@ -152,8 +156,7 @@ export class TcpSockets implements Disposable {
 
   /** Takes a descriptor out of the epoll that watches it, and returns that. */
   #forget(fd: number): number | undefined {
-    for (let i = 0; i < DESCRIPTORS_MAX; i++) {
-      const epoll = this.#descriptor(this.#lastEpoll, i);
+    for (const epoll of outwards(this.#lastEpoll)) {
       // What is no epoll, or does not watch it, refuses.
       if (this.#libc.calls.epoll_ctl(epoll, EPOLL_CTL_DEL, fd, this.#noEvents) !== 0) continue;
       this.#lastEpoll = epoll;
@@ -162,22 +165,13 @@ export class TcpSockets implements Disposable {
     return undefined;
   }
 
-  #descriptor(from: number, i: number): number {
-    const count = DESCRIPTORS_MAX - DESCRIPTOR_MIN;
-    return DESCRIPTOR_MIN + (from - DESCRIPTOR_MIN + i) % count;
-  }
-
-  /** The end of a socket as {@linkcode key} makes it; `undefined` for what has none. */
-  #address(
-    call: (fd: number, name: Uint8Array<ArrayBuffer>, length: Uint8Array<ArrayBuffer>) => number,
-    fd: number,
-  ): string | undefined {
-    this.#length[0] = SOCKADDR_BYTES;
-    if (call(fd, this.#name, this.#lengthBytes) !== 0) return undefined;
+  /** Whether the name that libc has just told is this address. */
+  #isNamed({ hostname, port }: Deno.NetAddr): boolean {
+    if (this.#nameView.getUint16(2) !== port) return false;
     const family = this.#nameView.getUint16(0, true);
-    if (family !== AF_INET && family !== AF_INET6) return undefined;
+    if (family !== AF_INET && family !== AF_INET6) return false;
     const ip = family === AF_INET ? this.#name.subarray(4, 8) : this.#name.subarray(8, 24);
-    return `${formatIp(ip)} ${this.#nameView.getUint16(2)}`;
+    return formatIp(ip) === canonicalIp(hostname);
   }
 
   #isStream(fd: number): boolean {
@@ -200,6 +194,10 @@ function isTcpConn(conn: Deno.Conn): conn is Deno.TcpConn {
     conn.localAddr.transport === "tcp" && conn.remoteAddr.transport === "tcp";
 }
 
-function key({ hostname, port }: Deno.NetAddr): string {
-  return `${canonicalIp(hostname) ?? hostname} ${port}`;
+/** Every descriptor that is looked at, those near `start` first. */
+function* outwards(start: number): Generator<number, void> {
+  for (let distance = 0; distance < DESCRIPTORS_MAX; distance++) {
+    if (start + distance < DESCRIPTORS_MAX) yield start + distance;
+    if (distance > 0 && start - distance >= DESCRIPTOR_MIN) yield start - distance;
+  }
 }
