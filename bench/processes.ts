@@ -33,12 +33,12 @@ export async function withCpuOf<T>(
   return { value, cpu: pids.map((pid, i) => cpuSeconds(pid) - (before[i] ?? 0)) };
 }
 
-/** Reads something again and again while `work` runs, and once at its end. */
+/** Reads something before `work` runs, again and again while it does, and once at its end. */
 export async function whileSampling<T>(
   { read, everyMs }: { readonly read: () => T; readonly everyMs: number },
   work: () => Promise<void>,
 ): Promise<readonly T[]> {
-  const samples: T[] = [];
+  const samples: T[] = [read()];
   const timer = setInterval(() => samples.push(read()), everyMs);
   try {
     await work();

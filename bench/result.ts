@@ -73,6 +73,14 @@ export interface Environment {
   readonly versions: Readonly<Record<string, string>>;
 }
 
+/** Something that was watched over time. */
+export interface Series {
+  /** What it is, for people. */
+  readonly title: string;
+  /** Minutes since the start, and the value then. */
+  readonly points: readonly (readonly [number, number])[];
+}
+
 /** Everything that a benchmark found. */
 export interface BenchmarkResult {
   /** `tunnel`, `udp`, ... */
@@ -95,6 +103,8 @@ export interface BenchmarkResult {
   readonly cases: readonly CaseResult[];
   /** What was to be reached. */
   readonly verdicts: readonly Verdict[];
+  /** What was watched over time. */
+  readonly series: readonly Series[];
 }
 
 /** Holds the figures against a target. */

@@ -6,7 +6,7 @@ import { OwnScope, type Scope } from "../tests/support/scope.ts";
 import type { BenchArguments } from "./arguments.ts";
 import { environment, type Versions } from "./environment.ts";
 import { type BenchmarkResult, type CaseResult, judge, type Measure } from "./result.ts";
-import type { Target } from "./result.ts";
+import type { Series, Target } from "./result.ts";
 import { summarize, type Summary } from "./statistics.ts";
 import { figureRows, plainTable, remarks, verdictRows } from "./table.ts";
 
@@ -46,6 +46,8 @@ export interface Benchmark {
   readonly targets: readonly Target[];
   /** Versions of the programs beside moray and Deno that take part. */
   readonly versions?: Versions;
+  /** What was watched over time, asked for at the end. @default none */
+  readonly series?: () => readonly Series[];
 }
 
 interface Opened {
@@ -82,6 +84,7 @@ export async function runBenchmark(benchmark: Benchmark): Promise<BenchmarkResul
     measures,
     cases,
     verdicts: targets.map((target) => judge(target, cases)),
+    series: benchmark.series?.() ?? [],
   };
   await publish(result);
   show(result, args.json);

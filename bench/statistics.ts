@@ -41,3 +41,13 @@ export function formatSummary({ median, min, max, runs }: Summary, digits: numbe
   const middle = median.toFixed(digits);
   return runs.length === 1 ? middle : `${middle} (${min.toFixed(digits)}-${max.toFixed(digits)})`;
 }
+
+/** The slope of the straight line that fits points best (least squares). Zero for fewer than two abscissas. */
+export function slopeOf(points: readonly (readonly [number, number])[]): number {
+  const count = points.length;
+  const meanX = points.reduce((sum, [x]) => sum + x, 0) / count;
+  const meanY = points.reduce((sum, [, y]) => sum + y, 0) / count;
+  const spread = points.reduce((sum, [x]) => sum + (x - meanX) ** 2, 0);
+  if (!(spread > 0)) return 0;
+  return points.reduce((sum, [x, y]) => sum + (x - meanX) * (y - meanY), 0) / spread;
+}

@@ -1,5 +1,5 @@
 import { deepStrictEqual as assertEquals } from "node:assert/strict";
-import { formatSummary, ratio, summarize, type Summary } from "./statistics.ts";
+import { formatSummary, ratio, slopeOf, summarize, type Summary } from "./statistics.ts";
 
 function summary(runs: readonly (number | null)[]): Summary {
   const result = summarize(runs);
@@ -33,4 +33,12 @@ Deno.test("ratio divides run by run, so that a slow minute falls out", () => {
 Deno.test("formatSummary shows the spread where there is one", () => {
   assertEquals(formatSummary(summary([0.5, 0.25, 0.75]), 2), "0.50 (0.25-0.75)");
   assertEquals(formatSummary(summary([0.5]), 2), "0.50");
+});
+
+Deno.test("slopeOf is the rise of the best line, and zero where there is no line", () => {
+  assertEquals(slopeOf([[0, 1], [1, 3], [2, 5]]), 2);
+  assertEquals(slopeOf([[0, 1], [1, 2], [2, 1], [3, 2], [4, 1]]), 0);
+  assertEquals(slopeOf([[1, 5]]), 0);
+  assertEquals(slopeOf([[1, 5], [1, 9]]), 0);
+  assertEquals(slopeOf([]), 0);
 });

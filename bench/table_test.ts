@@ -36,6 +36,7 @@ const RESULT: BenchmarkResult = {
   ],
   cases: [A, B],
   verdicts: [],
+  series: [],
 };
 
 Deno.test("figureRows has measures as rows and what was measured as columns", () => {
