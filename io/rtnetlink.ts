@@ -40,6 +40,7 @@ const RTM_DELROUTE = 25;
 const IFF_UP = 1;
 const IFLA_MTU = 4;
 const IFLA_AF_SPEC = 26;
+const IFLA_GSO_MAX_SEGS = 40;
 const IFLA_INET6_ADDR_GEN_MODE = 8;
 const IN6_ADDR_GEN_MODE_NONE = 1;
 const IFA_ADDRESS = 1;
@@ -92,6 +93,14 @@ export function encodeLinkUp(
 ): Uint8Array<ArrayBuffer> {
   const info = new Uint8Array(Int32Array.of(0, index, IFF_UP, IFF_UP).buffer);
   return message(RTM_NEWLINK, 0, [info, attribute(IFLA_MTU, u32(mtu))]);
+}
+
+/** Bounds how many segments or datagrams the kernel joins in one packet to an interface; 1 to 65535. */
+export function encodeSegmentsMax(
+  { index, segments }: { readonly index: number; readonly segments: number },
+): Uint8Array<ArrayBuffer> {
+  const info = new Uint8Array(Int32Array.of(0, index, 0, 0).buffer);
+  return message(RTM_NEWLINK, 0, [info, attribute(IFLA_GSO_MAX_SEGS, u32(segments))]);
 }
 
 /** Keeps the kernel from giving an interface a link-local IPv6 address, from which it would solicit routers. */

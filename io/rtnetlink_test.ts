@@ -6,6 +6,7 @@ import {
   encodeLinkUp,
   encodeNoLinkLocal,
   encodeRoute,
+  encodeSegmentsMax,
 } from "./rtnetlink.ts";
 
 function block(text: string): Cidr {
@@ -39,6 +40,17 @@ Deno.test("a link message turns link-local addresses off", () => {
       "1000 1a00", // IFLA_AF_SPEC
       "0c00 0a00", // AF_INET6
       "0500 0800 01000000", // IFLA_INET6_ADDR_GEN_MODE: none
+    ),
+  );
+});
+
+Deno.test("a link message bounds what is joined", () => {
+  assertEquals(
+    formatHex(encodeSegmentsMax({ index: 7, segments: 44 })),
+    words(
+      "28000000 1000 0500 00000000 00000000",
+      "00000000 07000000 00000000 00000000",
+      "0800 2800 2c000000", // IFLA_GSO_MAX_SEGS
     ),
   );
 });

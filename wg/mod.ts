@@ -11,5 +11,5 @@
  */
 export * from "./counters.ts";
 export * from "./engine.ts";
-export type { TunOptions, TunWriter } from "./tun_exchange.ts";
+export { packetsOfTrain, type TunOptions, type TunWriter } from "./tun_exchange.ts";
 export type { EngineHost } from "./wasi.ts";

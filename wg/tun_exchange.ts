@@ -14,6 +14,19 @@ export interface TunOptions {
 /** Takes a packet for the kernel: its parts, one after another, begin with a virtio header. Borrowed for the call. */
 export type TunWriter = (parts: readonly Uint8Array<ArrayBuffer>[]) => void;
 
+/** Bytes of a train of datagrams to one address (`RUN_BYTES_MAX` of `wg/engine/src/transmit.rs`), and datagrams in it. */
+const TRAIN_BYTES_MAX = 65_000;
+const TRAIN_DATAGRAMS_MAX = 64;
+/** What encryption adds, and the multiple that packets are padded to. */
+const OVERHEAD_BYTES = 32;
+const PADDING = 16;
+
+/** Packets of this MTU that leave as one train. A packet of the kernel that becomes more leaves in two pieces. */
+export function packetsOfTrain(mtu: number): number {
+  const datagram = Math.ceil(mtu / PADDING) * PADDING + OVERHEAD_BYTES;
+  return Math.max(1, Math.min(TRAIN_DATAGRAMS_MAX, Math.floor(TRAIN_BYTES_MAX / datagram)));
+}
+
 /** The buffers of one interface. */
 export class TunExchange {
   readonly #exports: EngineExports;

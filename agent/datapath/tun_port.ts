@@ -22,13 +22,14 @@ import {
   encodeLinkUp,
   encodeNoLinkLocal,
   encodeRoute,
+  encodeSegmentsMax,
   ERRNO,
   kernelPorts,
   portsBeside,
   Rtnetlink,
   TunDevice,
 } from "../../io/mod.ts";
-import type { TunOptions } from "../../wg/mod.ts";
+import { packetsOfTrain, type TunOptions } from "../../wg/mod.ts";
 import { TunRoutes } from "./tun_routes.ts";
 
 /** An address of the interface with the length of its network. */
@@ -70,6 +71,8 @@ export class TunPort {
       const { index } = device;
       // Fails where the kernel has no IPv6, and then it is not needed.
       netlink.request(encodeNoLinkLocal(index));
+      // A matter of speed only, which kernels before 4.16 refuse.
+      netlink.request(encodeSegmentsMax({ index, segments: packetsOfTrain(mtu) }));
       const errno = netlink.request(encodeLinkUp({ index, mtu }));
       if (errno !== 0) throw failure(`Cannot bring interface ${name} up with MTU ${mtu}`, errno);
       return new TunPort(device, netlink);
