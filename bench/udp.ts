@@ -147,7 +147,10 @@ function stepsOf(
     );
     const figures: Record<string, number> = {
       [key]: arrived.packets / arrived.seconds,
-      [`${key}Arrived`]: arrived.packets / arrived.seconds / (sent.packets / sent.seconds) * 100,
+      [`${key}Arrived`]: Math.min(
+        100,
+        arrived.packets / arrived.seconds / (sent.packets / sent.seconds) * 100,
+      ),
     };
     const [ofA, ofB] = cpu;
     // What the sender sends beyond the sink's time is carried too, at the same rate.

@@ -34,6 +34,7 @@ export * from "./demux.ts";
 export * from "./gatherer.ts";
 export * from "./nat.ts";
 export * from "./path_agent.ts";
+export * from "./stun/binding_answers.ts";
 export * from "./stun/binding_server.ts";
 export * from "./stun/binding_transaction.ts";
 export * from "./stun/codec.ts";
