@@ -314,10 +314,20 @@ export class Engine {
     this.#refresh();
   }
 
-  /** Sends one packet of the kernel's interface, as {@linkcode TunExchange.send} says. */
-  sendFromTun(now: Instant, read: (into: Uint8Array<ArrayBuffer>) => number): boolean {
+  /**
+   * Has `read` put one packet of the kernel's interface into the engine's memory and hands out at once what it became. `read` returns
+   * its length, 0 for none. Says whether there was one.
+   */
+  sendFromTun(
+    now: Instant,
+    sink: EngineSink,
+    read: (into: Uint8Array<ArrayBuffer>) => number,
+  ): boolean {
     this.#exports.set_now(now * 1000);
-    return this.#tun?.send(read) ?? false;
+    const sent = this.#tun?.send(read) ?? false;
+    this.#refresh();
+    if (sent) this.#flush(sink);
+    return sent;
   }
 
   /** When {@linkcode Engine.poll} wants to be called; `undefined` for never. */

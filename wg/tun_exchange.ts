@@ -47,12 +47,13 @@ export class TunExchange {
 
   /**
    * Has `read` put one packet of the kernel, virtio header first, into the engine's memory, and sends it. `read` returns its
-   * length, 0 for none. Says whether there was one and room is left for another.
+   * length, 0 for none. Says whether there was one.
    */
   send(read: (into: Uint8Array<ArrayBuffer>) => number): boolean {
     if (this.#bytes.byteLength === 0) [this.#bytes, this.#view, this.#space] = this.#look();
     const length = read(this.#space);
-    return length > 0 && this.#exports.tun_send(length) === 1;
+    if (length > 0) this.#exports.tun_send(length);
+    return length > 0;
   }
 
   /** Hands out the packets for the kernel. */

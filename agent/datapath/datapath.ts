@@ -194,15 +194,17 @@ export class Datapath implements EngineSink {
   }
 
   /**
-   * Takes in what the kernel's interface holds, a bounded part of it, and no more than can be sent: the rest waits in the kernel.
-   * Returns false once the interface is gone.
+   * Takes in what the kernel's interface holds, a bounded part of it, and no more than the transport takes: the rest waits in the
+   * kernel. Returns false once the interface is gone.
    */
   handleTun(): boolean {
-    const { tun, clock } = this.#options;
+    const { tun, clock, transport } = this.#options;
     if (tun === undefined) return false;
     this.#now = clock.now();
     const read = (into: Uint8Array<ArrayBuffer>): number => tun.read(into);
-    for (let i = 0; i < TUN_READS_MAX && this.#engine.sendFromTun(this.#now, read); i++);
+    for (let i = 0; i < TUN_READS_MAX && !transport.busy; i++) {
+      if (!this.#engine.sendFromTun(this.#now, this, read)) break;
+    }
     if (!tun.gone) return true;
     const message = `interface ${tun.name} has been removed: the kernel reaches no peer any more`;
     this.#say({ kind: "log", level: "error", message });

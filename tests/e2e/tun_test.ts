@@ -150,6 +150,36 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const) {
 }
 
 e2e(
+  "an interface that somebody removes is told of, and the rest of the node goes on",
+  { needs: ["full", "tun", "curl"], timeoutMs: 60_000 },
+  async (scope) => {
+    const { a, b, moray } = await startTunPair(scope, {
+      program: SOURCE,
+      flags: ["--socks5", "127.0.0.1:0"],
+    });
+    const { namespace } = a;
+    await must(["ip", "link", "del", TUN_NAME], { namespace });
+    await moray.child.line(/error interface moray0 has been removed/);
+    const listen = `${b.inner}:0`;
+    const web = await startWebServer(scope, { namespace: b.namespace, listen });
+    await curlDownload(`http://${web}`, { namespace, socks5: moray.address("socks5"), mib: 4 });
+    const before = cpuSeconds(a.pid);
+    await new Promise((wake) => setTimeout(wake, 1000));
+    const used = cpuSeconds(a.pid) - before;
+    assert(used < 0.3, `${used} s of CPU in one second without work`);
+    assertEquals(await moray.stop(2_500), 0, moray.child.log);
+  },
+);
+
+/** CPU time of a process so far. */
+function cpuSeconds(pid: number): number {
+  const text = Deno.readTextFileSync(`/proc/${pid}/stat`);
+  const [user = NaN, system = NaN] = text.slice(text.lastIndexOf(")") + 2).split(" ").slice(11)
+    .map(Number);
+  return (user + system) / 100;
+}
+
+e2e(
   "an interface that cannot be made is one line and its exit status",
   { needs: ["tun"], timeoutMs: 60_000 },
   async (scope) => {
