@@ -4,7 +4,7 @@ import type { NodeStatus } from "../../agent/status.ts";
 import { parseKey } from "../../core/mod.ts";
 import { MIB, sha256Of, testSha256 } from "../support/bytes.ts";
 import { Capture, type PayloadKind, payloadKind } from "../support/capture.ts";
-import { residentBytes } from "../support/child.ts";
+import { ownBytes } from "../support/child.ts";
 import { Dice, flood, hostileDatagram, shapes } from "../support/hostile.ts";
 import { keyPair, presharedKey, secretForms } from "../support/keys.ts";
 import { type Mesh, startMesh } from "../support/mesh.ts";
@@ -17,12 +17,12 @@ import { writeConfig } from "../support/wireguard_pair.ts";
 import { LOOPBACK } from "./loopback.ts";
 
 const DATAGRAMS = 10_000;
-/** What a process may grow by: V8 lets garbage lie until it needs the room. */
-const GROWTH_BYTES_MAX = 96 * MIB;
+/** What a process may grow by at the second time: V8 lets garbage lie until it needs the room. */
+const GROWTH_BYTES_MAX = 24 * MIB;
 const SEED = 0x5eed;
 
 e2e(
-  "10,000 random and mutated datagrams to every open UDP port change nothing",
+  "10,000 random and mutated datagrams to every open UDP port change nothing, and the next 10,000 cost no memory",
   { timeoutMs: 180_000 },
   async (scope) => {
     const capture = unmet(["root", "tcpdump"]) === undefined
@@ -39,7 +39,6 @@ e2e(
       stun: mesh.discovery.port("stun"),
     };
     const before = { colony: await mesh.status("colony"), agent: await mesh.status("agent") };
-    const memory = residentOf(mesh);
 
     const dice = new Dice(SEED);
     const wires = Object.values(ports);
@@ -57,18 +56,23 @@ e2e(
       await initiationTo(scope, before.agent.node.publicKey),
     ];
 
-    // The tunnel carries data all the while.
-    const meanwhile = download(scope, mesh, 32);
-    for (const [name, port] of Object.entries(ports)) {
-      const { sentBytes, answeredBytes } = await flood(
-        port,
-        DATAGRAMS,
-        () => hostileDatagram(dice, templates),
-      );
-      say(`hostile datagrams to ${name}: ${sentBytes} bytes sent, ${answeredBytes} came back`);
-      assert(answeredBytes <= sentBytes, `${name} amplifies`);
+    // The second time nothing is new: code is compiled, tables are full.
+    const memory: Record<string, number>[] = [];
+    for (let round = 0; round < 2; round++) {
+      // The tunnel carries data all the while.
+      const meanwhile = download(scope, mesh, 32);
+      for (const [name, port] of Object.entries(ports)) {
+        const { sentBytes, answeredBytes } = await flood(
+          port,
+          DATAGRAMS,
+          () => hostileDatagram(dice, templates),
+        );
+        say(`hostile datagrams to ${name}: ${sentBytes} bytes sent, ${answeredBytes} came back`);
+        assert(answeredBytes <= sentBytes, `${name} amplifies`);
+      }
+      await meanwhile;
+      memory.push(memoryOf(mesh));
     }
-    await meanwhile;
 
     await download(scope, mesh);
     for (const node of ["colony", "agent"] as const) {
@@ -81,9 +85,10 @@ e2e(
       );
     }
     await stunAnswers(scope, ports.stun);
-    for (const [name, bytes] of Object.entries(residentOf(mesh))) {
-      const growth = bytes - (memory[name] ?? 0);
-      say(`hostile datagrams: ${name} grew by ${Math.round(growth / MIB)} MiB`);
+    for (const [name, bytes] of Object.entries(memory[1] ?? {})) {
+      const growth = bytes - (memory[0]?.[name] ?? 0);
+      const figures = `${Math.round(bytes / MIB)} MiB, ${(growth / MIB).toFixed(1)} more`;
+      say(`hostile datagrams: ${name} has ${figures} than after the first time`);
       assert(growth < GROWTH_BYTES_MAX, `${name} grew by ${growth} bytes`);
     }
     for (const part of [mesh.agent, mesh.colony, mesh.discovery]) {
@@ -199,12 +204,12 @@ function total({ counters }: NodeStatus): number {
   return Object.values(counters).reduce((sum, count) => sum + count, 0);
 }
 
-function residentOf(mesh: Mesh): Record<string, number> {
+function memoryOf(mesh: Mesh): Record<string, number> {
   if (Deno.build.os !== "linux") return {};
   return {
-    discovery: residentBytes(mesh.discovery.child.pid),
-    colony: residentBytes(mesh.colony.child.pid),
-    agent: residentBytes(mesh.agent.child.pid),
+    discovery: ownBytes(mesh.discovery.child.pid),
+    colony: ownBytes(mesh.colony.child.pid),
+    agent: ownBytes(mesh.agent.child.pid),
   };
 }
 
