@@ -2,7 +2,9 @@
 import project from "./deno.json" with { type: "json" };
 
 /** How long after a service is ready the memory of its start is given back: by then its first connections are made. */
-const SETTLE_MS = 2000;
+const SETTLE_MS = 2_000;
+/** How often what was needed since is given back, in about a millisecond. */
+const RELEASE_MS = 5_000;
 
 /** Answers `--version` before anything else loads: scripts ask for it often. */
 async function main(args: readonly string[]): Promise<number> {
@@ -26,8 +28,11 @@ async function main(args: readonly string[]): Promise<number> {
 
 function settled(): void {
   const timer = setTimeout(async () => {
-    const { releaseStartMemory } = await import("./io/mod.ts");
-    releaseStartMemory();
+    const { IdleMemory } = await import("./io/mod.ts");
+    const memory = IdleMemory.find();
+    if (memory === undefined) return;
+    memory.release();
+    Deno.unrefTimer(setInterval(() => memory.release(), RELEASE_MS));
   }, SETTLE_MS);
   Deno.unrefTimer(timer);
 }

@@ -1,5 +1,5 @@
-import { deepStrictEqual as assertEquals } from "node:assert/strict";
-import { cleanMappings } from "./memory.ts";
+import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
+import { cleanMappings, IdleMemory } from "./memory.ts";
 
 /** An entry as the kernel writes it, shortened to what stands around the lines that count. */
 function entry(
@@ -40,7 +40,31 @@ Deno.test("cleanMappings leaves alone what the linker has written to, in memory 
   assertEquals(cleanMappings(relocated, "/opt/a+b/moray"), []);
 });
 
+Deno.test("cleanMappings leaves alone what V8 maps for a thread and takes away with it", () => {
+  const smaps = entry("5584b1136000-5584b45fa000", "r-xp") +
+    entry("7f1ce4c00000-7f1ce4e19000", "r-xp");
+  assertEquals(cleanMappings(smaps, "/opt/a+b/moray").length, 1);
+});
+
 Deno.test("cleanMappings leaves alone what the kernel says nothing of", () => {
   const silent = entry("5584b45fa000-5584b47e2000", "r--p").replace(/^Swap:.*\n/m, "");
   assertEquals(cleanMappings(silent, "/opt/a+b/moray"), []);
+});
+
+Deno.test({
+  name: "IdleMemory gives back pages of the running program, which goes on",
+  ignore: Deno.build.os !== "linux",
+  fn: () => {
+    // The third word: resident pages of files.
+    const fromFile = (): number => Number(Deno.readTextFileSync("/proc/self/statm").split(" ")[2]);
+    const memory = IdleMemory.find();
+    // A system without glibc has none.
+    if (memory === undefined) return;
+    const before = fromFile();
+    memory.release();
+    const after = fromFile();
+    assert(after < before / 2, `${before} pages before, ${after} after`);
+    memory.release();
+    assertEquals([..."abc"].map((letter) => letter.toUpperCase()).join(""), "ABC");
+  },
 });

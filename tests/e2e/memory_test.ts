@@ -13,8 +13,8 @@ import { writeConfig } from "../support/wireguard_pair.ts";
 import { LOOPBACK } from "./loopback.ts";
 
 const PEERS = 1000;
-/** How long a node rests before it is measured: it gives back what its start needed after two seconds. */
-const REST_MS = 5_000;
+/** How long a node rests before it is measured: what it does not need it gives back after two seconds, and every five. */
+const REST_MS = 8_000;
 
 /** A program, and what its nodes may hold in bytes: `deno run` has the compiler in it, too. */
 const PROGRAMS = [
