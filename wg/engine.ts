@@ -315,8 +315,8 @@ export class Engine {
   }
 
   /**
-   * Has `read` put one packet of the kernel's interface into the engine's memory and hands out at once what it became. `read` returns
-   * its length, 0 for none. Says whether there was one.
+   * Has `read` put packets of the kernel's interface into the engine's memory, one or as many small ones as leave as one train, and
+   * hands out at once what they became. `read` returns a packet's length, 0 for none. Says whether there may be more.
    */
   sendFromTun(
     now: Instant,
@@ -324,10 +324,10 @@ export class Engine {
     read: (into: Uint8Array<ArrayBuffer>) => number,
   ): boolean {
     this.#exports.set_now(now * 1000);
-    const sent = this.#tun?.send(read) ?? false;
+    const more = this.#tun?.sendTrain(read) ?? false;
     this.#refresh();
-    if (sent) this.#flush(sink);
-    return sent;
+    this.#flush(sink);
+    return more;
   }
 
   /** When {@linkcode Engine.poll} wants to be called; `undefined` for never. */

@@ -46,14 +46,19 @@ export class TunExchange {
   }
 
   /**
-   * Has `read` put one packet of the kernel, virtio header first, into the engine's memory, and sends it. `read` returns its
-   * length, 0 for none. Says whether there was one.
+   * Has `read` put packets of the kernel, virtio header first, into the engine's memory one after another, and sends them, until they
+   * are about as much as leaves in one train. `read` returns a length, 0 for none. Says whether there may be more.
    */
-  send(read: (into: Uint8Array<ArrayBuffer>) => number): boolean {
-    if (this.#bytes.byteLength === 0) [this.#bytes, this.#view, this.#space] = this.#look();
-    const length = read(this.#space);
-    if (length > 0) this.#exports.tun_send(length);
-    return length > 0;
+  sendTrain(read: (into: Uint8Array<ArrayBuffer>) => number): boolean {
+    let bytes = 0;
+    for (let i = 0; i < TRAIN_DATAGRAMS_MAX && bytes < TRAIN_BYTES_MAX / 2; i++) {
+      if (this.#bytes.byteLength === 0) [this.#bytes, this.#view, this.#space] = this.#look();
+      const length = read(this.#space);
+      if (length === 0) return false;
+      this.#exports.tun_send(length);
+      bytes += length;
+    }
+    return true;
   }
 
   /** Hands out the packets for the kernel. */

@@ -65,14 +65,20 @@ class TunWorld {
   /** Sends a packet of the first node's kernel and lets both engines say all they have to. */
   send(packet: Uint8Array): void {
     const sink = this.#sink(0);
-    this.engines[0].sendFromTun(NOW, sink, (into) => {
-      into.set(packet);
-      return packet.length;
-    });
+    this.engines[0].sendFromTun(NOW, sink, once(packet));
     for (let round = 0; round < 8; round++) {
       for (const i of [0, 1] as const) this.engines[i].poll(NOW, this.#sink(i));
     }
   }
+}
+
+/** Reads packets, then nothing. */
+function once(...packets: Uint8Array[]): (into: Uint8Array) => number {
+  return (into) => {
+    const packet = packets.shift();
+    if (packet !== undefined) into.set(packet);
+    return packet?.length ?? 0;
+  };
 }
 
 /** A packet of UDP datagrams of `size` bytes each, joined by the kernel, virtio header first. */
@@ -114,6 +120,20 @@ Deno.test("a packet of the kernel crosses the tunnel in datagrams that fit and r
   assertEquals(world.written[0], []);
 });
 
+Deno.test("small packets of the kernel leave as one train, and no more than one at once", () => {
+  const world = new TunWorld();
+  world.send(joined(1, new Uint8Array(100), 100));
+  const packets = Array.from({ length: 100 }, (_, i) => joined(i, new Uint8Array(100), 200));
+  const read = once(...packets);
+  const trains: number[] = [];
+  const sink = {
+    transmit: ({ bytes, segment }: TransmitRun) => void trains.push(bytes.length / segment),
+    event: () => {},
+  };
+  const more = [1, 2].map(() => world.engines[0].sendFromTun(NOW, sink, read));
+  assertEquals([trains, more], [[64, 36], [true, false]]);
+});
+
 Deno.test("what is received at once and is more than the output holds is written in pieces, without loss", () => {
   const world = new TunWorld();
   world.send(joined(1, new Uint8Array(100), 100));
@@ -127,11 +147,7 @@ Deno.test("what is received at once and is more than the output holds is written
       transmit: ({ bytes }: TransmitRun) => void datagrams.push(bytes.slice()),
       event: () => {},
     };
-    near.sendFromTun(NOW, sink, (into) => {
-      const packet = joined(1000 + i, new Uint8Array(100), 200);
-      into.set(packet);
-      return packet.length;
-    });
+    near.sendFromTun(NOW, sink, once(joined(1000 + i, new Uint8Array(100), 200)));
     if (datagrams.length < train) continue;
     assert(from && far.receive(from, concat(...datagrams), datagrams[0]?.length));
     datagrams = [];

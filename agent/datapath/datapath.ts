@@ -81,8 +81,8 @@ const PINGS_MAX = 256;
 const PING_BYTES = 56;
 /** Rounds of engine and streams in one step; the rest follows in the next one. */
 const ROUNDS_MAX = 8;
-/** Packets of up to 64 KiB taken from the kernel's interface in one turn: what has arrived meanwhile must not wait for more. */
-const TUN_READS_MAX = 4;
+/** Trains of up to 64 KiB taken from the kernel's interface in one turn: what has arrived meanwhile must not wait for more. */
+const TUN_TRAINS_MAX = 4;
 /** Strangers told of in one second, since each costs the main thread a look-up. */
 const STRANGERS_PER_SECOND = 16;
 /** Errors of the network looked at in one second, since each is compared with every peer. */
@@ -202,7 +202,7 @@ export class Datapath implements EngineSink {
     if (tun === undefined) return false;
     this.#now = clock.now();
     const read = (into: Uint8Array<ArrayBuffer>): number => tun.read(into);
-    for (let i = 0; i < TUN_READS_MAX && !transport.busy; i++) {
+    for (let i = 0; i < TUN_TRAINS_MAX && !transport.busy; i++) {
       if (!this.#engine.sendFromTun(this.#now, this, read)) break;
     }
     if (!tun.gone) return true;
