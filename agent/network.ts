@@ -25,6 +25,16 @@ export interface TunnelConn extends ByteStream, Disposable {
   readonly local: SocketAddress;
   /** The other end. */
   readonly remote: SocketAddress;
+  /**
+   * As `read`, without a copy: lends the oldest bytes where they lie and resolves with how many of them `take` says it has
+   * taken; `null` at the end of the stream. What is lent is shared memory, valid within the call only.
+   */
+  readWith(take: (bytes: Uint8Array) => number): Promise<number | null>;
+  /**
+   * As `write`, without a copy: lends free room and resolves with how many bytes `fill` says it has put at its start. What is
+   * lent is shared memory, valid within the call only, and holds whatever was there before.
+   */
+  writeWith(fill: (room: Uint8Array) => number): Promise<number>;
   /** Resets the connection instead of closing it in order. */
   abort(): void;
 }

@@ -7,6 +7,7 @@ import {
   type SocketAddress,
 } from "../../core/mod.ts";
 import type { TunnelConn } from "../network.ts";
+import type { ByteRing } from "./byte_ring.ts";
 import type { DatapathClient, TakenSocket } from "./datapath_client.ts";
 import type { SplicedStream } from "./protocol.ts";
 import {
@@ -93,47 +94,33 @@ export class SlotStream implements TunnelConn {
   }
 
   /** Reads at least one byte into `target`; `null` at the end of the stream, or once we have closed it. */
-  async read(target: Uint8Array): Promise<number | null> {
-    if (this.#released) return null;
-    if (this.#reading) throw new MorayError("usage", `${this.#name()} is being read already`);
-    this.#reading = true;
-    try {
-      for (;;) {
-        if (this.#released) return null;
-        if (target.length === 0) return 0;
-        // Loaded before the ring: what was written before EOF or FAILED must be seen first.
-        const flags = this.#slot.workerFlags;
-        const count = this.#slot.toApp.read(target);
-        if (count > 0) {
-          if (this.#client.arena.tookFromToApp(this.#slot)) this.#client.ringWorker();
-          return count;
-        }
-        if ((flags & EOF) !== 0) return null;
-        const failure = this.#failure(flags);
-        if (failure !== undefined) throw this.#broken(failure);
-        await this.#dataOrEnd();
-      }
-    } finally {
-      this.#reading = false;
-    }
+  read(target: Uint8Array): Promise<number | null> {
+    return this.#receive((ring) => ring.read(target), target.length);
+  }
+
+  /** Lends the oldest bytes where they lie; resolves with how many of them were taken, otherwise as `read`. */
+  readWith(take: (bytes: Uint8Array) => number): Promise<number | null> {
+    return this.#receive((ring) => {
+      const [bytes] = ring.peek();
+      const count = checked(take(bytes), bytes);
+      ring.consume(count);
+      return count;
+    }, Infinity);
   }
 
   /** Copies at least one byte towards the network and returns how many; waits while the buffer is full. */
-  async write(source: Uint8Array): Promise<number> {
-    this.#checkWritable();
-    if (this.#writing) throw new MorayError("usage", `${this.#name()} is being written already`);
-    this.#writing = true;
-    try {
-      for (;;) {
-        this.#checkWritable();
-        const count = this.#slot.toNet.write(source);
-        if (count > 0) this.#tellWorker();
-        if (count > 0 || source.length === 0) return count;
-        await this.#roomOrEnd(Math.min(source.length, this.#slot.toNet.capacity * ROOM_WANTED));
-      }
-    } finally {
-      this.#writing = false;
-    }
+  write(source: Uint8Array): Promise<number> {
+    return this.#send((ring) => ring.write(source), source.length);
+  }
+
+  /** Lends room towards the network; resolves with how many bytes were put there, otherwise as `write`. */
+  writeWith(fill: (room: Uint8Array) => number): Promise<number> {
+    return this.#send((ring) => {
+      const [room] = ring.writableSpans();
+      const count = checked(fill(room), room);
+      ring.commit(count);
+      return count;
+    }, Infinity);
   }
 
   /** Sends FIN after what has been written; reading goes on. A write that still waits for room rejects. */
@@ -190,6 +177,53 @@ export class SlotStream implements TunnelConn {
     this.#wakeReader?.();
     this.#wakeWriter?.();
     if (over || (flags & ESTABLISHED) !== 0) this.#wakeOpener?.();
+  }
+
+  /** Waits until there are bytes, if any are wanted, and resolves with how many `take` took; `null` at the end. */
+  async #receive(take: (ring: ByteRing) => number, wanted: number): Promise<number | null> {
+    if (this.#released) return null;
+    if (this.#reading) throw new MorayError("usage", `${this.#name()} is being read already`);
+    this.#reading = true;
+    try {
+      for (;;) {
+        if (this.#released) return null;
+        if (wanted === 0) return 0;
+        // Loaded before the ring: what was written before EOF or FAILED must be seen first.
+        const flags = this.#slot.workerFlags;
+        if (this.#slot.toApp.length > 0) {
+          const count = take(this.#slot.toApp);
+          if (this.#client.arena.tookFromToApp(this.#slot)) this.#client.ringWorker();
+          return count;
+        }
+        if ((flags & EOF) !== 0) return null;
+        const failure = this.#failure(flags);
+        if (failure !== undefined) throw this.#broken(failure);
+        await this.#dataOrEnd();
+      }
+    } finally {
+      this.#reading = false;
+    }
+  }
+
+  /** Waits until there is room, up to `wanted` bytes, and resolves with how many `put` has put there. */
+  async #send(put: (ring: ByteRing) => number, wanted: number): Promise<number> {
+    this.#checkWritable();
+    if (this.#writing) throw new MorayError("usage", `${this.#name()} is being written already`);
+    this.#writing = true;
+    try {
+      for (;;) {
+        this.#checkWritable();
+        const { toNet } = this.#slot;
+        if (toNet.room > 0 || wanted === 0) {
+          const count = put(toNet);
+          if (count > 0) this.#tellWorker();
+          return count;
+        }
+        await this.#roomOrEnd(Math.min(wanted, toNet.capacity * ROOM_WANTED));
+      }
+    } finally {
+      this.#writing = false;
+    }
   }
 
   async #dataOrEnd(): Promise<void> {
@@ -277,6 +311,12 @@ export class SlotStream implements TunnelConn {
   #name(): string {
     return `The connection with ${formatSocketAddress(this.remote)}`;
   }
+}
+
+/** What whoever was lent bytes says it used of them. */
+function checked(count: number, lent: Uint8Array): number {
+  if (Number.isInteger(count) && count >= 0 && count <= lent.length) return count;
+  throw new MorayError("usage", `${count} bytes cannot be used of ${lent.length}`);
 }
 
 const CONNECT_CODES: Readonly<Record<StreamFailure, ErrorCode>> = {

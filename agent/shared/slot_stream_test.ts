@@ -324,3 +324,47 @@ Deno.test("closeWrite rejects a write that waits, and may be called twice", asyn
   b.stream.close();
   await rejects(b.stream.closeWrite(), /is closed$/);
 });
+
+Deno.test("bytes are lent where they lie, and what is not taken stays", async () => {
+  const b = bench();
+  const reading = b.stream.readWith((bytes) => {
+    assertEquals([...bytes], [1, 2, 3, 4]);
+    ok(bytes.buffer instanceof SharedArrayBuffer);
+    return 3;
+  });
+  assertEquals(await valueNow(reading), ASLEEP);
+  b.slot.toApp.write(Uint8Array.of(1, 2, 3, 4));
+  b.worker.wroteToApp(b.slot);
+  b.ring();
+  b.deliver();
+  assertEquals(await reading, 3);
+  assertEquals(await b.stream.readWith((bytes) => bytes.length), 1);
+  await rejects(
+    (b.slot.toApp.write(Uint8Array.of(5)), b.stream.readWith((bytes) => bytes.length + 1)),
+    { code: "usage", message: "2 bytes cannot be used of 1" },
+  );
+  assertEquals(await b.stream.read(new Uint8Array(9)), 1);
+  b.slot.setWorkerFlags(EOF);
+  assertEquals(await b.stream.readWith((bytes) => bytes.length), null);
+});
+
+Deno.test("room is lent, and what was put there is sent", async () => {
+  const b = bench();
+  const written = await b.stream.writeWith((room) => {
+    assertEquals(room.length, RING_BYTES);
+    room.set([7, 8, 9]);
+    return 3;
+  });
+  assertEquals([written, [...b.slot.toNet.peek()[0]]], [3, [7, 8, 9]]);
+  ok(b.workerWoken());
+  await rejects(b.stream.writeWith(() => -1), { code: "usage" });
+  await rejects(b.stream.writeWith(() => RING_BYTES), { code: "usage" });
+  await b.stream.write(new Uint8Array(RING_BYTES));
+  const waiting = b.stream.writeWith((room) => room.length);
+  assertEquals(await valueNow(waiting), ASLEEP);
+  b.slot.toNet.consume(RING_BYTES);
+  b.worker.tookFromToNet(b.slot);
+  b.ring();
+  b.deliver();
+  assertEquals(await waiting, RING_BYTES);
+});

@@ -164,8 +164,17 @@ class MemoryConn implements TunnelConn {
     return this.#incoming.read(target);
   }
 
+  readWith(take: (bytes: Uint8Array) => number): Promise<number | null> {
+    return this.#incoming.readWith(take);
+  }
+
   write(source: Uint8Array): Promise<number> {
     return this.#outgoing.write(source);
+  }
+
+  writeWith(fill: (room: Uint8Array) => number): Promise<number> {
+    const room = new Uint8Array(PIPE_BYTES_MAX);
+    return this.#outgoing.write(room.subarray(0, fill(room)));
   }
 
   closeWrite(): Promise<void> {
@@ -196,14 +205,21 @@ class Pipe {
   #error: MorayError | undefined;
   #changed = Promise.withResolvers<void>();
 
-  async read(target: Uint8Array): Promise<number | null> {
+  read(target: Uint8Array): Promise<number | null> {
+    return this.readWith((bytes) => {
+      const n = Math.min(target.length, bytes.length);
+      target.set(bytes.subarray(0, n));
+      return n;
+    });
+  }
+
+  async readWith(take: (bytes: Uint8Array) => number): Promise<number | null> {
     while (this.#bytes.length === 0 && !this.#ended && this.#error === undefined) {
       await this.#changed.promise;
     }
     if (this.#error !== undefined) throw this.#error;
     if (this.#bytes.length === 0) return null;
-    const n = Math.min(target.length, this.#bytes.length);
-    target.set(this.#bytes.subarray(0, n));
+    const n = take(this.#bytes);
     this.#bytes = this.#bytes.slice(n);
     this.#wake();
     return n;
