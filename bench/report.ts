@@ -15,6 +15,7 @@ export const BENCHMARKS = [
   "tunnel",
   "udp",
   "links",
+  "untuned",
   "fairness",
   "stun",
   "start",

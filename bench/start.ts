@@ -22,7 +22,7 @@ import { type Case, type Figures, runBenchmark, type Step } from "./runner.ts";
 import { summarize } from "./statistics.ts";
 
 /** Starts in each run, of which the middle one counts. */
-const STARTS = 20;
+const STARTS = 10;
 const PEERS = 1_000;
 /** How long a node may settle before it is looked at. */
 const SETTLE_MS = 5_000;
