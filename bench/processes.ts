@@ -33,18 +33,29 @@ export async function withCpuOf<T>(
   return { value, cpu: pids.map((pid, i) => cpuSeconds(pid) - (before[i] ?? 0)) };
 }
 
-/** Reads something before `work` runs, again and again while it does, and once at its end. */
+/**
+ * Reads something before `work` runs, again and again while it does, and once at its end. Rejects with what a read throws,
+ * but not before `work` is over.
+ */
 export async function whileSampling<T>(
   { read, everyMs }: { readonly read: () => T; readonly everyMs: number },
   work: () => Promise<void>,
 ): Promise<readonly T[]> {
   const samples: T[] = [read()];
-  const timer = setInterval(() => samples.push(read()), everyMs);
+  let failure: { readonly error: unknown } | undefined;
+  const timer = setInterval(() => {
+    try {
+      samples.push(read());
+    } catch (error) {
+      failure ??= { error };
+    }
+  }, everyMs);
   try {
     await work();
     samples.push(read());
   } finally {
     clearInterval(timer);
   }
+  if (failure !== undefined) throw failure.error;
   return samples;
 }

@@ -168,7 +168,11 @@ async function runningAgent(
   const bulk = parseSocketAddress(agent.address("forward"));
   if (bulk === undefined) throw new Error("No forward in the ready line");
   const load = new KernelLoad({ from: a, bulk, ping: { ...bulk, port: PING_PORT } });
-  const read = (): readonly number[] => [residentMiB(pid), residentMiB(colonyPid)];
+  const read = (): readonly number[] => {
+    // Its last words are worth more than the missing figure.
+    if (agent.child.ended) throw new Error(`the agent has ended: ${agent.child.log.slice(-500)}`);
+    return [residentMiB(pid), residentMiB(colonyPid)];
+  };
   const samples = await whileSampling({ read, everyMs: SAMPLE_MS }, async () => {
     for (const streams of [1, 8]) {
       await load.bulk({ direction: "up", streams, seconds: LOAD_SECONDS });
