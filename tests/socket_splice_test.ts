@@ -8,6 +8,7 @@ import {
   SocketSplices,
   type SpliceEngine,
   TURN_BYTES,
+  TURN_BYTES_TOGETHER,
 } from "../agent/datapath/socket_splice.ts";
 import { SharedArena, type SplicedStream, type StreamSlot } from "../agent/shared/mod.ts";
 import { MorayError } from "../core/mod.ts";
@@ -286,6 +287,30 @@ test("who has much must let the others and the engine in, and then goes on by it
   assertEquals(most, TURN_BYTES);
   bench.splices.beginTurn();
   assertEquals(bench.splices.unfinished, false);
+});
+
+test("many who have much take turns, and all together leave the engine its own", async (bench) => {
+  const pairs: Pair[] = [];
+  for (let i = 0; i < 12; i++) pairs.push(await bench.join());
+  const size = 2 * TURN_BYTES;
+  const writing = Promise.all(pairs.map(({ client }) => writeAll(client, new Uint8Array(size))));
+  const sent = (): number => pairs.reduce((sum, { stream }) => sum + stream.sentBytes, 0);
+  let most = 0;
+  let firstDoneAt = 0;
+  while (sent() < 12 * size) {
+    const before = sent();
+    bench.splices.beginTurn();
+    bench.splices.handleReady();
+    most = Math.max(most, sent() - before);
+    if (firstDoneAt === 0 && pairs.some(({ stream }) => stream.sentBytes === size)) {
+      firstDoneAt = sent();
+    }
+    await new Promise((wake) => setTimeout(wake, 0));
+  }
+  await writing;
+  assertEquals(most, TURN_BYTES_TOGETHER);
+  // Nobody had a second turn before each had one.
+  assert(firstDoneAt >= 12 * TURN_BYTES, `${firstDoneAt} bytes in all when the first was done`);
 });
 
 test("a client that does not read stops the stream, and gets everything later", async (bench) => {

@@ -6,7 +6,7 @@ import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/stric
 import { createHash } from "node:crypto";
 import { startHttpProxy } from "../agent/http_proxy.ts";
 import { startSocks5 } from "../agent/socks5_server.ts";
-import { MorayError } from "../core/mod.ts";
+import { formatBase64, MorayError } from "../core/mod.ts";
 import { TcpSockets } from "../io/mod.ts";
 import { block, MIB, testBytes, testSha256 } from "./support/bytes.ts";
 import { say } from "./support/say.ts";
@@ -176,6 +176,40 @@ for (const way of WAYS) {
       }
     },
   );
+
+  e2e(`${way}: a listener that stops breaks off what it carries`, {}, async (scope) => {
+    const lab = scope.use(await SpliceLab.start(way));
+    for (const [i, server] of lab.servers.entries()) {
+      const conns = await lab.connect();
+      await writeAll(conns[0], block(0));
+      assertEquals(await readExactly(conns[1], 65_536), block(0));
+      await server.stop();
+      for (const conn of conns) {
+        await drain(conn, () => {});
+        conn.close();
+      }
+      const { bytesIn, bytesOut, active, failed } = server.counters;
+      // The expose has carried what the forward has, too.
+      assertEquals([bytesOut, bytesIn, active, failed], [(i + 1) * 65_536, 0, 0, 0]);
+      await lab.idle();
+      if (i === 0) lab.forwardAgain();
+    }
+  });
+
+  e2e(`${way}: connections to a peer that is removed are told so`, {}, async (scope) => {
+    const lab = scope.use(await SpliceLab.start(way));
+    const conns = (await lab.connectMany(3)).flat();
+    const { far, near } = lab;
+    for (const [node, other] of [[near, far], [far, near]] as const) {
+      const publicKey = formatBase64(other.datapath.publicKey);
+      await node.datapath.client.send({ kind: "removePeer", publicKey });
+    }
+    for (const conn of conns) {
+      await drain(conn, () => {});
+      conn.close();
+    }
+    await lab.idle();
+  });
 
   e2e(`${way}: a server that is gone is told to each client`, {}, async (scope) => {
     const lab = scope.use(await SpliceLab.start(way));

@@ -23,8 +23,10 @@ import type { SplicedStream, StreamSlot } from "../shared/mod.ts";
 
 /** Sockets at once; one more is refused and counted. Each belongs to a slot, of which there are no more. */
 export const SPLICES_MAX = 1024;
-/** Bytes that a socket may move in each direction before the others, and the engine, get their turn. */
+/** Bytes that a socket may move in each direction before the others get their turn. */
 export const TURN_BYTES: number = 256 << 10;
+/** Bytes that all may move together before the engine gets its turn: it must encrypt them, and acknowledge others. */
+export const TURN_BYTES_TOGETHER: number = 1 << 20;
 
 /** MSG_DONTWAIT. */
 const RECEIVE_FLAGS = 0x40;
@@ -94,9 +96,13 @@ export class SocketSplices implements Disposable {
   readonly #libc: Libc;
   readonly #epoll: Epoll;
   readonly #byToken = new Map<number, SocketSplice>();
-  /** Those that used up their allowance and may have more. */
-  #unfinished = new Set<SocketSplice>();
+  /** Those that the turn ended for before it came to them. */
+  readonly #late = new Set<SocketSplice>();
+  /** Those that had their turn and may have more. */
+  readonly #unfinished = new Set<SocketSplice>();
   #turn = 0;
+  /** Bytes that may still be moved in this turn. */
+  #allowed = TURN_BYTES_TOGETHER;
   #nextToken = 1;
   #started = 0;
   #refused = 0;
@@ -125,7 +131,7 @@ export class SocketSplices implements Disposable {
 
   /** Whether there is more to do without waiting, from {@linkcode SocketSplices.beginTurn} on. */
   get unfinished(): boolean {
-    return this.#unfinished.size > 0;
+    return this.#late.size > 0 || this.#unfinished.size > 0;
   }
 
   /** What happened since the start; only what is not zero. */
@@ -167,13 +173,15 @@ export class SocketSplices implements Disposable {
     );
   }
 
-  /** Gives everyone a new allowance, and those who used theirs up their turn. */
+  /** Begins a turn with new allowances, and with those who could not finish in the last one. */
   beginTurn(): void {
     this.#turn++;
-    if (this.#unfinished.size === 0) return;
-    const unfinished = this.#unfinished;
-    this.#unfinished = new Set();
-    for (const splice of unfinished) this.pump(splice);
+    this.#allowed = TURN_BYTES_TOGETHER;
+    if (!this.unfinished) return;
+    const waiting = [...this.#late, ...this.#unfinished];
+    this.#late.clear();
+    this.#unfinished.clear();
+    for (const splice of waiting) this.pump(splice);
   }
 
   /** Moves what can be moved, because the socket or the stream may have changed. */
@@ -195,6 +203,7 @@ export class SocketSplices implements Disposable {
     splice.over = true;
     this.#epoll.remove(splice.parts.fd);
     this.#byToken.delete(splice.token);
+    this.#late.delete(splice);
     this.#unfinished.delete(splice);
     const { toMesh, toSocket } = splice;
     splice.parts.onEnd({ toMesh, toSocket, end, ...(reason !== undefined && { reason }) });
@@ -209,7 +218,7 @@ export class SocketSplices implements Disposable {
 
   #toSocket(splice: SocketSplice): void {
     const { slot, stream } = splice.parts;
-    while (splice.writable && splice.toSocketAllowed > 0) {
+    while (splice.writable && this.#allowed > 0 && splice.toSocketAllowed > 0) {
       const [head] = slot.toApp.peek();
       if (head.length > 0) slot.toApp.consume(this.#send(splice, head));
       else {
@@ -222,7 +231,7 @@ export class SocketSplices implements Disposable {
 
   /** Sends a part within the allowance and returns how much the socket took. */
   #send(splice: SocketSplice, part: Uint8Array): number {
-    const wanted = Math.min(part.length, splice.toSocketAllowed);
+    const wanted = Math.min(part.length, splice.toSocketAllowed, this.#allowed);
     if (wanted === 0 || !splice.writable) return 0;
     const { fd } = splice.parts;
     for (;;) {
@@ -232,6 +241,7 @@ export class SocketSplices implements Disposable {
       if (n >= 0) {
         splice.toSocket += n;
         splice.toSocketAllowed -= n;
+        this.#allowed -= n;
         if (n < wanted) splice.writable = false;
         return n;
       }
@@ -254,7 +264,7 @@ export class SocketSplices implements Disposable {
       slot.toNet.consume(taken);
     }
     // The free room may lie in two parts, and may have grown.
-    while (splice.readable && splice.toMeshAllowed > 0) {
+    while (splice.readable && this.#allowed > 0 && splice.toMeshAllowed > 0) {
       const taken = this.#engine.streamFill(stream, (part) => this.#receive(splice, part));
       if (taken === 0) break;
     }
@@ -263,13 +273,14 @@ export class SocketSplices implements Disposable {
 
   /** Receives into a part within the allowance and returns how much came. */
   #receive(splice: SocketSplice, part: Uint8Array<ArrayBuffer>): number {
-    const wanted = Math.min(part.length, splice.toMeshAllowed);
+    const wanted = Math.min(part.length, splice.toMeshAllowed, this.#allowed);
     const { fd } = splice.parts;
     for (;;) {
       const n = this.#libc.calls.recv(fd, part, BigInt(wanted), RECEIVE_FLAGS);
       if (n > 0) {
         splice.toMesh += n;
         splice.toMeshAllowed -= n;
+        this.#allowed -= n;
         return n;
       }
       const errno = n === 0 ? 0 : this.#libc.errno();
@@ -298,9 +309,13 @@ export class SocketSplices implements Disposable {
       }
     }
     if (splice.socketEnded && splice.streamEnded) return this.end(splice, "complete");
-    const more = (splice.readable && !splice.socketEnded && splice.toMeshAllowed === 0) ||
-      (splice.writable && splice.toSocketAllowed === 0);
-    if (more) this.#unfinished.add(splice);
+    const over = this.#allowed === 0;
+    const more = (splice.readable && !splice.socketEnded && (over || splice.toMeshAllowed === 0)) ||
+      (splice.writable && (over || splice.toSocketAllowed === 0));
+    if (!more) return;
+    const served = splice.toMeshAllowed < TURN_BYTES || splice.toSocketAllowed < TURN_BYTES;
+    if (served) this.#late.delete(splice);
+    (served ? this.#unfinished : this.#late).add(splice);
   }
 }
 

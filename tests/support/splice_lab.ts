@@ -19,6 +19,7 @@ export type Way = "portable" | "fast";
 const FAR = "10.42.0.2";
 const MESH_PORT = 7;
 const LISTEN = { hostname: "127.0.0.1", port: 0 };
+const RULE = { listen: LISTEN, peer: FAR, port: MESH_PORT };
 
 /** One of the two nodes. */
 export interface LabNode {
@@ -35,11 +36,11 @@ export class SpliceLab implements AsyncDisposable {
   /** The far node, with the expose. */
   readonly far: LabNode;
   /** Where clients connect to reach the server. */
-  readonly entry: SocketAddress;
+  entry: SocketAddress;
   /** The local server behind the far node. */
   readonly listener: Deno.TcpListener;
   /** The two listeners of the nodes. */
-  readonly servers: readonly [forward: StreamServer, expose: StreamServer];
+  servers: readonly [forward: StreamServer, expose: StreamServer];
   readonly #way: Way;
   #accepted: Promise<unknown> = Promise.resolve();
   #ended = false;
@@ -53,8 +54,7 @@ export class SpliceLab implements AsyncDisposable {
     const { port } = this.listener.addr;
     const exposed = { meshPort: MESH_PORT, hostname: "127.0.0.1", port };
     const expose = startExpose(exposed, { network: far.network, log });
-    const rule = { listen: LISTEN, peer: FAR, port: MESH_PORT };
-    const forward = startForward(rule, { network: near.network, log });
+    const forward = startForward(RULE, { network: near.network, log });
     this.entry = forward.address;
     this.servers = [forward, expose];
   }
@@ -94,6 +94,13 @@ export class SpliceLab implements AsyncDisposable {
     const accepted = this.#accepted.then(() => this.listener.accept());
     this.#accepted = accepted;
     return accepted;
+  }
+
+  /** Starts another forward in place of the one that the test has stopped. */
+  forwardAgain(): void {
+    const forward = startForward(RULE, { network: this.near.network, log: () => {} });
+    this.entry = forward.address;
+    this.servers = [forward, this.servers[1]];
   }
 
   /** Resolves when the nodes carry nothing any more. */
