@@ -16,6 +16,7 @@ const QUICK = "--runs 1 --seconds 2";
 /** Flags of a run that answers every target. */
 const BRIEF: Readonly<Record<Name, string>> = {
   tunnel: "--seconds 3",
+  profile: "--seconds 3",
   udp: "--seconds 2",
   links: "--seconds 6 --cases userspace,netstack,bbr",
   untuned: "--seconds 6 --runs 3 --cases userspace,netstack,bbr",

@@ -13,6 +13,7 @@ import type { BenchmarkResult } from "./result.ts";
 /** Every benchmark of the page, in the order of the page and of `deno task bench:all`. */
 export const BENCHMARKS = [
   "tunnel",
+  "profile",
   "udp",
   "links",
   "untuned",
