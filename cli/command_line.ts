@@ -39,13 +39,6 @@ export function parseFlags(
   );
 }
 
-/** Returns whether the words ask for help: `--help` or `-h` before any `--`. */
-export function asksForHelp(args: readonly string[]): boolean {
-  const end = args.indexOf("--");
-  const words = end < 0 ? args : args.slice(0, end);
-  return words.some((word) => word === "--help" || word === "-h");
-}
-
 /** How wide and in which colours a help page is printed. */
 export interface PageStyle {
   /** Width in columns. */
@@ -149,7 +142,7 @@ const GROUP_ORDER: readonly Group[] = [
   "Common",
 ];
 
-/** Listed and completed here; asked for before parsing, see {@linkcode asksForHelp}. */
+/** Listed and completed here; asked for before parsing, see `asksForHelp`. */
 const HELP_FIELD: Branch = optional(
   flag("-h", "--help", { description: message`Print this page.` }),
 );

@@ -1,6 +1,6 @@
 import { deepStrictEqual as assertEquals, ok, throws } from "node:assert/strict";
 import { COMMANDS } from "./command.ts";
-import { asksForHelp, commandPage, parseFlags, suggestions } from "./command_line.ts";
+import { commandPage, parseFlags, suggestions } from "./command_line.ts";
 import { MESH_NODE, OPEN } from "./parameters.ts";
 
 const NODE = ["--mesh", "--discovery", "--state", "--name", "--wg-port", "--datapath", "--socks5"];
@@ -99,13 +99,6 @@ for (const [args, message] of BAD) {
     });
   });
 }
-
-Deno.test("--help counts before --, and nowhere else", () => {
-  assertEquals(asksForHelp(["--mesh", "a", "-h"]), true);
-  assertEquals(asksForHelp(["--help"]), true);
-  assertEquals(asksForHelp(["--", "--help"]), false);
-  assertEquals(asksForHelp([]), false);
-});
 
 Deno.test("completion offers commands, flags, words and files", async () => {
   const literals = async (...words: string[]): Promise<string[]> =>

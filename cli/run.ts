@@ -6,6 +6,7 @@ import { formatError } from "./error_line.ts";
 import { errorFrom, exitStatusOf } from "./exit_codes.ts";
 import { LOG_LEVELS } from "./log.ts";
 import type { Parameters } from "./parameter.ts";
+import { asksForHelp, readPlainFlags } from "./plain_flags.ts";
 import { type Layers, resolveOne, resolveSettings } from "./settings.ts";
 import { painter } from "./text_format.ts";
 
@@ -45,13 +46,15 @@ async function runCommand(
   args: readonly string[],
   context: Context,
 ): Promise<number> {
-  const [command, commandLine] = await Promise.all([entry.load(), import("./command_line.ts")]);
-  if (commandLine.asksForHelp(args)) {
+  const command = await entry.load();
+  if (asksForHelp(args)) {
+    const { commandPage } = await import("./command_line.ts");
     const style = { columns: context.columns, colour: context.outColour };
-    context.out(commandLine.commandPage(entry, command, style));
+    context.out(commandPage(entry, command, style));
     return 0;
   }
-  const flags = commandLine.parseFlags(entry.name, command.parameters, args);
+  const flags = readPlainFlags(command.parameters, args) ??
+    (await import("./command_line.ts")).parseFlags(entry.name, command.parameters, args);
   const layers = await withFile(command.parameters, { flags, env: context.env });
   return await command.run(resolveSettings(command.parameters, layers), context);
 }
