@@ -1,8 +1,5 @@
-/** Starts the three kinds of node. @module */
-import { startMeshNode } from "./mesh_node.ts";
-import type { MeshNodeOptions, RunningNode } from "./options.ts";
-
-export { startWireGuard } from "./wireguard_node.ts";
+/** Starts the three kinds of node. Each loads when it is started: not every program that names them starts them all. @module */
+import type { MeshNodeOptions, RunningNode, WireGuardNodeOptions } from "./options.ts";
 
 /**
  * Starts the colony of a mesh: the node that every agent talks to. Resolves when it listens and is registered.
@@ -10,14 +7,22 @@ export { startWireGuard } from "./wireguard_node.ts";
  * Rejects with `MorayError`: `usage` (mesh id or name), `key` (key file), `portInUse`, `permission`, `unreachable` (Discovery
  * does not answer), `refused` (another key holds the mesh), `diskFull`.
  */
-export function startColony(options: MeshNodeOptions): Promise<RunningNode> {
-  return startMeshNode("colony", options);
+export async function startColony(options: MeshNodeOptions): Promise<RunningNode> {
+  const { startMeshNode } = await import("./mesh_node.ts");
+  return await startMeshNode("colony", options);
 }
 
 /**
  * Starts an agent. Resolves when it listens, is registered, and has looked for its colony once; it connects by itself
  * as soon as the colony is there. Rejects as {@linkcode startColony} does.
  */
-export function startAgent(options: MeshNodeOptions): Promise<RunningNode> {
-  return startMeshNode("agent", options);
+export async function startAgent(options: MeshNodeOptions): Promise<RunningNode> {
+  const { startMeshNode } = await import("./mesh_node.ts");
+  return await startMeshNode("agent", options);
+}
+
+/** Starts a peer. Rejects with `config` (naming file and line), `portInUse`, `unreachable` (a name in an endpoint) or `limit`. */
+export async function startWireGuard(options: WireGuardNodeOptions): Promise<RunningNode> {
+  const wireguard = await import("./wireguard_node.ts");
+  return await wireguard.startWireGuard(options);
 }

@@ -28,11 +28,6 @@ export type { PeerEvent, WatchEnd, WatchOptions, WatchState } from "./client/wat
 export type { Log } from "./log.ts";
 export type { SocketAddress } from "../core/mod.ts";
 export type { NatHint } from "../traversal/mod.ts";
-export {
-  type DiscoveryOptions,
-  HEARTBEAT_MS,
-  type RunningDiscovery,
-  startDiscovery,
-  TTL_MS,
-} from "./service/server.ts";
+export type { DiscoveryOptions, RunningDiscovery } from "./service/server.ts";
+export { startDiscovery } from "./start.ts";
 export type { NodeKey, Role } from "./store/store.ts";
