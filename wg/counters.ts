@@ -21,6 +21,7 @@ export const COUNTER_NAMES = [
   "tunMalformed",
   "tunSource",
   "tunFull",
+  "tunLoop",
 ] as const;
 
 /** The name of a counter. */

@@ -101,9 +101,13 @@ export class TunPort {
     this.#routes.setConnected(texts.map(parseCidr).filter((network) => network !== undefined));
     for (const own of added) {
       const errno = this.#netlink.request(encodeAddress("add", { index, ...own }));
-      if (errno !== 0 && errno !== ERRNO.EEXIST) {
-        throw failure(`Cannot give ${formatCidr(own)} to interface ${this.name}`, errno);
+      if (errno === 0 || errno === ERRNO.EEXIST) continue;
+      const what = `Cannot give ${formatCidr(own)} to interface ${this.name}`;
+      // What the kernel answers where net.ipv6.conf.default.disable_ipv6 is set; changing addresses was permitted until here.
+      if (own.address.length === 16 && errno === ERRNO.EACCES) {
+        throw new MorayError("unsupported", `${what}: IPv6 is disabled on this system`);
       }
+      throw failure(what, errno);
     }
   }
 

@@ -213,6 +213,12 @@ e2e(
       assertMatch(lines[0] ?? "", message);
     }
     assertEquals((await run(["ip", "link", "show", "m0"], { namespace })).code, 1);
+    await must(["sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1"], { namespace });
+    const text = (await Deno.readTextFile(config)).replace("10.9.0.1/24", "fd09::1/64");
+    await Deno.writeTextFile(config, text);
+    const out = await moray(["wireguard", config, "--tun", "m0"], { namespace });
+    assertEquals(out.code, 12);
+    assertMatch(out.stderr, /^moray: Cannot give fd09::1\/64 to .* IPv6 is disabled.*\n$/);
   },
 );
 

@@ -10,12 +10,15 @@ pub const PREFIXES_MAX: usize = 65_536;
 /// Answers remembered, a power of two; one more takes the place of another.
 const RECENT: usize = 256;
 
+/// An address looked up, and whose it was.
+type Answer = (IpAddr, Option<u32>);
+
 /// The routing table of the tunnel.
 pub struct AllowedIps {
     table: IpNetworkTable<u32>,
     count: usize,
     /// Every packet asks twice, mostly for the same address as the one before.
-    recent: Box<[Cell<Option<(IpAddr, Option<u32>)>>]>,
+    recent: Box<[Cell<Option<Answer>>]>,
 }
 
 impl Default for AllowedIps {

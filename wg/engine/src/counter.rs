@@ -42,6 +42,8 @@ pub enum Counter {
     TunSource,
     /// A packet for the kernel's interface that found no room.
     TunFull,
+    /// A datagram of our own for a peer that the kernel has led back into the tunnel: the peer's endpoint is in its AllowedIPs.
+    TunLoop,
     /// One more than the last.
     Count,
 }

@@ -303,6 +303,12 @@ impl Device {
         }
     }
 
+    /// Where what is for an inner address goes outside; `None` without a peer for it.
+    pub fn endpoint_for(&mut self, inner: IpAddr) -> Option<Address> {
+        let slot = self.allowed_ips.find(inner)?;
+        self.peer_mut(slot).map(|p| p.endpoint)
+    }
+
     /// Encrypts an inner packet for whoever is responsible for its destination. `packet` has room for the padding
     /// behind its `length` bytes.
     pub fn send(&mut self, io: &mut Io, packet: &mut [u8], length: usize) {

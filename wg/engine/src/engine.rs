@@ -5,7 +5,7 @@ use crate::device::{Device, Io, PeerOptions};
 use crate::event::{Address, Event, Events, Kind};
 use crate::net::{Datagrams, ADDRESSES_MAX};
 use crate::transmit::Transmit;
-use crate::tun::division::{owner, Owner};
+use crate::tun::division::{owner, udp_destination, Owner};
 use crate::tun::gso::Split;
 use crate::tun::{self, Tun};
 use rand_core::{OsRng, RngCore};
@@ -201,6 +201,8 @@ impl Engine {
         match split {
             None => io.counters.add(Counter::TunMalformed),
             Some(split) if !addresses.contains(&tun::source(split.packet())) => io.counters.add(Counter::TunSource),
+            // Encrypted, it would come here again, for ever.
+            Some(split) if leads_back(device, split.packet()) => io.counters.add(Counter::TunLoop),
             Some(split) => {
                 for i in 0..split.count() {
                     let n = split.write(i, packet);
@@ -386,6 +388,11 @@ impl Engine {
     pub fn datagrams(&mut self) -> &mut Datagrams {
         &mut self.datagrams
     }
+}
+
+/// Whether a packet of the kernel goes to where the tunnel itself would send it.
+fn leads_back(device: &mut Device, packet: &[u8]) -> bool {
+    udp_destination(packet).is_some_and(|to| device.endpoint_for(to.ip()) == Some(to.into()))
 }
 
 /// boringtun reads this clock.

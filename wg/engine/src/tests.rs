@@ -432,6 +432,16 @@ fn what_the_kernel_may_not_send_is_dropped_and_counted() {
     from_kernel(&mut w.nodes[0], 17, far, mesh(1), &[0; 9]);
     from_kernel(&mut w.nodes[0], 17, mesh(0), far, &[0; 9]);
     assert!(w.nodes[0].tun_send(3) && w.nodes[0].tun_send(usize::MAX));
+    // Our own datagrams for the peer, which has its endpoint among its AllowedIPs, but not others for the same host.
+    let outside: SocketAddr = "192.0.2.2:51820".parse().unwrap();
+    assert!(w.nodes[0].allow(0, outside.ip(), 32));
+    for port in [outside.port(), 53] {
+        let udp = [&51_820u16.to_be_bytes()[..], &port.to_be_bytes(), &[0, 9, 0, 0, 0]].concat();
+        from_kernel(&mut w.nodes[0], 17, mesh(0), outside.ip(), &udp);
+        assert_eq!(w.nodes[0].transmit.runs().len(), usize::from(port == 53), "port {port}");
+    }
+    w.nodes[0].transmit.clear();
+    assert_eq!(w.nodes[0].counters.value(Counter::TunLoop), 1.0);
     let value = |c| w.nodes[0].counters.value(c);
     assert_eq!([value(Counter::TunSource), value(Counter::NoRoute), value(Counter::TunMalformed)], [1.0, 1.0, 2.0]);
     assert!(w.nodes[0].transmit.runs().is_empty());

@@ -44,6 +44,12 @@ fn parse(packet: &[u8]) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
     }
 }
 
+/// Where a UDP datagram goes; `None` for what is none.
+pub fn udp_destination(packet: &[u8]) -> Option<SocketAddr> {
+    let (_, to, protocol, rest) = parse(packet)?;
+    Some(SocketAddr::new(to, ports(rest).filter(|_| protocol == UDP)?.1))
+}
+
 /// Source and destination port.
 fn ports(transport: &[u8]) -> Option<(u16, u16)> {
     let p: &[u8; 4] = transport.first_chunk()?;
