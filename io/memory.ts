@@ -9,6 +9,7 @@
  */
 import { Libc } from "./libc.ts";
 
+const SMAPS = "/proc/self/smaps";
 const MADV_DONTNEED = 4;
 /** V8 maps a part of the program again, far away, for each isolate, and unmaps it with the isolate: that is left alone. */
 const IMAGE_BYTES_MAX = 1n << 30n;
@@ -45,7 +46,7 @@ export function cleanMappings(smaps: string, path: string): Mapping[] {
 }
 
 /** The running program's memory that can be given back. */
-export class IdleMemory {
+export class IdleMemory implements Disposable {
   readonly #libc: Libc;
   readonly #mappings: readonly Mapping[];
 
@@ -57,7 +58,10 @@ export class IdleMemory {
   /** Looks for it, which costs milliseconds. `undefined` on another system or without the permission. */
   static find(): IdleMemory | undefined {
     try {
-      const smaps = Deno.readTextFileSync("/proc/self/smaps");
+      // Asked first, as a read without the right would ask the user.
+      const right = Deno.permissions.querySync({ name: "read", path: SMAPS });
+      if (right.state !== "granted") return undefined;
+      const smaps = Deno.readTextFileSync(SMAPS);
       return new IdleMemory(Libc.open(), cleanMappings(smaps, Deno.execPath()));
     } catch {
       return undefined;
@@ -70,5 +74,10 @@ export class IdleMemory {
       this.#libc.calls.madvise(address, bytes, MADV_DONTNEED);
     }
     this.#libc.calls.malloc_trim(0n);
+  }
+
+  /** Lets go of the C library; nothing may be released afterwards. */
+  [Symbol.dispose](): void {
+    this.#libc[Symbol.dispose]();
   }
 }

@@ -57,7 +57,7 @@ Deno.test({
   fn: () => {
     // The third word: resident pages of files.
     const fromFile = (): number => Number(Deno.readTextFileSync("/proc/self/statm").split(" ")[2]);
-    const memory = IdleMemory.find();
+    using memory = IdleMemory.find();
     // A system without glibc has none.
     if (memory === undefined) return;
     const before = fromFile();
