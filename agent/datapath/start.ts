@@ -90,7 +90,7 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
   if (!answer.rings) closeBell();
   else if (typeof bell !== "string") {
     wake = () => bell.ring();
-    sockets = new TcpSockets();
+    sockets = openSockets();
   }
   return {
     client,
@@ -109,6 +109,16 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
       sockets = undefined;
     },
   };
+}
+
+/** Opens what takes connections from Deno; without it their bytes cross the main thread. */
+function openSockets(): TcpSockets | undefined {
+  try {
+    return new TcpSockets();
+  } catch (error) {
+    if (error instanceof MorayError && error.code === "unsupported") return undefined;
+    throw error;
+  }
 }
 
 /** Opens the bell of the fast driver; the reason where there is none. */
