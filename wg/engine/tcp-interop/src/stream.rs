@@ -216,7 +216,7 @@ fn far_kernel(algorithm: &'static str, total: u64) -> FarEnd {
     FarEnd::Kernel(receiver.recv().expect("the device opens"), progress)
 }
 
-fn read_batch(device: &Tun, now: Time, link: &mut Link, buffer: &mut [u8]) {
+pub fn read_batch(device: &Tun, now: Time, link: &mut Link, buffer: &mut [u8]) {
     for _ in 0..BATCH {
         let Some(n) = device.read(buffer) else { break };
         // The kernel also sends what its IPv6 has to say.

@@ -2,7 +2,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::net::SocketAddrV4;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 
@@ -58,6 +59,41 @@ pub fn wait(devices: &[&Tun], micros: u64) {
 pub fn unshare() {
     // SAFETY: no memory is involved.
     assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0, "a network namespace of its own (needs root)");
+}
+
+/// A stream socket with this local address.
+pub fn bound_socket(local: SocketAddrV4) -> OwnedFd {
+    // SAFETY: the result is checked, and owned by nobody else.
+    let socket = unsafe {
+        let descriptor = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
+        assert!(descriptor >= 0, "socket");
+        OwnedFd::from_raw_fd(descriptor)
+    };
+    let address = raw_address(local);
+    // SAFETY: pointer and length describe `address`.
+    let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size_of_val(&address) as u32) };
+    assert_eq!(result, 0, "bind to {local}");
+    socket
+}
+
+/// Connects it; a failure shows when it is used.
+pub fn connect(socket: &OwnedFd, remote: SocketAddrV4) {
+    let address = raw_address(remote);
+    // SAFETY: pointer and length describe `address`.
+    let result =
+        unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), size_of_val(&address) as u32) };
+    if result != 0 {
+        eprintln!("connect to {remote}: {}", std::io::Error::last_os_error());
+    }
+}
+
+fn raw_address(address: SocketAddrV4) -> libc::sockaddr_in {
+    libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: address.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
+        sin_zero: [0; 8],
+    }
 }
 
 /// Chooses the kernel's congestion control; says so when it does not have it.

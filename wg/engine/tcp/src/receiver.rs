@@ -274,6 +274,8 @@ impl Receiver {
             let mut wanted = 2 * read + WINDOW_SLACK * self.mss;
             let growth = read.saturating_sub(self.previous_read);
             wanted += (wanted * growth).checked_div(self.previous_read).map_or(0, |more| more.min(wanted));
+            // What waits behind a hole has left the window without having been read.
+            wanted += self.out_of_order.end().map_or(0, |end| end.saturating_sub(self.next));
             let wanted = wanted.min(self.max);
             if self.ring.affords(wanted.saturating_sub(self.ring.capacity() as u64) as usize) {
                 self.target = self.target.max(wanted);

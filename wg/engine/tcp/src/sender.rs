@@ -203,9 +203,10 @@ impl Sender {
         self.ring.commit(n)
     }
 
-    /// Room for two congestion windows, within the cap.
+    /// Room for two congestion windows beside what has arrived behind a hole, within the cap.
     fn wanted_buffer(&self) -> usize {
-        let wanted = self.control.window().saturating_mul(2).min(self.buffer_max as u64) as usize;
+        let windows = self.control.window().saturating_mul(2).saturating_add(self.board.sacked_bytes);
+        let wanted = windows.min(self.buffer_max as u64) as usize;
         wanted.max(MIN_BUFFER.min(self.buffer_max))
     }
 

@@ -122,7 +122,8 @@ impl Connection {
                     if s.length() == 0 {
                         self.challenge(now);
                     } else {
-                        self.rcv.ack_now = true;
+                        // Often the original of what came sooner when it was sent again: the sender wants to know.
+                        self.rcv.repeated(seq, seq + s.length());
                     }
                     return;
                 }

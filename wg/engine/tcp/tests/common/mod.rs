@@ -1,5 +1,7 @@
 #![allow(dead_code)]
 //! Two connections over two simulated links.
+pub mod flows;
+
 use tcp::connection::Identity;
 use tcp::sim::{Impairment, Link};
 use tcp::{Config, Connection, Segment, State, Time, SEC};

@@ -1,0 +1,92 @@
+//! What streams get of simulated links: alone on links that lose and reorder, and beside others.
+mod common;
+use common::flows::{bottleneck, jain, Flows, Plan};
+use tcp::sim::Impairment;
+use tcp::{Algorithm, Config, Time, MS, SEC};
+
+fn plan(algorithm: Algorithm, start: Time) -> Plan {
+    let buffer = 8 << 20;
+    let config = Config {
+        algorithm,
+        send_buffer_max: buffer,
+        receive_buffer_max: buffer,
+        verify_checksums: false,
+        ..Config::default()
+    };
+    Plan { config, start }
+}
+
+/// The part of `mbit` that one stream gets of the link: in its first three seconds, and in the six that follow.
+fn alone(link: Impairment, mbit: f64) -> (f64, f64) {
+    let mut world = Flows::new(&[plan(Algorithm::Bbr, 0)], link, 7);
+    (world.rates(0, 3 * SEC)[0] / mbit, world.rates(3 * SEC, 9 * SEC)[0] / mbit)
+}
+
+#[test]
+fn loss_and_reordering_cost_little_more_than_themselves() {
+    let at = bottleneck;
+    for (name, mbit, link, first, later) in [
+        ("clean", 200.0, at(200.0, 66.0, 1.0), 0.7, 0.9),
+        ("1 % loss", 200.0, Impairment { loss: 10_000, ..at(200.0, 66.0, 1.0) }, 0.65, 0.9),
+        ("3 % loss", 200.0, Impairment { loss: 30_000, ..at(200.0, 66.0, 1.0) }, 0.6, 0.88),
+        ("5 % loss", 200.0, Impairment { loss: 50_000, ..at(200.0, 66.0, 1.0) }, 0.3, 0.8),
+        ("10 % loss", 200.0, Impairment { loss: 100_000, ..at(200.0, 10.0, 1.0) }, 0.5, 0.75),
+        ("1 % reordering", 200.0, Impairment { reorder: 10_000, ..at(200.0, 66.0, 1.0) }, 0.65, 0.88),
+        ("bursts of loss", 50.0, Impairment { burst: (1_000, 50_000), ..at(50.0, 66.0, 1.0) }, 0.6, 0.85),
+        ("jitter of 5 ms", 50.0, Impairment { jitter: 5 * MS, ..at(50.0, 66.0, 1.0) }, 0.6, 0.85),
+        ("shallow queue", 50.0, at(50.0, 66.0, 0.1), 0.4, 0.85),
+        ("deep queue", 50.0, at(50.0, 66.0, 4.0), 0.7, 0.9),
+        ("3 % loss at 150 ms", 50.0, Impairment { loss: 30_000, ..at(50.0, 150.0, 1.0) }, 0.3, 0.85),
+        ("3 % loss on a slow link", 5.0, Impairment { loss: 30_000, ..at(5.0, 150.0, 1.0) }, 0.5, 0.85),
+        ("1 % loss at 300 ms", 50.0, Impairment { loss: 10_000, ..at(50.0, 300.0, 1.0) }, 0.05, 0.7),
+    ] {
+        let (early, late) = alone(link, mbit);
+        assert!(early >= first && late >= later, "{name}: {early:.2} at first, then {late:.2}");
+    }
+}
+
+/// The first stream's share while both run; the second begins `gap` later.
+fn share(first: Algorithm, second: Algorithm, gap: Time, link: Impairment) -> f64 {
+    let mut world = Flows::new(&[plan(first, 0), plan(second, gap)], link, 7);
+    let rates = world.rates(25 * SEC, 65 * SEC);
+    rates[0] / (rates[0] + rates[1])
+}
+
+#[test]
+fn two_streams_share_a_bottleneck_within_60_to_40() {
+    for (mbit, round_trip) in [(20.0, 20.0), (20.0, 66.0), (50.0, 20.0)] {
+        for queue in [0.5, 1.0, 2.0] {
+            for gap in [3 * MS, 5 * SEC] {
+                let part = share(Algorithm::Bbr, Algorithm::Bbr, gap, bottleneck(mbit, round_trip, queue));
+                assert!(
+                    (0.4..=0.6).contains(&part),
+                    "{mbit} Mbit/s {round_trip} ms, queue {queue}, {gap} us: {part:.2}"
+                );
+            }
+        }
+    }
+}
+
+/// With a queue of two round trips and more as equals; CUBIC, which gives way to loss, is not starved by a shallower one either.
+#[test]
+fn bbr_and_cubic_share_a_bottleneck() {
+    use Algorithm::{Bbr, Cubic};
+    for (queue, least) in [(0.5, 0.05), (1.0, 0.08), (2.0, 0.3), (4.0, 0.35)] {
+        let link = bottleneck(20.0, 66.0, queue);
+        for (first, second) in [(Bbr, Cubic), (Cubic, Bbr)] {
+            let part = share(first, second, 5 * SEC, link);
+            assert!((least..=1.0 - least).contains(&part), "{first:?} before {second:?}, queue {queue}: {part:.2}");
+        }
+    }
+}
+
+#[test]
+fn many_streams_share_and_none_starves() {
+    for (count, queue, fair) in [(8, 0.5, 0.9), (8, 1.0, 0.9), (8, 2.0, 0.8), (64, 1.0, 0.9)] {
+        let plans: Vec<Plan> = (0..count).map(|i| plan(Algorithm::Bbr, i * 50 * MS)).collect();
+        let rates = Flows::new(&plans, bottleneck(100.0, 40.0, queue), 7).rates(10 * SEC, 25 * SEC);
+        let (index, sum) = (jain(&rates), rates.iter().sum::<f64>());
+        let least = rates.iter().fold(f64::MAX, |a, b| a.min(*b)) * count as f64 / sum;
+        assert!(index >= fair && sum > 85.0 && least > 0.35, "{count}, queue {queue}: {index:.3} {sum:.0} {least:.2}");
+    }
+}
