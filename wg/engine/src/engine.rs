@@ -21,6 +21,9 @@ pub const STREAMS_MAX: usize = 4096;
 const STREAM_BUFFER_BYTES: usize = 8 << 20;
 /// IP protocol number of TCP.
 const TCP: u8 = 6;
+/// And of ICMP, whose errors may be about TCP.
+const ICMP: u8 = 1;
+const ICMP_V6: u8 = 58;
 
 /// Why a stream could not be opened. The numbers are the contract with `wg/engine.ts`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +157,9 @@ impl Engine {
         let mut io = Io { now, transmit, events, counters };
         device.receive(&mut io, from, datagram, &mut |io, packet| {
             let to = destination(packet).map(|(to, protocol)| (addresses.contains(&to), protocol));
+            if matches!(to, Some((true, ICMP | ICMP_V6))) && tcp.handle_icmp(now, packet) {
+                return;
+            }
             let owner = match (to, &tun) {
                 (None, _) | (Some((false, _)), None) => return io.counters.add(Counter::NotForUs),
                 (Some((false, _)), Some(_)) => Owner::Kernel,
@@ -366,6 +372,12 @@ impl Engine {
         if let Some(c) = self.handle(id).and_then(|h| self.tcp.get_mut(h)) {
             c.shutdown();
         }
+    }
+
+    /// The path inside the tunnel, to one address or to all, carries packets of this size now: streams follow, up and down within
+    /// the engine's own largest packet, and send again what was larger.
+    pub fn set_path_mtu(&mut self, remote: Option<IpAddr>, mtu: usize) {
+        self.tcp.set_path_mtu(self.now, remote, mtu);
     }
 
     /// Lets go of a stream: in order, or with a reset.

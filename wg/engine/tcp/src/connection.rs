@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 
 mod arrival;
 mod departure;
+mod path;
 
 /// Unanswered keepalive probes before the peer is given up, and the time between them.
 const KEEPALIVE_PROBES: u32 = 6;
@@ -99,6 +100,11 @@ pub struct Connection {
     rcv_shift: u8,
     timestamps: bool,
     sack: bool,
+    /// Largest segment that both ends take, without options.
+    agreed_mss: usize,
+    /// Largest packet that the path takes, and until when a lower one is believed.
+    path_mtu: usize,
+    path_mtu_until: Option<Time>,
     /// TS.Recent and Last.ACK.sent (RFC 7323 section 4.3).
     recent: u32,
     recent_at: Time,
@@ -151,6 +157,9 @@ impl Connection {
             rcv_shift: shift_for(config.receive_buffer_max),
             timestamps: true,
             sack: true,
+            agreed_mss: mss,
+            path_mtu: config.mtu,
+            path_mtu_until: None,
             recent: 0,
             recent_at: 0,
             last_ack: ORIGIN,
@@ -342,12 +351,6 @@ impl Connection {
         }
     }
 
-    /// The path carries less (or more) than thought: later segments follow, also retransmitted ones.
-    pub fn set_mtu(&mut self, mtu: usize) {
-        let headers = if self.local.is_ipv4() { 40 } else { 60 } + if self.timestamps { 12 } else { 0 };
-        self.snd.mss = (mtu.saturating_sub(headers)).clamp(MIN_MSS, self.config.mtu - headers) as u64;
-    }
-
     /// Gives buffers back while nothing is stored; for idle connections.
     pub fn trim(&mut self) {
         if self.state == State::Closed {
@@ -414,7 +417,10 @@ impl Connection {
         if !self.is_established() {
             return;
         }
-        if !self.snd.on_timers(now, self.config.user_timeout) {
+        self.forget_mtu(now);
+        let alive = self.snd.on_timers(now, self.config.user_timeout);
+        self.check_black_hole(now);
+        if !alive {
             self.reset = Some((wire(self.iss, self.snd.next), true));
             self.fail(Error::TimedOut);
             return;

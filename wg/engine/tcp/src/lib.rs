@@ -12,6 +12,7 @@ pub mod config;
 mod congestion;
 pub mod connection;
 mod delivery;
+pub mod icmp;
 mod rack;
 mod range;
 mod receiver;

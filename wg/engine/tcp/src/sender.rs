@@ -89,6 +89,8 @@ pub struct Sender {
     pub stalled_since: Option<Time>,
     stamp_offset: u32,
     pub retransmissions: u64,
+    /// Timeouts of a full segment since anything was acknowledged.
+    pub full_timeouts: u32,
     /// The application has let go: a peer that only keeps its window shut is not waited for without end.
     pub abandoned: bool,
 }
@@ -127,6 +129,7 @@ impl Sender {
             stalled_since: None,
             stamp_offset,
             retransmissions: 0,
+            full_timeouts: 0,
             abandoned: false,
         }
     }
@@ -144,6 +147,36 @@ impl Sender {
     pub fn set_mss(&mut self, config: &Config, mss: usize, seed: u32) {
         self.mss = mss as u64;
         self.control = controller(config.algorithm, mss as u64, seed);
+    }
+
+    /// Another segment size. What flies in larger ones is taken for lost, which says nothing about congestion.
+    pub fn resize(&mut self, now: Time, mss: u64) {
+        if mss == self.mss {
+            return;
+        }
+        self.mss = mss;
+        self.control.on_segment_size(mss);
+        self.full_timeouts = 0;
+        let mut lost = false;
+        let mut next = self.board.oldest().map(|o| o.0);
+        while let Some(id) = next {
+            next = self.board.after(id).map(|o| o.0);
+            if self.board.get(id).is_some_and(|r| r.length() > mss + 1) {
+                self.board.mark_lost(id);
+                lost = true;
+            }
+        }
+        if lost {
+            self.pace_at = self.pace_at.min(now);
+        }
+    }
+
+    /// What has timed out may get through now: the timer starts afresh.
+    pub fn try_again(&mut self, now: Time) {
+        self.rtt.reset_backoff();
+        if self.rto_at.is_some() {
+            self.rto_at = Some(now + self.rtt.rto());
+        }
     }
 
     /// Right edge of the peer's window.

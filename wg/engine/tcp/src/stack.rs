@@ -2,6 +2,7 @@
 //! Everything it keeps is bounded by [`Limits`].
 
 mod cookie;
+mod path;
 mod table;
 
 use crate::budget::Budget;
@@ -77,6 +78,10 @@ pub struct Counters {
     pub refused_replies_dropped: u64,
     /// Buffers that wanted to grow when [`Limits::buffer_bytes`] were in use.
     pub buffer_growth_refused: u64,
+    /// ICMP errors given to [`Stack::handle_icmp`] that were about a connection of ours, and those of them that changed something.
+    pub icmp_errors: u64,
+    /// See above.
+    pub icmp_errors_heeded: u64,
     /// Calls whose time lay before that of an earlier call.
     pub clock_went_back: u64,
 }
@@ -151,6 +156,8 @@ pub struct Stack {
     /// The latest time heard of; an earlier one counts as this.
     now: Time,
     last_cookie_at: Option<Time>,
+    /// What connections to come start with.
+    path_mtu: usize,
     next_port: u16,
     /// The first ephemeral port, and how many there are.
     ports: (u16, u16),
@@ -174,6 +181,7 @@ impl Stack {
             budget: Budget::new(limits.buffer_bytes),
             now: 0,
             last_cookie_at: None,
+            path_mtu: usize::MAX,
             next_port: 0,
             ports: (FIRST_PORT, PORTS),
         }
@@ -344,6 +352,7 @@ impl Stack {
 
     fn insert(&mut self, mut connection: Connection, pending: Option<u16>) -> Handle {
         connection.charge_to(&self.budget);
+        connection.set_mtu(self.now, self.path_mtu);
         let key = (connection.local, connection.remote);
         let entry = Entry { connection, pending, timer: None, queued: false, noticed: false, orphan: false };
         let h = self.table.insert(key, entry);

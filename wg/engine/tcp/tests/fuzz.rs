@@ -1,6 +1,7 @@
 //! Damaged packets, junk, a clock that leaps, and callers that do anything in any order: nothing panics (with overflow checks),
 //! nothing grows without bound, and nobody is asked to be called at once for ever.
 
+use tcp::icmp::Verdict;
 use tcp::sim::Random;
 use tcp::{Algorithm, Config, Handle, Limits, Stack, Time, SEC};
 
@@ -106,8 +107,12 @@ impl Fuzz {
                         self.read += ready.min(out);
                     }
                     10 if r.chance(300_000) => c.shutdown(),
-                    11 => c.set_mtu(n),
+                    11 => c.set_mtu(now, n),
                     12 => c.trim(),
+                    13 => {
+                        let verdict = [Verdict::TooBig(n), Verdict::Refused, Verdict::Unreachable][n % 3];
+                        c.handle_icmp(now, r.bits() as u32, verdict);
+                    }
                     _ => {}
                 }
             }

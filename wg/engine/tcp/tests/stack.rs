@@ -354,7 +354,7 @@ fn settings_at_their_limits_do_not_overflow() {
             let mut buf = vec![0; 70_000];
             for _ in 0..100 {
                 a.get_mut(h).unwrap().send(&[1; 100_000]);
-                a.get_mut(h).unwrap().set_mtu(n);
+                a.get_mut(h).unwrap().set_mtu(Time::MAX, n);
                 for s in 0..2 {
                     let (x, y) = if s == 0 { (&mut a, &mut b) } else { (&mut b, &mut a) };
                     let mut all = vec![];

@@ -40,7 +40,9 @@ impl Connection {
         let default = if v4 { DEFAULT_MSS_V4 } else { DEFAULT_MSS_V6 };
         let ours = self.config.mtu - if v4 { 40 } else { 60 };
         let mss = o.mss.map_or(default, usize::from).max(MIN_MSS).min(ours) - if self.timestamps { 12 } else { 0 };
-        self.snd.set_mss(&self.config, mss, self.iss);
+        self.agreed_mss = mss;
+        let path = self.path_mtu.saturating_sub(if v4 { 40 } else { 60 } + if self.timestamps { 12 } else { 0 });
+        self.snd.set_mss(&self.config, mss.min(path.max(MIN_MSS)), self.iss);
         self.snd.set_window(u64::from(s.window));
         self.heard_at = now;
     }

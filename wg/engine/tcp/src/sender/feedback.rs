@@ -56,6 +56,7 @@ impl Sender {
             self.rtt.sample(now, r);
         }
         if advanced {
+            self.full_timeouts = 0;
             self.una = f.position;
             self.ring.advance(f.position);
             self.rack.acknowledged(f.position);
@@ -224,6 +225,7 @@ impl Sender {
         if self.board.first().is_some_and(|r| r.fate == Fate::Sacked) {
             self.board.renege();
         }
+        self.full_timeouts += u32::from(self.board.first().is_some_and(|r| r.length() >= self.mss));
         self.rack.mark_on_timeout(now, &mut self.board, self.una);
         if self.recovery.is_none() {
             self.undo = Undo { armed: true, ..Undo::default() };

@@ -45,6 +45,11 @@ impl Losses {
         self.events
     }
 
+    /// Bytes of this round, whatever became of them.
+    pub fn all(&self) -> u64 {
+        self.lost + self.delivered
+    }
+
     /// This round's smallest round trip is above the path's own.
     pub fn queue_seen(&self, minimum: Time) -> bool {
         self.smallest_rtt != Time::MAX && self.smallest_rtt.saturating_mul(100) > minimum.saturating_mul(QUEUE_PERCENT)

@@ -27,6 +27,8 @@ const BANDWIDTH_ROUNDS: usize = 10;
 /// The pipe is full when this many rounds brought less than this growth.
 const FULL_ROUNDS: u32 = 3;
 const FULL_GROWTH: u64 = 125;
+/// Of the estimate that a round has to bring to count among them, in percent.
+const FULL_PERCENT: u64 = 75;
 /// Version 3: needed loss events in a round, and the reduction.
 const LOSS_EVENTS: u32 = 6;
 const BETA: u64 = 70;
@@ -190,7 +192,9 @@ impl Bbr {
 
     /// False when this round brought no growth.
     fn check_full(&mut self, app_limited: bool) -> bool {
-        if self.full || app_limited {
+        // A full pipe delivers what it holds in every round: one that brought less was held up by something else than the path.
+        let held_up = self.losses.all() < self.pipe_size(FULL_PERCENT);
+        if self.full || app_limited || held_up {
             return true;
         }
         if self.bandwidth * 100 >= self.full_bandwidth * FULL_GROWTH {
@@ -408,4 +412,8 @@ impl CongestionControl for Bbr {
     }
 
     fn on_restart(&mut self, _now: Time) {}
+
+    fn on_segment_size(&mut self, mss: u64) {
+        self.mss = mss;
+    }
 }
