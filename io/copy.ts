@@ -1,10 +1,13 @@
 /** Copies between ordinary and shared memory. @module */
-import { Libc } from "./libc.ts";
+import { openLibrary } from "./libc.ts";
 
 /** Fewer bytes are copied by V8: a call of libc costs more than it saves. */
 const LIBC_BYTES_MIN = 512;
 
-let copy: Libc["calls"]["copy"] | null | undefined;
+/** One function, bound when this is loaded, by whoever may: nobody is asked, and nobody has to let go of it. */
+const copy = openLibrary({
+  copy: { name: "memmove", parameters: ["buffer", "buffer", "usize"], result: "void" },
+})?.symbols.copy;
 
 /**
  * Copies all of `source` to the start of `target`, where there must be room.
@@ -14,15 +17,6 @@ let copy: Libc["calls"]["copy"] | null | undefined;
  */
 export function copyBytes(target: Uint8Array, source: Uint8Array): void {
   if (source.length < LIBC_BYTES_MIN || source.length > target.length) return target.set(source);
-  if (copy === undefined) copy = openCopy();
-  if (copy === null) return target.set(source);
+  if (copy === undefined) return target.set(source);
   copy(target as Uint8Array<ArrayBuffer>, source as Uint8Array<ArrayBuffer>, BigInt(source.length));
-}
-
-function openCopy(): Libc["calls"]["copy"] | null {
-  try {
-    return Libc.open().calls.copy;
-  } catch {
-    return null;
-  }
 }

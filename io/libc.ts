@@ -78,7 +78,6 @@ export const SYMBOLS = {
   memmove: { parameters: ["buffer", "buffer", "usize"], result: "usize" },
   madvise: { parameters: ["usize", "usize", "i32"], result: "i32" },
   malloc_trim: { parameters: ["usize"], result: "i32" },
-  copy: { name: "memmove", parameters: ["buffer", "buffer", "usize"], result: "void" },
   errno_location: { name: "__errno_location", parameters: [], result: "pointer" },
   errno_copy: { name: "memcpy", parameters: ["buffer", "pointer", "usize"], result: "usize" },
 } as const;
@@ -86,39 +85,28 @@ export const SYMBOLS = {
 /** The functions of {@linkcode Libc.calls}, with the parameters and results of `man 2` and `man 3`. */
 export type LibcCalls = Deno.StaticForeignLibraryInterface<typeof SYMBOLS>;
 
+type Library = Deno.DynamicLibrary<typeof SYMBOLS>;
+
+/** This thread's library: to bind its functions takes 9 ms (0.14 to 0.4 each), so all who use it share it. */
+let shared: { readonly library: Library; users: number } | undefined;
+
 /** The C library. */
 export class Libc implements Disposable {
   /** The functions, as libc declares them. */
   readonly calls: LibcCalls;
-  readonly #library: Deno.DynamicLibrary<typeof SYMBOLS>;
   readonly #errno = new Int32Array(1);
   readonly #errnoBytes = new Uint8Array(this.#errno.buffer);
+  #open = true;
 
-  private constructor(library: Deno.DynamicLibrary<typeof SYMBOLS>) {
-    this.#library = library;
-    this.calls = library.symbols;
+  private constructor(calls: LibcCalls) {
+    this.calls = calls;
   }
 
   /** Opens the library. Throws `unsupported` with the reason: another system, no permission, no glibc. */
   static open(): Libc {
-    const { os, arch } = Deno.build;
-    if (os !== "linux" || (arch !== "x86_64" && arch !== "aarch64")) {
-      throw new MorayError("unsupported", `not on ${os} ${arch}`);
-    }
-    let denied = false;
-    let reason = "";
-    for (const path of LIBRARIES) {
-      try {
-        return new Libc(Deno.dlopen(path, SYMBOLS));
-      } catch (error) {
-        denied ||= error instanceof Deno.errors.NotCapable;
-        reason = messageOf(error);
-      }
-    }
-    throw new MorayError(
-      "unsupported",
-      denied ? `no permission: --allow-ffi=${LIBRARIES[1]}` : reason,
-    );
+    shared ??= { library: loadLibrary(), users: 0 };
+    shared.users++;
+    return new Libc(shared.library.symbols);
   }
 
   /** `errno` of the call just before on this thread. */
@@ -132,8 +120,52 @@ export class Libc implements Disposable {
     return this.calls.memmove(bytes, bytes, 0n);
   }
 
-  /** Lets go of the library; no function may be called afterwards. */
+  /** Lets go of the library; no function may be called afterwards. Safe to call twice. */
   [Symbol.dispose](): void {
-    this.#library.close();
+    if (!this.#open || shared === undefined) return;
+    this.#open = false;
+    if (--shared.users > 0) return;
+    shared.library.close();
+    shared = undefined;
   }
+}
+
+/**
+ * Binds a few functions, for the rest of the program. `undefined` where that is impossible, or would first ask the user for
+ * the permission.
+ */
+export function openLibrary<const S extends Deno.ForeignLibraryInterface>(
+  symbols: S,
+): Deno.DynamicLibrary<S> | undefined {
+  if (Deno.build.os !== "linux") return undefined;
+  for (const path of LIBRARIES) {
+    if (Deno.permissions.querySync({ name: "ffi", path }).state !== "granted") continue;
+    try {
+      return Deno.dlopen(path, symbols);
+    } catch {
+      // The next path, or none.
+    }
+  }
+  return undefined;
+}
+
+function loadLibrary(): Library {
+  const { os, arch } = Deno.build;
+  if (os !== "linux" || (arch !== "x86_64" && arch !== "aarch64")) {
+    throw new MorayError("unsupported", `not on ${os} ${arch}`);
+  }
+  let denied = false;
+  let reason = "";
+  for (const path of LIBRARIES) {
+    try {
+      return Deno.dlopen(path, SYMBOLS);
+    } catch (error) {
+      denied ||= error instanceof Deno.errors.NotCapable;
+      reason = messageOf(error);
+    }
+  }
+  throw new MorayError(
+    "unsupported",
+    denied ? `no permission: --allow-ffi=${LIBRARIES[1]}` : reason,
+  );
 }
