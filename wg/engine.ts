@@ -141,8 +141,9 @@ export class Engine {
   readonly #scratch: number;
   readonly #receive: number;
   readonly #receiveRuns: number;
-  #bytes: Uint8Array<ArrayBuffer>;
-  #view: DataView;
+  /** Read through `#bytes` and `#view`: memory that grew has another buffer, and nearly every call may make it grow. */
+  #memory: Uint8Array<ArrayBuffer>;
+  #memoryView: DataView;
   #tun: TunExchange | undefined;
   #received = 0;
   #receivedBytes = 0;
@@ -163,18 +164,16 @@ export class Engine {
     this.#scratch = this.#exports.scratch_pointer();
     this.#receive = this.#exports.receive_pointer();
     this.#receiveRuns = this.#exports.receive_runs_pointer();
-    this.#bytes = new Uint8Array(this.#exports.memory.buffer as ArrayBuffer);
-    this.#view = new DataView(this.#bytes.buffer);
+    this.#memory = new Uint8Array(this.#exports.memory.buffer as ArrayBuffer);
+    this.#memoryView = new DataView(this.#memory.buffer);
     this.#bytes.set(options.privateKey, this.#scratch);
     this.#exports.start(options.now * 1000, options.mtu ?? 1280);
-    this.#refresh();
     assert(this.#exports.counters() === COUNTER_NAMES.length, "counter names match the engine");
   }
 
   /** Our static public key. */
   get publicKey(): Uint8Array {
     this.#exports.public_key();
-    this.#refresh();
     return this.#bytes.slice(this.#scratch, this.#scratch + KEY_BYTES);
   }
 
@@ -205,7 +204,6 @@ export class Engine {
       options.keepaliveSeconds,
       options.hostRoams ? 1 : 0,
     );
-    this.#refresh();
     return id < 0 ? undefined : id as PeerId;
   }
 
@@ -223,9 +221,7 @@ export class Engine {
   /** Gives a block to a peer; false when the table is full. */
   allow(peer: PeerId, block: Cidr): boolean {
     this.#putAddress(this.#scratch, packIp(block.address), 0);
-    const done = this.#exports.allow(peer, block.prefix) === 1;
-    this.#refresh();
-    return done;
+    return this.#exports.allow(peer, block.prefix) === 1;
   }
 
   /** Sends a fresh handshake initiation to a peer. */
@@ -257,7 +253,6 @@ export class Engine {
    * anew before each use.
    */
   get receiveBuffer(): Uint8Array<ArrayBuffer> {
-    this.#refresh();
     return this.#bytes.subarray(this.#receive, this.#receive + RECEIVE_BYTES);
   }
 
@@ -298,7 +293,6 @@ export class Engine {
     this.take(now, sink);
     for (let round = 0; round < POLL_ROUNDS_MAX; round++) {
       const more = this.#exports.poll() === 1;
-      this.#refresh();
       this.#flush(sink);
       this.#report(sink);
       if (!more) return;
@@ -311,7 +305,6 @@ export class Engine {
    */
   openTun(options: TunOptions): void {
     this.#tun = new TunExchange(this.#exports, options);
-    this.#refresh();
   }
 
   /**
@@ -325,7 +318,6 @@ export class Engine {
   ): boolean {
     this.#exports.set_now(now * 1000);
     const more = this.#tun?.sendTrain(read) ?? false;
-    this.#refresh();
     this.#flush(sink);
     return more;
   }
@@ -341,7 +333,6 @@ export class Engine {
   connect(remote: SocketAddress): StreamId | ConnectRefusal {
     this.#putSocketAddress(this.#scratch, remote);
     const id = this.#exports.connect();
-    this.#refresh();
     return id < 0 ? REFUSALS[id] ?? "full" : id as StreamId;
   }
 
@@ -402,7 +393,6 @@ export class Engine {
     const n = Math.min(bytes.length, SCRATCH_BYTES);
     this.#bytes.set(n === bytes.length ? bytes : bytes.subarray(0, n), this.#scratch);
     const taken = this.#exports.stream_send(stream, n);
-    this.#refresh();
     return taken;
   }
 
@@ -414,7 +404,6 @@ export class Engine {
   streamFill(stream: StreamId, fill: (part: Uint8Array<ArrayBuffer>) => number): number {
     const length = this.#exports.stream_space(stream);
     if (length === 0) return 0;
-    this.#refresh();
     const start = this.#view.getUint32(this.#scratch, true);
     const n = fill(this.#bytes.subarray(start, start + length));
     assert(n >= 0 && n <= length, "a part is not overfilled");
@@ -441,7 +430,6 @@ export class Engine {
   /** Opens a UDP socket on a port of all our addresses; `undefined` when that is impossible. */
   udpBind(port: number): UdpId | undefined {
     const id = this.#exports.udp_bind(port);
-    this.#refresh();
     return id < 0 ? undefined : id as UdpId;
   }
 
@@ -542,11 +530,19 @@ export class Engine {
     return undefined;
   }
 
-  /** Memory that grew has another buffer. */
-  #refresh(): void {
-    if (this.#bytes.byteLength > 0) return;
-    this.#bytes = new Uint8Array(this.#exports.memory.buffer as ArrayBuffer);
-    this.#view = new DataView(this.#bytes.buffer);
+  get #bytes(): Uint8Array<ArrayBuffer> {
+    if (this.#memory.byteLength === 0) this.#renew();
+    return this.#memory;
+  }
+
+  get #view(): DataView {
+    if (this.#memory.byteLength === 0) this.#renew();
+    return this.#memoryView;
+  }
+
+  #renew(): void {
+    this.#memory = new Uint8Array(this.#exports.memory.buffer as ArrayBuffer);
+    this.#memoryView = new DataView(this.#memory.buffer);
   }
 
   #putSocketAddress(at: number, { hostname, port }: SocketAddress): void {

@@ -170,6 +170,59 @@ Deno.test("Engine takes bytes that were written into a stream's send buffer in p
   );
 });
 
+/** A pair, and what makes the memory of both engines grow. */
+function growingPair(seed: number): { readonly pair: Pair; readonly grow: () => void } {
+  const { Instance } = WebAssembly;
+  const memories: WebAssembly.Memory[] = [];
+  WebAssembly.Instance = class extends Instance {
+    constructor(module: WebAssembly.Module, imports?: WebAssembly.Imports) {
+      super(module, imports);
+      memories.push(this.exports["memory"] as WebAssembly.Memory);
+    }
+  };
+  try {
+    const pair = new Pair(seed);
+    assertEquals(memories.length, 2);
+    return { pair, grow: () => memories.forEach((memory) => memory.grow(1)) };
+  } finally {
+    WebAssembly.Instance = Instance;
+  }
+}
+
+Deno.test("Engine is used as before whenever its memory has grown", () => {
+  const { pair, grow } = growingPair(4);
+  const [a, b] = pair.engines;
+  assert(b.listen(80));
+  grow();
+  const stream = a.connect({ hostname: INNER[1], port: 80 });
+  assert(typeof stream === "number");
+  pair.run(100);
+  const other = pair.accepted();
+  grow();
+  assertEquals(a.streamWrite(stream, new Uint8Array([1, 2, 3])), 3);
+  grow();
+  assertEquals(a.streamFill(stream, (part) => (part.fill(4, 0, 2), 2)), 2);
+  grow();
+  pair.run(100);
+  grow();
+  const got: number[] = [];
+  b.streamRead(other, (part) => got.push(...part) && part.length);
+  assertEquals(got, [1, 2, 3, 4, 4]);
+  grow();
+  assertEquals(a.peerFigures(pair.peers[0])?.endpoint, OUTER[1]);
+  grow();
+  assert(b.streamLocal(other)?.port === 80);
+  grow();
+  assertEquals(a.counters(), {});
+  grow();
+  const [from] = OUTER;
+  assert(from && b.receive(from, new Uint8Array(40)));
+  grow();
+  pair.run(0);
+  grow();
+  assertEquals(b.counters().malformed, 1);
+});
+
 Deno.test("Engine is deterministic: the same clock and entropy make the same datagrams", () => {
   const run = (seed: number): Uint8Array[] => {
     const pair = new Pair(seed);

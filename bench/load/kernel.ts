@@ -43,6 +43,12 @@ export async function startKernelServers(
   await ping.line(/^ready/);
 }
 
+/** What is read of iperf3's report. */
+interface Iperf3Report {
+  readonly end?: { readonly sum_received?: { readonly bits_per_second: number } };
+  readonly error?: string;
+}
+
 /** Kernel sockets at both ends. */
 export class KernelLoad implements Load {
   readonly #from: End;
@@ -78,7 +84,9 @@ export class KernelLoad implements Load {
       namespace: this.#from.namespace,
       timeoutMs: (seconds + skipSeconds) * 1000 + GRACE_MS,
     });
-    const { end } = JSON.parse(text) as { end: { sum_received: { bits_per_second: number } } };
+    const { end, error } = JSON.parse(text) as Iperf3Report;
+    // Its exit status is 0 all the same.
+    if (end?.sum_received === undefined) throw new Error(`iperf3: ${error ?? "no figures"}`);
     return end.sum_received.bits_per_second / 1e6;
   }
 
