@@ -46,6 +46,10 @@ export function loopbackTests(
         assertEquals(status.peers.length, 1);
         assertEquals(status.peers[0]?.path.kind, "direct");
         assertEquals(status.discovery?.connected, true);
+        if (status.node.datapath === "fast") {
+          const { socketsSpliced = 0 } = status.counters;
+          assert(socketsSpliced > 0, "connections cross the Worker alone");
+        }
       }
       const [agent, colony] = [await mesh.status("agent"), await mesh.status("colony")];
       assertEquals(agent.peers[0]?.name, "colony");
