@@ -14,6 +14,9 @@ export const BULK_PORT = 5201;
 export const PING_PORT: number = BULK_PORT + 1;
 /** What a command may take beyond the time that it measures. */
 const GRACE_MS = 30_000;
+/** How often a busy iperf3 is asked, and how long it is left alone in between. */
+const ATTEMPTS_MAX = 10;
+const BUSY_MS = 300;
 
 /** Why this load cannot be made here, or `undefined`. */
 export async function kernelLoadUnmet(): Promise<string | undefined> {
@@ -45,7 +48,7 @@ export async function startKernelServers(
 
 /** What is read of iperf3's report. */
 interface Iperf3Report {
-  readonly end?: { readonly sum_received?: { readonly bits_per_second: number } };
+  readonly end?: { readonly "sum_received"?: { readonly "bits_per_second": number } };
   readonly error?: string;
 }
 
@@ -80,14 +83,19 @@ export class KernelLoad implements Load {
     command.push("--time", `${seconds}`, "--omit", `${skipSeconds}`, "--parallel", `${streams}`);
     if (direction === "down") command.push("--reverse");
     if (this.#congestion !== undefined) command.push("--congestion", this.#congestion);
-    const text = await must(command, {
+    const options = {
       namespace: this.#from.namespace,
       timeoutMs: (seconds + skipSeconds) * 1000 + GRACE_MS,
-    });
-    const { end, error } = JSON.parse(text) as Iperf3Report;
-    // Its exit status is 0 all the same.
-    if (end?.sum_received === undefined) throw new Error(`iperf3: ${error ?? "no figures"}`);
-    return end.sum_received.bits_per_second / 1e6;
+    };
+    for (let attempt = 1;; attempt++) {
+      const { end, error } = JSON.parse(await must(command, options)) as Iperf3Report;
+      // Its exit status is 0 whatever happened.
+      if (end?.sum_received !== undefined) return end.sum_received.bits_per_second / 1e6;
+      // It takes its time to be done with the client before.
+      const isBusy = error?.includes("busy") && attempt < ATTEMPTS_MAX;
+      if (!isBusy) throw new Error(`iperf3: ${error ?? "no figures"}`);
+      await new Promise((wake) => setTimeout(wake, BUSY_MS));
+    }
   }
 
   /** Sends one byte there and back, `count` times. */
