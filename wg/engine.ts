@@ -319,6 +319,7 @@ export class Engine {
     this.#exports.set_now(now * 1000);
     const more = this.#tun?.sendTrain(read) ?? false;
     this.#flush(sink);
+    this.#flushTun(sink);
     return more;
   }
 

@@ -9,7 +9,7 @@ import { curlDownload, curlUpload, startWebServer } from "../support/http.ts";
 import { keyPair } from "../support/keys.ts";
 import { Link } from "../support/link.ts";
 import { startMesh } from "../support/mesh.ts";
-import { moray, SOURCE } from "../support/moray.ts";
+import { aloneBinary, moray, SOURCE } from "../support/moray.ts";
 import { say } from "../support/say.ts";
 import { e2e, eventually, type Scope } from "../support/scope.ts";
 import { startTunPair, TUN_NAME, type TunPair } from "../support/tun_pair.ts";
@@ -49,6 +49,16 @@ async function pings({ a, b }: TunPair): Promise<void> {
   }
 }
 
+/** Where no peer is, programs are told so at once. */
+async function refusals({ a }: TunPair): Promise<void> {
+  for (const address of ["10.9.0.77", "fd09::77"]) {
+    const { stdout } = await run(["ping", "-c", "1", "-W", "5", address], {
+      namespace: a.namespace,
+    });
+    assertMatch(stdout, new RegExp(`From ${address} .*(Host|Address) [Uu]nreachable`));
+  }
+}
+
 /** Sends datagrams of many sizes and expects each back, unchanged. */
 async function datagrams({ a, b }: TunPair, address: string): Promise<void> {
   const script = new URL("../support/udp_echo.ts", import.meta.url).pathname;
@@ -67,6 +77,7 @@ e2e(
     });
     assertEquals(pair.moray.addresses("tun"), [TUN_NAME]);
     await pings(pair);
+    await refusals(pair);
     await transfers(scope, pair);
     for (const address of [pair.b.inner, pair.b.inner6]) await datagrams(pair, address);
     const { namespace } = pair.a;
@@ -87,6 +98,22 @@ e2e(
     const pair = await startTunPair(scope, { program: SOURCE, far: "wireguard-go" });
     await pings(pair);
     await transfers(scope, pair);
+  },
+);
+
+e2e(
+  "TUN to TUN with the compiled program: 16 MiB both ways, and SIGKILL leaves nothing",
+  { needs: ["full", "tun", "curl", "binary"], timeoutMs: 60_000 },
+  async (scope) => {
+    const pair = await startTunPair(scope, { program: aloneBinary(scope) });
+    const { namespace } = pair.a;
+    const listen = `${pair.b.inner}:0`;
+    const web = await startWebServer(scope, { namespace: pair.b.namespace, listen });
+    await curlDownload(`http://${web}`, { namespace, mib: 16 });
+    await curlUpload(scope, `http://${web}`, { namespace, mib: 16 });
+    pair.moray.child.signal("SIGKILL");
+    await pair.moray.child.exited;
+    assertEquals(await traces(namespace), "");
   },
 );
 

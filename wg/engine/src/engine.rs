@@ -203,17 +203,25 @@ impl Engine {
     pub fn tun_send(&mut self, length: usize) -> bool {
         let Engine { device, addresses, transmit, events, counters, packet, now, tun, .. } = self;
         let mut io = Io { now: *now, transmit, events, counters };
-        let split = tun.as_ref().and_then(|t| Split::parse(t.input.get(..length)?));
-        match split {
-            None => io.counters.add(Counter::TunMalformed),
-            Some(split) if !addresses.contains(&tun::source(split.packet())) => io.counters.add(Counter::TunSource),
+        let Some(tun) = tun else { return false };
+        let Some(split) = tun.input.get(..length).and_then(Split::parse) else {
+            io.counters.add(Counter::TunMalformed);
+            return true;
+        };
+        let (from, to) = tun::ends(split.packet());
+        let endpoint = device.endpoint_for(to);
+        if !addresses.contains(&from) {
+            io.counters.add(Counter::TunSource);
+        } else if endpoint.is_none() {
+            io.counters.add(Counter::NoRoute);
+            tun.refuse(*now, length);
+        } else if udp_destination(split.packet()).is_some_and(|to| endpoint == Some(to.into())) {
             // Encrypted, it would come here again, for ever.
-            Some(split) if leads_back(device, split.packet()) => io.counters.add(Counter::TunLoop),
-            Some(split) => {
-                for i in 0..split.count() {
-                    let n = split.write(i, packet);
-                    device.send(&mut io, packet, n);
-                }
+            io.counters.add(Counter::TunLoop);
+        } else {
+            for i in 0..split.count() {
+                let n = split.write(i, packet);
+                device.send(&mut io, packet, n);
             }
         }
         self.transmit.has_room()
@@ -400,11 +408,6 @@ impl Engine {
     pub fn datagrams(&mut self) -> &mut Datagrams {
         &mut self.datagrams
     }
-}
-
-/// Whether a packet of the kernel goes to where the tunnel itself would send it.
-fn leads_back(device: &mut Device, packet: &[u8]) -> bool {
-    udp_destination(packet).is_some_and(|to| device.endpoint_for(to.ip()) == Some(to.into()))
 }
 
 /// boringtun reads this clock.

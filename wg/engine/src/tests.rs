@@ -442,6 +442,9 @@ fn what_the_kernel_may_not_send_is_dropped_and_counted() {
     }
     w.nodes[0].transmit.clear();
     assert_eq!(w.nodes[0].counters.value(Counter::TunLoop), 1.0);
+    // Of all this only what had no route was refused, once.
+    let [refused] = &for_kernel(&mut w.nodes[0])[..] else { panic!("one error") };
+    assert_eq!((refused.len(), &refused[20..22]), (20 + 8 + 29, &[3, 1][..]));
     let value = |c| w.nodes[0].counters.value(c);
     assert_eq!([value(Counter::TunSource), value(Counter::NoRoute), value(Counter::TunMalformed)], [1.0, 1.0, 2.0]);
     assert!(w.nodes[0].transmit.runs().is_empty());

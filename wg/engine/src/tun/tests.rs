@@ -2,6 +2,7 @@
 
 use super::gro::{Gro, Part};
 use super::gso::Split;
+use super::unreachable;
 use super::vnet::{Header, Kind, BYTES};
 
 /// A small generator (xorshift64), so that failures can be repeated.
@@ -395,4 +396,42 @@ fn a_full_arena_says_so_and_takes_nothing() {
     let datagrams: usize = joined(&mut gro).iter().map(|p| split(p).len()).sum();
     assert_eq!(datagrams, taken);
     assert!(gro.push(&packet));
+}
+
+#[test]
+fn an_error_says_what_could_not_be_sent_and_looks_as_if_it_came_from_there() {
+    for (flow, icmp) in [(Flow::udp(false), 1), (Flow::tcp(true), 58)] {
+        let packet = flow.packet(1, 2, &[5; 500]);
+        let mut out = [0; unreachable::ERROR_BYTES_MAX];
+        let n = unreachable::write(&packet, &mut out).expect("an error");
+        let error = &out[..n];
+        let t = transport_of(&packet);
+        let (from, to) = (super::ends(error), super::ends(&packet));
+        assert_eq!(from, (to.1, to.0));
+        assert_eq!(error[if t == 20 { 9 } else { 6 }], icmp);
+        assert_eq!(error[t + 8..], packet[..128]);
+        let head = if t == 20 { Vec::new() } else { pseudo(error) };
+        assert_eq!(checksum(&[&head, &error[t..]]), 0);
+        if t == 20 {
+            assert_eq!(checksum(&[&error[..20]]), 0);
+        }
+        assert_eq!(usize::from(u16::from_be_bytes([error[2], error[3]])), if t == 20 { n } else { 0 });
+    }
+}
+
+#[test]
+fn there_is_no_error_about_errors_groups_and_later_fragments() {
+    let refused = |change: &dyn Fn(&mut Vec<u8>), v6: bool| {
+        let mut packet = Flow::udp(v6).packet(1, 2, &[5; 50]);
+        change(&mut packet);
+        unreachable::write(&packet, &mut [0; unreachable::ERROR_BYTES_MAX]).is_none()
+    };
+    assert!(!refused(&|_| (), false) && !refused(&|_| (), true));
+    let icmp = |kind: u8, v6: bool| {
+        refused(&|p: &mut Vec<u8>| if v6 { (p[6], p[40]) = (58, kind) } else { (p[9], p[20]) = (1, kind) }, v6)
+    };
+    assert!(icmp(0, false) && icmp(3, false) && icmp(1, true) && icmp(129, true), "answers and errors");
+    assert!(!icmp(8, false) && !icmp(128, true), "a ping is answered");
+    assert!(refused(&|p| p[16] = 224, false) && refused(&|p| p[24] = 0xff, true), "a group");
+    assert!(refused(&|p| p[7] = 1, false), "a later fragment");
 }
