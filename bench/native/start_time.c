@@ -18,7 +18,7 @@
 // How long the first byte may take, and how long one question waits for its answer.
 #define PATIENCE_MS 20000
 #define ANSWER_MS 10000
-#define RETRY_US 1000
+#define RETRY_US 3000
 
 static double now_ms(void) {
   struct timespec t;
