@@ -72,6 +72,7 @@ export interface EngineExports {
   add_peer(hasPresharedKey: number, keepaliveSeconds: number, hostRoams: number): number;
   remove_peer(peer: number): void;
   set_endpoint(peer: number): void;
+  set_path_mtu(mtu: number): void;
   allow(peer: number, prefix: number): number;
   initiate(peer: number): void;
   peer_figures(peer: number): number;

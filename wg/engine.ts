@@ -224,6 +224,12 @@ export class Engine {
     return this.#exports.allow(peer, block.prefix) === 1;
   }
 
+  /** Says what the path to a host inside the tunnel carries now: streams to it make inner packets of at most `mtu` bytes. */
+  setPathMtu(host: Uint8Array, mtu: number): void {
+    this.#putAddress(this.#scratch, packIp(host), 0);
+    this.#exports.set_path_mtu(mtu);
+  }
+
   /** Sends a fresh handshake initiation to a peer. */
   initiate(peer: PeerId): void {
     this.#exports.initiate(peer);

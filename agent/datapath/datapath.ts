@@ -86,7 +86,7 @@ const TUN_TRAINS_MAX = 4;
 /** Strangers told of in one second, since each costs the main thread a look-up. */
 const STRANGERS_PER_SECOND = 16;
 /** Errors of the network looked at in one second, since each is compared with every peer. */
-const UNREACHABLES_PER_SECOND = 16;
+const PATH_ERRORS_PER_SECOND = 16;
 
 interface Ping {
   readonly id: number;
@@ -110,7 +110,7 @@ export class Datapath implements EngineSink {
   #nextPing = 1;
   #now: Instant;
   #strangers = { since: 0, count: 0 };
-  #unreachables = { since: 0, count: 0 };
+  #pathErrors = { since: 0, count: 0 };
   #ring = false;
   #stopped = false;
   /** For the engine: writes a packet to the kernel's interface. */
@@ -212,20 +212,20 @@ export class Datapath implements EngineSink {
   }
 
   /**
-   * Takes what the network says of datagrams sent before. A hint that may be forged, so it makes path agents look, and
-   * changes nothing else.
+   * Takes what the network says of datagrams sent before. Hints that may be forged: they make path agents look, and streams
+   * smaller packets for a while, and change nothing else.
    */
   handlePathError(error: PathError): void {
-    // What is too big already goes out split, by the driver.
-    if (error.kind === "packetTooBig") return;
     this.#now = this.#options.clock.now();
-    if (this.#now - this.#unreachables.since >= 1000) {
-      this.#unreachables = { since: this.#now, count: 0 };
+    if (this.#now - this.#pathErrors.since >= 1000) {
+      this.#pathErrors = { since: this.#now, count: 0 };
     }
-    if (++this.#unreachables.count > UNREACHABLES_PER_SECOND) {
-      return this.#count("unreachablesNotLookedAt");
+    if (++this.#pathErrors.count > PATH_ERRORS_PER_SECOND) {
+      return this.#count("pathErrorsNotLookedAt");
     }
-    this.#peers.handleUnreachable(this.#now, error.destination);
+    if (error.kind === "packetTooBig") {
+      this.#peers.handleTooBig(this.#now, error.destination, error.mtu);
+    } else this.#peers.handleUnreachable(this.#now, error.destination);
   }
 
   /** Takes in what the main thread has written. After the wake-up itself, before {@linkcode Datapath.step}. */
@@ -306,6 +306,7 @@ export class Datapath implements EngineSink {
   }
 
   #accept({ stream, port, remote }: EngineEvent & { readonly kind: "accepted" }): void {
+    this.#peers.fitPath(remote.hostname);
     const slot = this.#streams.add(stream, remote);
     if (slot === undefined) return this.#engine.streamRelease(stream, { abort: true });
     this.#streams.handleStream(stream);
@@ -460,6 +461,7 @@ export class Datapath implements EngineSink {
       case "full":
         throw new MorayError("limit", "too many streams");
     }
+    this.#peers.fitPath(remote.hostname);
     const slot = this.#streams.add(stream, remote);
     if (slot === undefined) {
       this.#engine.streamRelease(stream, { abort: true });

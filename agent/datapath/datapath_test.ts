@@ -355,7 +355,7 @@ Deno.test("Datapath: an ICMP error makes it look for the peer again, and is neve
   await world.run(500);
   const { peers, counters } = await world.until(a.client.send({ kind: "status" }));
   assertEquals([peers[0]?.connected, initiations], [true, 1]);
-  assertEquals(counters["unreachablesNotLookedAt"], 84);
+  assertEquals(counters["pathErrorsNotLookedAt"], 84);
 });
 
 Deno.test("Datapath: removing a peer ends its streams and frees its addresses", async () => {

@@ -20,7 +20,7 @@ export type PathError =
   | {
     /** It was larger than a link on its way. */
     readonly kind: "packetTooBig";
-    /** Where it was sent to. */
+    /** Where it was sent to; port 0 where a link of our own says so. */
     readonly destination: SocketAddress;
     /** Largest IP packet that the link takes, in bytes; never less than every link must take. */
     readonly mtu: number;

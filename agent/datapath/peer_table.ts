@@ -2,11 +2,13 @@
 import {
   earlier,
   equals,
+  familyOf,
   formatIp,
   formatSocketAddress,
   type Instant,
   MorayError,
   parseCidr,
+  parseIp,
   parseKey,
   parseSocketAddress,
   type SocketAddress,
@@ -26,6 +28,12 @@ const SESSION_MS_MAX = 180_000;
 const RTT_GAIN = 1 / 8;
 /** Of the first round trips the smallest counts: they also measure code that runs for the first time. */
 const RTT_WARM_UP = 3;
+/** Headers of IP, UDP and WireGuard around an inner packet. */
+const OUTER_BYTES = { 4: 20 + 8 + 32, 6: 40 + 8 + 32 } as const;
+/** How long a path is believed to be narrow, as the driver does. */
+const NARROW_MS = 600_000;
+/** A size of inner packets that the engine's own MTU bounds. */
+const ANY_BYTES = 0xffff;
 /** Blocks of one peer. */
 const ALLOWED_IPS_MAX = 1024;
 
@@ -49,6 +57,8 @@ export interface Peer {
   rttSamples: number;
   /** A plain peer's session was reported as begun. */
   connected: boolean;
+  /** Largest inner packet that fits the path, and until when that is believed; `undefined` while any does. */
+  narrow: { readonly mtu: number; readonly until: Instant } | undefined;
 }
 
 /** Tells what happens to a peer. */
@@ -60,6 +70,8 @@ export class PeerTable {
   readonly #listener: PeerListener;
   readonly #byKey = new Map<string, Peer>();
   readonly #byId = new Map<PeerId, Peer>();
+  /** Those whose path is known to be narrow. */
+  readonly #narrow = new Set<Peer>();
   /** No path agent is due before this; `undefined` while none ever is. Kept, since a node may have thousands. */
   #dueAt: Instant | undefined;
 
@@ -134,7 +146,10 @@ export class PeerTable {
       rttMs: known?.rttMs,
       rttSamples: known?.rttSamples ?? 0,
       connected: known?.connected ?? false,
+      narrow: known?.narrow,
     };
+    if (known !== undefined) this.#narrow.delete(known);
+    if (peer.narrow !== undefined) this.#narrow.add(peer);
     this.#byKey.set(peer.publicKey, peer);
     this.#byId.set(id, peer);
     const endpoint = command.endpoint === undefined
@@ -150,6 +165,7 @@ export class PeerTable {
     this.#engine.removePeer(peer.id);
     this.#byKey.delete(publicKey);
     this.#byId.delete(peer.id);
+    this.#narrow.delete(peer);
     return peer;
   }
 
@@ -176,9 +192,34 @@ export class PeerTable {
     if (this.#dueAt === undefined || now < this.#dueAt) return;
     this.#dueAt = undefined;
     for (const peer of this.#byKey.values()) {
+      this.#widen(now, peer);
       if (peer.agent === undefined) continue;
       peer.agent.handleTimeout(now);
       this.#drain(peer);
+    }
+  }
+
+  /** Takes the hint that the path to an address carries IP packets of `mtu` bytes at most. */
+  handleTooBig(now: Instant, destination: SocketAddress, mtu: number): void {
+    const inner = mtu - OUTER_BYTES[familyOf(destination.hostname)];
+    for (const peer of this.#byKey.values()) {
+      // Whatever the port: our own link's errors do not name it.
+      if (this.#engine.peerFigures(peer.id)?.endpoint?.hostname !== destination.hostname) continue;
+      const until = now + NARROW_MS as Instant;
+      // The engine pads to 16 bytes.
+      peer.narrow = { mtu: inner - inner % 16, until };
+      this.#narrow.add(peer);
+      this.#dueAt = earlier(this.#dueAt, until);
+      for (const address of peer.addresses) this.fitPath(address);
+    }
+  }
+
+  /** Makes the packets of streams to a peer's address as small as its path is known to want them. */
+  fitPath(address: string): void {
+    const ip = parseIp(address);
+    for (const { addresses, narrow } of this.#narrow) {
+      if (ip === undefined || !addresses.has(address)) continue;
+      this.#engine.setPathMtu(ip, narrow?.mtu ?? ANY_BYTES);
     }
   }
 
@@ -239,6 +280,17 @@ export class PeerTable {
       reason: connected ? null : path?.reason ?? "no handshake yet",
       rttMs: peer.rttMs ?? null,
     };
+  }
+
+  /** Lets a path be tried again that was narrow long enough. */
+  #widen(now: Instant, peer: Peer): void {
+    if (peer.narrow === undefined) return;
+    if (now < peer.narrow.until) this.#dueAt = earlier(this.#dueAt, peer.narrow.until);
+    else {
+      peer.narrow = undefined;
+      for (const address of peer.addresses) this.fitPath(address);
+      this.#narrow.delete(peer);
+    }
   }
 
   #drain(peer: Peer): void {

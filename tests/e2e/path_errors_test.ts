@@ -30,7 +30,7 @@ async function meshAcross(
 
 for (const family of [4, 6] as const) {
   e2e(
-    `IPv${family} path narrower than the tunnel's packets: both ways arrive, split by whoever is told`,
+    `IPv${family} path narrower than the tunnel's packets: both ways arrive, in smaller ones`,
     { needs: ["full", "root", "curl"], timeoutMs: 180_000 },
     async (scope) => {
       // An inner packet of 1280 bytes makes 1340 bytes of IPv4 and 1360 of IPv6.
@@ -43,9 +43,9 @@ for (const family of [4, 6] as const) {
         const { counters } = await mesh.status(node);
         const told = counters["packetTooBig"] ?? 0;
         const split = counters["sentSplit"] ?? 0;
-        assert(told > 0 && split > 1000, `${node}: told ${told} times, ${split} sent split`);
-        // Once told, it knows: what is lost is what was under way.
-        assert(told < 500, `${node} was told ${told} times`);
+        // 4 MiB are more than 3000 packets. Once told, streams make theirs smaller: what is lost or split is what was under way.
+        assert(told > 0 && told < 500, `${node} was told ${told} times`);
+        assert(split < 500, `${node} sent ${split} split`);
       }
     },
   );

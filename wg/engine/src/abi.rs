@@ -285,6 +285,14 @@ pub extern "C" fn set_endpoint(peer: u32) {
     engine().set_endpoint(peer, scratch_address(0));
 }
 
+/// The path to the host inside the tunnel whose address is in the scratch area carries inner packets of `mtu` bytes now.
+#[no_mangle]
+pub extern "C" fn set_path_mtu(mtu: usize) {
+    if let Some(ip) = scratch_address(0).ip_address() {
+        engine().set_path_mtu(Some(ip), mtu);
+    }
+}
+
 /// Gives the prefix of the address in the scratch area to a peer; 0 when it is none or the table is full.
 #[no_mangle]
 pub extern "C" fn allow(peer: u32, prefix: u32) -> u32 {
