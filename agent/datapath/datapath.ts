@@ -350,8 +350,8 @@ export class Datapath implements EngineSink {
       }
       case "removePeer": {
         const peer = this.#peers.remove(command.publicKey);
-        this.#options.tun?.setPeer(command.publicKey, []);
         this.#streams.fail("closed", peer.addresses);
+        this.#options.tun?.setPeer(command.publicKey, []);
         return undefined;
       }
       case "setCandidates": {

@@ -280,6 +280,26 @@ e2e(
 );
 
 e2e(
+  "the device takes a packet in parts and gives the answer, and rtnetlink says what went wrong",
+  { needs: ["tun"], timeoutMs: 30_000 },
+  async (scope) => {
+    const { namespace } = scope.use(await Link.up()).a;
+    const script = new URL("../support/tun_device.ts", import.meta.url).pathname;
+    const deno = [Deno.execPath(), "run", "-A", "--unstable-net", script];
+    const { code, stdout, stderr } = await run([...deno, TUN_NAME], { namespace });
+    assertEquals(code, 0, stderr);
+    assertEquals(stdout.trimEnd().split("\n"), [
+      "errno: 0 0 17 0 17 0 3", // EEXIST, EEXIST, ESRCH
+      "written: 0 0 0",
+      "received: true 10.9.0.2:4000",
+      "received: true 10.9.0.2:4000",
+      "refused: true",
+      "read: 44 bytes, checksum left open: true",
+    ]);
+  },
+);
+
+e2e(
   "routes follow the peers, and their blocks, as they come, change and go",
   { needs: ["tun"], timeoutMs: 30_000 },
   async (scope) => {
