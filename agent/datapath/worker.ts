@@ -109,7 +109,8 @@ function start(options: WorkerStart): WorkerHello {
       clock: systemClock,
       wallClockMs,
       rng: systemRng,
-      interfaces: listInterfaces,
+      // What leads into the tunnel is no way to this node.
+      interfaces: () => listInterfaces().filter(({ name }) => name !== tun?.name),
       ...(publicEndpoint && { publicEndpoint }),
       ...(sockets && { sockets }),
       ...(tun && { tun }),

@@ -259,10 +259,13 @@ e2e(
       program: SOURCE,
       discovery: { listen: `${b.ip}:0`, stunListen: `${b.ip}:0` },
       namespaces: { discovery: b.namespace, colony: b.namespace, agent: a.namespace },
-      nodeFlags: ["--tun", TUN_NAME],
+      // Not a name that is known for tunnels.
+      nodeFlags: ["--tun", "reef0"],
     });
     const status = await mesh.status("agent");
-    assertEquals(status.node.tun, TUN_NAME);
+    assertEquals(status.node.tun, "reef0");
+    const inside = status.node.endpoints.filter((text) => !/^\[fd77::|^10\.77\./.test(text));
+    assertEquals(inside, [], "only the addresses of the link are candidates");
     const [colony] = status.peers;
     const address = colony?.meshIpv6 ?? "";
     const web = await startWebServer(scope, {
@@ -275,7 +278,7 @@ e2e(
     await curlDownload(`http://[${address}]:8080`, { namespace: a.namespace, mib: 8 });
     const routes = (): Promise<string> => must(["ip", "-6", "route"], { namespace: b.namespace });
     const own = status.node.meshIpv6 ?? "";
-    assert((await routes()).includes(`${own} dev ${TUN_NAME} `), await routes());
+    assert((await routes()).includes(`${own} dev reef0 `), await routes());
   },
 );
 
