@@ -9,6 +9,7 @@
  *                          |                    |  \
  *                          +--stun--> Gatherer  |   +----> StreamTable <==rings==> main thread
  *   driver <--send------------------------------+                      <=commands=
+ *   TunPort <==packets of the kernel============+
  *                                                                      ==events==>
  * ```
  *
