@@ -82,6 +82,8 @@ pub struct Counters {
     pub icmp_errors: u64,
     /// See above.
     pub icmp_errors_heeded: u64,
+    /// Connections whose TIME-WAIT was cut short because another needed their place.
+    pub time_wait_cut: u64,
     /// Calls whose time lay before that of an earlier call.
     pub clock_went_back: u64,
 }
@@ -104,6 +106,8 @@ struct Entry {
     noticed: bool,
     /// The application has let go.
     orphan: bool,
+    /// In `Stack::waiting`: an orphan in TIME-WAIT.
+    waiting: bool,
 }
 
 /// Why a connection could not be opened.
@@ -149,6 +153,10 @@ pub struct Stack {
     replies: VecDeque<Reply>,
     /// What [`Stack::poll_activity`] has still to report; holds stale handles until it is swept.
     activity: VecDeque<Handle>,
+    /// Orphans in TIME-WAIT, about in the order in which they came to it; holds stale handles until it is swept.
+    waiting: VecDeque<Handle>,
+    /// Of these, how many are not stale.
+    waiting_count: usize,
     /// Ports with established connections that wait to be accepted, in turn.
     ready_ports: VecDeque<u16>,
     counters: Counters,
@@ -176,6 +184,8 @@ impl Stack {
             dirty: VecDeque::new(),
             replies: VecDeque::new(),
             activity: VecDeque::new(),
+            waiting: VecDeque::new(),
+            waiting_count: 0,
             ready_ports: VecDeque::new(),
             counters: Counters::default(),
             budget: Budget::new(limits.buffer_bytes),
@@ -345,16 +355,31 @@ impl Stack {
         Ok(self.insert(Connection::connect(self.config, local, remote, id), None))
     }
 
-    /// Neither a place nor memory for another connection.
+    /// Neither a place nor memory for another connection. A connection in TIME-WAIT that nobody holds gives up its place: at a
+    /// minute each they would otherwise bound how many connections can begin in a second.
     fn full(&self) -> bool {
-        self.table.len() >= self.limits.connections || self.budget.exhausted()
+        self.table.len() - self.waiting_count >= self.limits.connections || self.budget.exhausted()
+    }
+
+    /// Ends the TIME-WAIT that began first.
+    fn cut_time_wait(&mut self) {
+        while let Some(h) = self.waiting.pop_front() {
+            if self.table.get(h).is_some() {
+                self.counters.time_wait_cut += 1;
+                return self.remove(h);
+            }
+        }
     }
 
     fn insert(&mut self, mut connection: Connection, pending: Option<u16>) -> Handle {
+        if self.table.len() >= self.limits.connections {
+            self.cut_time_wait();
+        }
         connection.charge_to(&self.budget);
         connection.set_mtu(self.now, self.path_mtu);
         let key = (connection.local, connection.remote);
-        let entry = Entry { connection, pending, timer: None, queued: false, noticed: false, orphan: false };
+        let entry =
+            Entry { connection, pending, timer: None, queued: false, noticed: false, orphan: false, waiting: false };
         let h = self.table.insert(key, entry);
         self.touch(h);
         h
@@ -500,6 +525,7 @@ impl Stack {
 
     fn remove(&mut self, h: Handle) {
         let Some(e) = self.table.remove(h) else { return };
+        self.waiting_count -= usize::from(e.waiting);
         if let Some(t) = e.timer {
             self.timers.remove(&(t, h));
         }
@@ -568,6 +594,12 @@ impl Stack {
             self.remove(h);
             return;
         }
+        if e.orphan && !e.waiting && e.connection.state() == State::TimeWait {
+            e.waiting = true;
+            self.waiting_count += 1;
+            enqueue(&mut self.waiting, h, &self.table);
+        }
+        let Some(e) = self.table.get_mut(h) else { return };
         if next != e.timer {
             let old = std::mem::replace(&mut e.timer, next);
             if let Some(t) = old {

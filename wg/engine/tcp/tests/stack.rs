@@ -85,6 +85,41 @@ fn a_thousand_short_connections_leave_nothing_behind() {
 }
 
 #[test]
+fn time_wait_gives_way_to_new_connections_and_to_nothing_else() {
+    let limits = Limits { connections: 4, ..Limits::default() };
+    let (mut a, mut b) = (stack(limits, 1), stack(Limits::default(), 9));
+    let mut now = SEC;
+    assert!(b.listen(80));
+    let server: SocketAddr = "10.0.0.2:80".parse().unwrap();
+    let kept = a.connect(now, ip("10.0.0.1"), server).unwrap();
+    for round in 0..20 {
+        let h = a.connect(now, ip("10.0.0.1"), server).unwrap();
+        run(&mut now, 10 * MS, &mut a, &mut b);
+        assert_eq!(a.get(h).unwrap().state(), State::Established, "round {round}");
+        // Who closes first waits.
+        a.release(now, h);
+        run(&mut now, 10 * MS, &mut a, &mut b);
+        while let Some(x) = b.accept(80) {
+            if b.get(x).unwrap().remote != a.get(kept).unwrap().local {
+                b.release(now, x);
+            }
+        }
+        run(&mut now, 10 * MS, &mut a, &mut b);
+        assert_eq!(a.get(h).unwrap().state(), State::TimeWait, "round {round}");
+        assert!(a.len() <= 4);
+    }
+    assert_eq!((a.len(), a.counters().time_wait_cut), (4, 17));
+    assert_eq!(a.get(kept).unwrap().state(), State::Established);
+    // With connections that are in use there is no place.
+    for _ in 0..3 {
+        a.connect(now, ip("10.0.0.1"), server).unwrap();
+    }
+    assert!(matches!(a.connect(now, ip("10.0.0.1"), server), Err(OpenError::Full)));
+    run(&mut now, 61 * SEC, &mut a, &mut b);
+    assert_eq!((a.len(), a.counters().time_wait_cut), (4, 20));
+}
+
+#[test]
 fn who_sends_to_a_closed_connection_is_told_so_after_its_last_words() {
     let (mut a, mut b) = (stack(Limits::default(), 1), stack(Limits::default(), 9));
     let mut now = SEC;
