@@ -303,10 +303,10 @@ impl Device {
         }
     }
 
-    /// Where what is for an inner address goes outside; `None` without a peer for it.
-    pub fn endpoint_for(&mut self, inner: IpAddr) -> Option<Address> {
+    /// Who is responsible for an inner address, and where that peer is.
+    pub fn peer_for(&mut self, inner: IpAddr) -> Option<(u32, Address)> {
         let slot = self.allowed_ips.find(inner)?;
-        self.peer_mut(slot).map(|p| p.endpoint)
+        self.peer_mut(slot).map(|p| (slot, p.endpoint))
     }
 
     /// Encrypts an inner packet for whoever is responsible for its destination. `packet` has room for the padding
@@ -315,6 +315,11 @@ impl Device {
         let Some(slot) = Tunn::dst_address(&packet[..length]).and_then(|ip| self.allowed_ips.find(ip)) else {
             return io.counters.add(Counter::NoRoute);
         };
+        self.send_to(io, slot, packet, length);
+    }
+
+    /// As [`send`](Self::send), for a peer that is known to be responsible.
+    pub fn send_to(&mut self, io: &mut Io, slot: u32, packet: &mut [u8], length: usize) {
         let Some(peer) = self.peers.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let padded = length.next_multiple_of(PADDING).min(self.mtu.max(length)).min(packet.len());
         packet[length..padded].fill(0);

@@ -209,20 +209,23 @@ impl Engine {
             return true;
         };
         let (from, to) = tun::ends(split.packet());
-        let endpoint = device.endpoint_for(to);
         if !addresses.contains(&from) {
             io.counters.add(Counter::TunSource);
-        } else if endpoint.is_none() {
+            return true;
+        }
+        let Some((peer, endpoint)) = device.peer_for(to) else {
             io.counters.add(Counter::NoRoute);
             tun.refuse(*now, length);
-        } else if udp_destination(split.packet()).is_some_and(|to| endpoint == Some(to.into())) {
+            return true;
+        };
+        if udp_destination(split.packet()).is_some_and(|to| endpoint == to.into()) {
             // Encrypted, it would come here again, for ever.
             io.counters.add(Counter::TunLoop);
-        } else {
-            for i in 0..split.count() {
-                let n = split.write(i, packet);
-                device.send(&mut io, packet, n);
-            }
+            return true;
+        }
+        for i in 0..split.count() {
+            let n = split.write(i, packet);
+            device.send_to(&mut io, peer, packet, n);
         }
         self.transmit.has_room()
     }
