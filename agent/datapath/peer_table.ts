@@ -34,8 +34,8 @@ const OUTER_BYTES = { 4: 20 + 8 + 32, 6: 40 + 8 + 32 } as const;
 const NARROW_MS = 600_000;
 /** A size of inner packets that the engine's own MTU bounds. */
 const ANY_BYTES = 0xffff;
-/** Blocks of one peer. */
-const ALLOWED_IPS_MAX = 1024;
+/** Blocks of one peer, as in a configuration file. */
+const ALLOWED_IPS_MAX = 16_384;
 
 /** One peer. */
 export interface Peer {
@@ -113,7 +113,10 @@ export class PeerTable {
     if (key === undefined || (command.presharedKey !== undefined && presharedKey === undefined)) {
       throw new MorayError("key", "a key is not 32 bytes of base64");
     }
-    const blocks = command.allowedIps.slice(0, ALLOWED_IPS_MAX).map((text) => {
+    if (command.allowedIps.length > ALLOWED_IPS_MAX) {
+      throw new MorayError("limit", `more than ${ALLOWED_IPS_MAX} AllowedIPs of one peer`);
+    }
+    const blocks = command.allowedIps.map((text) => {
       const block = parseCidr(text);
       if (block === undefined) throw new MorayError("config", `${text} is no address block`);
       return block;

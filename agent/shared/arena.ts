@@ -3,7 +3,7 @@
  *
  * ```text
  * | doorbells | dirty bits for the worker | dirty bits for main | commands | events | slot 0 | slot 1 | ...
- *   2 x 64 B    128 B                       128 B                 256 KiB    1 MiB    1 MiB, later ones 256 KiB
+ *   2 x 64 B    128 B                       128 B                 4 MiB      1 MiB    1 MiB, later ones 256 KiB
  * ```
  *
  * The system commits memory page by page as it is touched: a new arena costs nothing (measured at 258 MiB: 0 MiB resident
@@ -20,8 +20,8 @@ import { slotOffset, StreamSlot } from "./stream_slot.ts";
 
 /** Streams that a node can have open at once. With none free, the worker answers `limit`. */
 export const STREAM_SLOTS_MAX = 1024;
-/** Data bytes of the command ring. */
-export const COMMAND_RING_BYTES = 256 * 1024;
+/** Data bytes of the command ring: the longest command adds a peer with 16,384 address blocks. */
+export const COMMAND_RING_BYTES = 4 * 1024 * 1024;
 /** Data bytes of the event ring. */
 export const EVENT_RING_BYTES = 1024 * 1024;
 

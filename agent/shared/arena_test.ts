@@ -13,6 +13,7 @@ import {
   STREAM_FAILURES,
   type StreamFailure,
 } from "./stream_slot.ts";
+import { ALLOWED_IPS_MAX } from "../wireguard_config.ts";
 import { interruptEverywhere } from "./testing/preemption.ts";
 
 /** The two threads' views of one arena. */
@@ -183,4 +184,11 @@ Deno.test("a slot's flags stand for themselves until it is reset", () => {
   assertEquals([worker.slot(9).toApp.length, worker.slot(9).toNet.length], [0, 0]);
   worker.slot(9).toApp.write(new Uint8Array(10));
   assertEquals(worker.wroteToApp(worker.slot(9)), false);
+});
+
+Deno.test("a peer with as many blocks as a configuration may give it fits in one command", () => {
+  const allowedIps = new Array(ALLOWED_IPS_MAX).fill(`fd00${":ffff".repeat(7)}/128`);
+  const publicKey = "A".repeat(44);
+  const command = { kind: "addPeer", id: 2 ** 32, publicKey, presharedKey: publicKey, allowedIps };
+  ok(JSON.stringify(command).length < SharedArena.create().commands.frameBytesMax - 1024);
 });
