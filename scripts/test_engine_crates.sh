@@ -36,9 +36,9 @@ wasm_tests() {
   deno run --no-config --allow-read --allow-env=SEEDS aead-lab/selftest.ts $modules
 }
 
-# Exchanges with the kernel, in network namespaces that tcp-interop makes for itself. About 15 s, 60 s at most.
+# Exchanges with the kernel, in network namespaces that tcp-interop makes for itself. About 25 s, 90 s at most.
 interop() {
-  local deadline=$((SECONDS + 60)) words
+  local deadline=$((SECONDS + 90)) words
   while read -r -a words; do
     timeout $((deadline > SECONDS ? deadline - SECONDS : 1)) tcp-interop/target/interop/release/tcp-interop "${words[@]}" || return 1
   done <<'LIST'
@@ -51,6 +51,9 @@ check up bbr 16 rtt=20 loss=1 reorder=1
 check down bbr 16 rtt=20 loss=1 reorder=1
 check up cubic 64
 check up cubic 4 rtt=20 loss=1 reorder=1
+check up cubic 4 rtt=20 rate=100 mark=5
+check down cubic 4 rtt=20 rate=100 mark=5
+share core:bbr,core:cubic,kernel:bbr,kernel:cubic 0 2 5 5 rtt=20 rate=50 queue=60
 LIST
 }
 

@@ -27,9 +27,16 @@ pub struct CoreEnd {
 
 impl CoreEnd {
     /// Sends `total` bytes, or receives when that is zero.
-    pub fn new(local: SocketAddr, remote: SocketAddr, algorithm: Algorithm, total: u64, check: bool) -> Self {
+    pub fn new(
+        local: SocketAddr,
+        remote: SocketAddr,
+        algorithm: Algorithm,
+        total: u64,
+        check: bool,
+        ecn: bool,
+    ) -> Self {
         let iss = std::process::id().wrapping_mul(2_654_435_761);
-        let config = Config { algorithm, ..Config::default() };
+        let config = Config { algorithm, ecn, ..Config::default() };
         CoreEnd {
             connection: Connection::connect(config, local, remote, Identity { iss, stamp_offset: iss }),
             total,

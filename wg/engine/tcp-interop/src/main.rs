@@ -8,7 +8,7 @@
 //! tcp-interop share END:ALGORITHM,... GAP_MS SETTLE SECONDS LEAST [LINK]   streams through one bottleneck, each begun GAP_MS
 //!     after the one before, measured for SECONDS once all have run for SETTLE seconds; LEAST is the smallest share wanted of
 //!     each, in percent of an equal one
-//! LINK: rtt=MS loss=PERCENT reorder=PERCENT rate=MBIT queue=MS jitter=MS
+//! LINK: rtt=MS loss=PERCENT reorder=PERCENT rate=MBIT queue=MS jitter=MS mark=MS (of queue, for ECN)
 //! ```
 //!
 //! Exit code 0 when everything arrived (or was shared), 1 when not, 2 for wrong arguments.
@@ -27,7 +27,7 @@ use tcp::Time;
 /// The link that `rtt=66 loss=1 ...` describe; its queue holds 50 ms unless it says otherwise.
 fn link(args: &[String]) -> Option<Impairment> {
     let mut link = Impairment { reorder_by: 10_000, ..Impairment::default() };
-    let mut queue = 50.0;
+    let (mut queue, mut mark) = (50.0, 0.0);
     for arg in args {
         let (key, value) = arg.split_once('=')?;
         let value: f64 = value.parse().ok()?;
@@ -38,10 +38,12 @@ fn link(args: &[String]) -> Option<Impairment> {
             "jitter" => link.jitter = (value * 1000.0) as Time,
             "rate" => link.rate = (value * 125_000.0) as u64,
             "queue" => queue = value,
+            "mark" => mark = value,
             _ => return None,
         }
     }
     link.queue = (link.rate as f64 * queue / 1000.0) as u64;
+    link.mark = (link.rate as f64 * mark / 1000.0) as u64;
     Some(link)
 }
 

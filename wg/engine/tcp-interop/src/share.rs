@@ -167,7 +167,7 @@ pub fn run(plan: &Plan, link: Impairment, least: f64) -> bool {
     for (i, sender) in plan.senders.iter().enumerate() {
         if sender.core {
             let local = SocketAddr::from((CORE, FIRST_PORT + i as u16));
-            world.cores.push((i, CoreEnd::new(local, SINK.into(), sender.algorithm, u64::MAX, false)));
+            world.cores.push((i, CoreEnd::new(local, SINK.into(), sender.algorithm, u64::MAX, false, link.mark > 0)));
         } else if begin.send(i).is_err() {
             return false;
         }

@@ -124,7 +124,14 @@ impl World {
         let far_total = if plan.up { total } else { 0 };
         let far = if plan.core {
             let address = |text: &str| text.parse().expect("an address");
-            FarEnd::Core(Box::new(CoreEnd::new(address(FAR), address(NEAR), plan.algorithm, far_total, check)))
+            FarEnd::Core(Box::new(CoreEnd::new(
+                address(FAR),
+                address(NEAR),
+                plan.algorithm,
+                far_total,
+                check,
+                link.mark > 0,
+            )))
         } else {
             far_kernel(plan.kernel_algorithm(), far_total)
         };
@@ -190,9 +197,10 @@ impl World {
 
     fn describe(&self) -> String {
         let dropped = self.to_far.dropped + self.to_near.dropped;
+        let marked = self.to_far.marked + self.to_near.marked;
         match &self.far {
-            FarEnd::Core(end) => format!("{dropped} packets dropped, {}", end.describe()),
-            FarEnd::Kernel(..) => format!("{dropped} packets dropped"),
+            FarEnd::Core(end) => format!("{dropped} packets dropped, {marked} marked, {}", end.describe()),
+            FarEnd::Kernel(..) => format!("{dropped} packets dropped, {marked} marked"),
         }
     }
 }

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 
 mod arrival;
 mod departure;
+mod ecn;
 mod path;
 
 /// Unanswered keepalive probes before the peer is given up, and the time between them.
@@ -105,6 +106,7 @@ pub struct Connection {
     /// Largest packet that the path takes, and until when a lower one is believed.
     path_mtu: usize,
     path_mtu_until: Option<Time>,
+    ecn: ecn::Ecn,
     /// TS.Recent and Last.ACK.sent (RFC 7323 section 4.3).
     recent: u32,
     recent_at: Time,
@@ -160,6 +162,7 @@ impl Connection {
             agreed_mss: mss,
             path_mtu: config.mtu,
             path_mtu_until: None,
+            ecn: ecn::Ecn::default(),
             recent: 0,
             recent_at: 0,
             last_ack: ORIGIN,

@@ -13,6 +13,53 @@ pub const RST: u8 = 4;
 pub const PSH: u8 = 8;
 /// The acknowledgment number counts.
 pub const ACK: u8 = 16;
+/// A mark was seen (RFC 3168 section 6.1); on a SYN, the sender can ECN.
+pub const ECE: u8 = 64;
+/// The window was reduced for it.
+pub const CWR: u8 = 128;
+
+/// The ECN field of an IP header (RFC 3168 section 5): not for us to mark, may be marked, was marked.
+pub const NOT_ECT: u8 = 0;
+/// ECT(0).
+pub const ECT: u8 = 2;
+/// Congestion experienced.
+pub const CE: u8 = 3;
+
+/// The ECN field of an IP packet.
+pub fn ecn(packet: &[u8]) -> u8 {
+    match packet {
+        [first, second, ..] if first >> 4 == 4 => second & 3,
+        [first, second, ..] if first >> 4 == 6 => second >> 4 & 3,
+        _ => NOT_ECT,
+    }
+}
+
+/// Sets the ECN field of a whole IP packet.
+fn set_ecn(packet: &mut [u8], field: u8) {
+    match packet.first().map(|b| b >> 4) {
+        Some(4) if packet.len() >= 20 => {
+            let header = (usize::from(packet[0] & 15) * 4).clamp(20, packet.len());
+            packet[1] = packet[1] & !3 | field;
+            packet[10..12].fill(0);
+            let sum = checksum::finish(checksum::sum(0, &packet[..header]));
+            packet[10..12].copy_from_slice(&sum);
+        }
+        Some(6) if packet.len() >= 40 => packet[1] = packet[1] & !0x30 | field << 4,
+        _ => {}
+    }
+}
+
+/// What a tunnel's exit does with a packet that came in a datagram with this ECN field (RFC 6040 section 4.2). False when the packet
+/// must be dropped: it was marked on its way, and its sender would not understand. The entrance gives the datagram the field of
+/// the packet, [`ecn`].
+pub fn decapsulate_ecn(packet: &mut [u8], outer: u8) -> bool {
+    match (ecn(packet), outer) {
+        (NOT_ECT, CE) => return false,
+        (1 | ECT, CE) | (ECT, 1) => set_ecn(packet, outer),
+        _ => {}
+    }
+    true
+}
 
 /// Most SACK blocks that fit beside timestamps (RFC 2018 section 3).
 pub const MAX_SACK: usize = 4;
@@ -146,6 +193,8 @@ pub struct Segment<'a> {
     pub options: Options,
     /// Data.
     pub payload: &'a [u8],
+    /// The network has marked it.
+    pub marked: bool,
 }
 
 /// Why a packet was not taken.
@@ -241,6 +290,7 @@ impl<'a> Segment<'a> {
             window: half(t, 14),
             options: Options::parse(&t[20..header]),
             payload: &t[header..],
+            marked: ecn(packet) == CE,
         })
     }
 
@@ -272,6 +322,8 @@ pub struct Burst<'a> {
     pub window: u16,
     /// Options of every segment.
     pub options: Options,
+    /// The ECN field of every packet. CWR goes on the first segment only.
+    pub ecn: u8,
     /// Payload of every segment but the last.
     pub segment_size: usize,
     /// Data, in the two pieces of the ring that it lies in.
@@ -332,7 +384,7 @@ impl Burst<'_> {
         match (self.src.ip(), self.dst.ip()) {
             (IpAddr::V4(a), IpAddr::V4(b)) => {
                 let length = (total as u16).to_be_bytes();
-                out[..12].copy_from_slice(&[0x45, 0, length[0], length[1], 0, 0, 0x40, 0, HOP_LIMIT, TCP, 0, 0]);
+                out[..12].copy_from_slice(&[0x45, self.ecn, length[0], length[1], 0, 0, 0x40, 0, HOP_LIMIT, TCP, 0, 0]);
                 out[12..16].copy_from_slice(&a.octets());
                 out[16..20].copy_from_slice(&b.octets());
                 let sum = checksum::finish(checksum::sum(0, &out[..20]));
@@ -340,7 +392,7 @@ impl Burst<'_> {
             }
             (IpAddr::V6(a), IpAddr::V6(b)) => {
                 let length = ((total - 40) as u16).to_be_bytes();
-                out[..8].copy_from_slice(&[0x60, 0, 0, 0, length[0], length[1], TCP, HOP_LIMIT]);
+                out[..8].copy_from_slice(&[0x60, self.ecn << 4, 0, 0, length[0], length[1], TCP, HOP_LIMIT]);
                 out[8..24].copy_from_slice(&a.octets());
                 out[24..40].copy_from_slice(&b.octets());
             }
@@ -353,7 +405,7 @@ impl Burst<'_> {
         t[4..8].copy_from_slice(&self.seq.wrapping_add(from as u32).to_be_bytes());
         t[8..12].copy_from_slice(&self.ack.to_be_bytes());
         t[12] = (((header - ip) / 4) << 4) as u8;
-        t[13] = if last { self.flags } else { self.flags & !(PSH | FIN) };
+        t[13] = self.flags & !(if last { 0 } else { PSH | FIN } | if from > 0 { CWR } else { 0 });
         t[14..16].copy_from_slice(&self.window.to_be_bytes());
         t[16..20].copy_from_slice(&[0; 4]);
         self.options.emit(&mut t[20..header - ip]);

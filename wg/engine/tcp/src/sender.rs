@@ -37,6 +37,8 @@ pub struct Feedback<'a> {
 pub struct Chunk {
     pub start: u64,
     pub end: u64,
+    /// It was not sent before.
+    pub fresh: bool,
 }
 
 struct Recovery {
@@ -405,7 +407,7 @@ impl Sender {
     }
 
     fn send_new(&mut self, now: Time, n: u64) -> Chunk {
-        let c = Chunk { start: self.next, end: self.next + n };
+        let c = Chunk { start: self.next, end: self.next + n, fresh: true };
         if self.board.is_empty() {
             self.stalled_since = Some(now);
         }
@@ -438,7 +440,7 @@ impl Sender {
         let stamp = self.stamp(now);
         self.undo.first_stamp.get_or_insert(stamp);
         self.sent(now, r.length());
-        Chunk { start: r.start, end: r.end }
+        Chunk { start: r.start, end: r.end, fresh: false }
     }
 
     /// RFC 8985 section 7.3: new data if possible, else the last segment again.

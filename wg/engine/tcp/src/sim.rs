@@ -1,5 +1,6 @@
 //! A deterministic link for tests and measurements: delay, jitter, loss, reordering, duplication, rate and queue.
 
+use crate::segment::{decapsulate_ecn, ecn, CE, NOT_ECT};
 use crate::{Time, MS};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -54,6 +55,8 @@ pub struct Impairment {
     pub rate: u64,
     /// Bytes that may wait for the rate.
     pub queue: u64,
+    /// Packets that find more bytes than this waiting are marked if they may be; zero for never.
+    pub mark: u64,
     /// Larger packets vanish; zero for no limit.
     pub mtu: usize,
 }
@@ -77,6 +80,8 @@ pub struct Link {
     pool: Vec<Vec<u8>>,
     /// Packets lost.
     pub dropped: u64,
+    /// Packets marked.
+    pub marked: u64,
     /// Packets given to it.
     pub carried: u64,
 }
@@ -93,6 +98,7 @@ impl Link {
             bursting: false,
             pool: Vec::new(),
             dropped: 0,
+            marked: 0,
             carried: 0,
         }
     }
@@ -113,12 +119,14 @@ impl Link {
             return;
         }
         let mut at = now;
+        let mut marked = false;
         if i.rate > 0 {
             let backlog = crate::congestion::carried(i.rate, self.busy_until.saturating_sub(now));
             if backlog + packet.len() as u64 > i.queue {
                 self.dropped += 1;
                 return;
             }
+            marked = i.mark > 0 && backlog > i.mark && ecn(packet) != NOT_ECT;
             let nanos = packet.len() as u64 * 1_000_000_000 / i.rate;
             self.busy_until =
                 self.busy_until.max(now) + nanos / 1000 + u64::from(self.random.below(1000) < nanos % 1000);
@@ -133,6 +141,10 @@ impl Link {
             let mut p = self.pool.pop().unwrap_or_default();
             p.clear();
             p.extend_from_slice(packet);
+            if marked {
+                self.marked += 1;
+                decapsulate_ecn(&mut p, CE);
+            }
             self.serial += 1;
             self.flying.push(Reverse((at, self.serial, p)));
         }

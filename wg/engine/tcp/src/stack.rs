@@ -8,7 +8,7 @@ mod table;
 
 use crate::budget::Budget;
 use crate::connection::{Connection, Identity};
-use crate::segment::{Burst, Options, Segment, ACK, FIN, RST, SYN};
+use crate::segment::{Burst, Options, Segment, ACK, FIN, NOT_ECT, RST, SYN};
 use crate::siphash::{keyed, Purpose};
 use crate::{Config, Error, State, Time, TIME_MAX};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -497,6 +497,7 @@ impl Stack {
                 flags: r.flags,
                 window: r.window,
                 options: r.options,
+                ecn: NOT_ECT,
                 segment_size: 1,
                 head: &[],
                 tail: &[],

@@ -187,6 +187,7 @@ fn no_bytes_upset_the_parser() {
         flags: 0xff,
         window: 3,
         options: tcp::segment::Options { timestamps: Some((1, 2)), sack_permitted: true, ..Default::default() },
+        ecn: 0,
         segment_size: 100,
         head: &[7; 50],
         tail: &[],

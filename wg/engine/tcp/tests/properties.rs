@@ -16,6 +16,7 @@ fn random_impairment(r: &mut Random) -> Impairment {
         rate: [0, 100_000, 1_000_000, 20_000_000][r.below(4) as usize],
         queue: 3_000 + r.below(300_000),
         mtu: 0,
+        mark: 0,
     }
 }
 

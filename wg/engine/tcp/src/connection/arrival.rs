@@ -23,6 +23,7 @@ impl Connection {
     pub(super) fn take_syn(&mut self, now: Time, s: &Segment) {
         let o = &s.options;
         self.irs = s.seq;
+        self.ecn_take_syn(s.flags);
         self.timestamps = o.timestamps.is_some();
         self.sack = o.sack_permitted;
         match o.window_shift {
@@ -180,6 +181,7 @@ impl Connection {
             return;
         }
         self.take_stamp(now, s, seq);
+        self.ecn_arrive(now, s, ack);
         self.take_ack(now, s, seq, ack);
         self.after_ack(now);
         if matches!(self.state, State::Closed) {
@@ -253,6 +255,9 @@ impl Connection {
         let window_valid = newer || same && (window == 0 || ack + window > self.snd.edge());
         if window_valid && ack >= self.snd.una {
             self.window_from = seq;
+        }
+        if s.options.sack_count == 0 && self.snd.unmoved(ack, window) {
+            return;
         }
         let mut blocks = [(0, 0); MAX_SACK];
         let mut count = 0;

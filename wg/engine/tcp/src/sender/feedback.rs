@@ -8,6 +8,12 @@ use crate::seq::before;
 const PROBE_ROUND_TRIPS: Time = 2;
 
 impl Sender {
+    /// Nothing is in flight, and an acknowledgment of this says nothing new: the most common one at an end that only receives.
+    pub fn unmoved(&self, position: u64, window: u64) -> bool {
+        let quiet = self.board.is_empty() && self.persist_at.is_none() && self.tail.is_none();
+        quiet && position == self.una && window > 0 && position + window == self.edge
+    }
+
     pub fn on_ack(&mut self, now: Time, f: &Feedback) {
         if f.position < self.una || f.position > self.next {
             return;
@@ -119,6 +125,14 @@ impl Sender {
             self.enter_recovery(now);
         }
         (found.lost, found.losses)
+    }
+
+    /// The network has marked what we sent, instead of dropping it: once a window, the answer is that to a loss (RFC 3168 section
+    /// 6.1.2), unless loss is being answered already.
+    pub fn marked(&mut self, now: Time) {
+        if self.recovery.is_none() {
+            self.control.on_marked(now, self.board.pipe);
+        }
     }
 
     fn enter_recovery(&mut self, now: Time) {

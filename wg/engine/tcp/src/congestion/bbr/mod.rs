@@ -413,6 +413,18 @@ impl CongestionControl for Bbr {
 
     fn on_restart(&mut self, _now: Time) {}
 
+    /// As loss beyond the threshold: start-up and probes end, and the flight is bounded until a probe passes.
+    fn on_marked(&mut self, now: Time, pipe: u64) {
+        if self.mode == Mode::ProbeRtt {
+            return;
+        }
+        self.full = true;
+        self.ceiling = self.ceiling.min(pipe.max(self.pipe_size(100)) * BETA / 100);
+        if self.mode == Mode::ProbeBandwidth && self.phase == PROBE_UP {
+            self.set_phase(PROBE_DOWN, now);
+        }
+    }
+
     fn on_segment_size(&mut self, mss: u64) {
         self.mss = mss;
     }
