@@ -13,10 +13,12 @@ import { kernelLoadUnmet } from "./load/kernel.ts";
 import { residentMiB, whileSampling, withCpuOf } from "./processes.ts";
 import type { Measure, Series, Target } from "./result.ts";
 import { type Case, type Figures, runBenchmark, type Step } from "./runner.ts";
-import { slopeOf } from "./statistics.ts";
+import { floorsOf, slopeOf } from "./statistics.ts";
 
 /** Between two looks at the memory. */
-const SAMPLE_MS = 10_000;
+const SAMPLE_MS = 2_000;
+/** Growth is read from the least of each so many minutes: what is above it goes with the next collection of garbage. */
+const FLOOR_MINUTES = 1;
 /** The load changes its direction so often. */
 const PART_SECONDS = 30;
 /** The part at the start in which caches fill and nothing is called growth. */
@@ -27,7 +29,7 @@ const MEASURES: readonly Measure[] = [
   ...(["A", "B"] as const).flatMap((end) => [
     {
       key: `growth${end}`,
-      title: `growth of ${end} after the warm-up`,
+      title: `growth of ${end} after the warm-up, floors of each minute`,
       unit: "MiB per minute",
       digits: 2,
       better: "less" as const,
@@ -142,7 +144,9 @@ function soakStep(
         title: `${title}, ${end}`,
         points: samples.map((sample) => [sample[0], sample[at]]),
       });
-      figures[`growth${end}`] = slopeOf(settled.map((sample) => [sample[0], sample[at]]));
+      figures[`growth${end}`] = slopeOf(
+        floorsOf(settled.map((sample) => [sample[0], sample[at]]), FLOOR_MINUTES),
+      );
       figures[`largest${end}`] = Math.max(...samples.map((sample) => sample[at]));
       figures[`last${end}`] = samples.at(-1)?.[at] ?? NaN;
       figures[`cpu${end}`] = cpu / (bits / 1e9);

@@ -51,3 +51,20 @@ export function slopeOf(points: readonly (readonly [number, number])[]): number 
   if (!(spread > 0)) return 0;
   return points.reduce((sum, [x, y]) => sum + (x - meanX) * (y - meanY), 0) / spread;
 }
+
+/**
+ * The lowest point of each stretch of `width` along the abscissa, in order. A sawtooth, such as memory under a garbage
+ * collector, is flat in its floors when nothing is kept.
+ */
+export function floorsOf(
+  points: readonly (readonly [number, number])[],
+  width: number,
+): readonly (readonly [number, number])[] {
+  const floors = new Map<number, readonly [number, number]>();
+  for (const point of points) {
+    const stretch = Math.floor(point[0] / width);
+    const floor = floors.get(stretch);
+    if (floor === undefined || point[1] < floor[1]) floors.set(stretch, point);
+  }
+  return [...floors.values()];
+}

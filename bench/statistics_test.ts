@@ -1,5 +1,5 @@
 import { deepStrictEqual as assertEquals } from "node:assert/strict";
-import { formatSummary, ratio, slopeOf, summarize, type Summary } from "./statistics.ts";
+import { floorsOf, formatSummary, ratio, slopeOf, summarize, type Summary } from "./statistics.ts";
 
 function summary(runs: readonly (number | null)[]): Summary {
   const result = summarize(runs);
@@ -41,4 +41,11 @@ Deno.test("slopeOf is the rise of the best line, and zero where there is no line
   assertEquals(slopeOf([[1, 5]]), 0);
   assertEquals(slopeOf([[1, 5], [1, 9]]), 0);
   assertEquals(slopeOf([]), 0);
+});
+
+Deno.test("floorsOf keeps the lowest point of each stretch, so that a sawtooth is flat and a ramp is not", () => {
+  const sawtooth = Array.from({ length: 40 }, (_, i) => [i / 10, 5 + (i % 7)] as const);
+  assertEquals(slopeOf(floorsOf(sawtooth, 1)), 0);
+  assertEquals(floorsOf([[0, 4], [0.5, 3], [1, 5], [1.5, 6]], 1), [[0.5, 3], [1, 5]]);
+  assertEquals(floorsOf([], 1), []);
 });
