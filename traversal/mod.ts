@@ -33,6 +33,7 @@ export * from "./candidate.ts";
 export * from "./demux.ts";
 export * from "./gatherer.ts";
 export * from "./nat.ts";
+export * from "./path.ts";
 export * from "./path_agent.ts";
 export * from "./stun/binding_answers.ts";
 export * from "./stun/binding_server.ts";
