@@ -83,7 +83,6 @@ export interface EngineExports {
   stream_local(id: number): number;
   stream_peek(id: number): number;
   stream_consume(id: number, n: number): void;
-  stream_room(id: number): number;
   stream_send(id: number, n: number): number;
   stream_space(id: number): number;
   stream_commit(id: number, n: number): void;

@@ -390,17 +390,11 @@ export class Engine {
     return taken;
   }
 
-  /** Bytes that {@linkcode Engine.streamWrite} takes now. */
-  streamRoom(stream: StreamId): number {
-    return this.#exports.stream_room(stream);
-  }
-
   /** Queues bytes and returns how many were taken. */
   streamWrite(stream: StreamId, bytes: Uint8Array): number {
     const n = Math.min(bytes.length, SCRATCH_BYTES);
     this.#bytes.set(n === bytes.length ? bytes : bytes.subarray(0, n), this.#scratch);
-    const taken = this.#exports.stream_send(stream, n);
-    return taken;
+    return this.#exports.stream_send(stream, n);
   }
 
   /**

@@ -368,12 +368,6 @@ pub extern "C" fn stream_consume(id: u32, n: usize) {
     engine().stream_consume(id, n);
 }
 
-/// Bytes that a stream takes now.
-#[no_mangle]
-pub extern "C" fn stream_room(id: u32) -> usize {
-    engine().stream_room(id)
-}
-
 /// Queues the first `n` bytes of the scratch area; how many were taken.
 #[no_mangle]
 pub extern "C" fn stream_send(id: u32, n: usize) -> usize {

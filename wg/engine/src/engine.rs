@@ -356,11 +356,6 @@ impl Engine {
         }
     }
 
-    /// Bytes that the stream takes now.
-    pub fn stream_room(&self, id: u32) -> usize {
-        self.handle(id).and_then(|h| self.tcp.get(h)).map_or(0, |c| c.send_room())
-    }
-
     /// Queues bytes; how many were taken.
     pub fn stream_send(&mut self, id: u32, data: &[u8]) -> usize {
         self.handle(id).and_then(|h| self.tcp.get_mut(h)).map_or(0, |c| c.send(data))
