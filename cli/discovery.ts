@@ -13,16 +13,18 @@ export const command: Command = defineCommand({
     "that starts with ready once it listens.",
   examples: [
     "moray discovery --listen 0.0.0.0:8080 --stun-listen [::]:3478",
+    "moray discovery --stun-listen 203.0.113.7:3478 --stun-alternate 203.0.113.8:3479",
     "moray discovery --listen 127.0.0.1:0 --stun-listen 127.0.0.1:0 --store :memory:",
   ],
   run: async (settings, context) => {
     const { startDiscovery } = await import("../discovery/mod.ts");
-    const { listen, stunListen, store, logLevel } = settings;
+    const { listen, stunListen, stunAlternate, store, logLevel } = settings;
     return await runService({
       start: () =>
         startDiscovery({
           listen,
           stunListen,
+          stunAlternates: stunAlternate,
           version: context.version,
           store,
           log: logOf(logLevel, context),

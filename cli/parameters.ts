@@ -184,6 +184,14 @@ export const DISCOVERY_SERVICE = {
     fallback: "[::]:3478",
     standard: ["[::]:3478"],
   }),
+  stunAlternate: repeated("stun-alternate", LISTEN, {
+    group: "Service",
+    description:
+      "Second address and UDP port of STUN, by which nodes find out how their NAT maps and filters. " +
+      "Needs a --stun-listen of the same family with an address of its own and another port. Repeat for " +
+      "the other family.",
+    fallback: "none",
+  }),
   store: withDefault("store", { ...text("FILE", "a file or :memory:"), completes: "file" }, {
     group: "Service",
     description: "SQLite file with the registrations; :memory: keeps nothing.",

@@ -181,6 +181,14 @@ const CASES: readonly Case[] = [
     absent: [at("::", 3478)],
   },
   {
+    parameter: DISCOVERY_SERVICE.stunAlternate,
+    flag: ["--stun-alternate", "127.0.0.2:1", "--stun-alternate", "[::1]:2"],
+    env: "127.0.0.2:3",
+    toml: '["127.0.0.2:4"]',
+    values: [[at("127.0.0.2", 1), at("::1", 2)], [at("127.0.0.2", 3)], [at("127.0.0.2", 4)]],
+    absent: [],
+  },
+  {
     parameter: DISCOVERY_SERVICE.store,
     flag: ["--store", ":memory:"],
     env: "b.sqlite",

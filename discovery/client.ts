@@ -16,7 +16,7 @@ import {
   type RegisterAgentResponse,
   type RegisterColonyResponse,
 } from "../proto/mod.ts";
-import type { NatHint } from "../traversal/mod.ts";
+import type { NatHint, StunCredentials } from "../traversal/mod.ts";
 import {
   type DiscoveredPeer,
   NAT_NUMBER,
@@ -113,6 +113,8 @@ export interface ServerInfo {
   readonly features: DiscoveryFeatures;
   /** STUN servers as `host:port`, the host being the URL's. */
   readonly stunServers: readonly string[];
+  /** Credentials for its STUN servers, by which they help to examine a NAT; `undefined` where it gives none. */
+  readonly stunCredentials: StunCredentials | undefined;
   /** The URL that answered. */
   readonly url: string;
 }
@@ -301,10 +303,8 @@ export class DiscoveryClient {
       settings,
       async ({ client, url }, options): Promise<ServerInfo> => {
         try {
-          const { version, features, stunServers, stunPorts } = await client.getServerInfo(
-            {},
-            options,
-          );
+          const info = await client.getServerInfo({}, options);
+          const { version, features, stunServers, stunPorts } = info;
           const host = new URL(url).hostname;
           const combined = stunPorts.filter(isPort).map((port) => `${host}:${port}`);
           return {
@@ -315,11 +315,13 @@ export class DiscoveryClient {
               deregister: features.includes("deregister"),
             },
             stunServers: stunAddresses([...stunServers, ...combined]),
+            stunCredentials: parseCredentials(info.stunUsername, info.stunPassword),
             url,
           };
         } catch (error) {
           if (!hasCode(error, Code.Unimplemented)) throw error;
-          return { version: "", features: NO_FEATURES, stunServers: [], url };
+          const [features, stunCredentials] = [NO_FEATURES, undefined];
+          return { version: "", features, stunServers: [], stunCredentials, url };
         }
       },
     );
@@ -454,4 +456,10 @@ function parseUrl(text: string): string {
 /** Lets "not found" be the answer `undefined`. */
 function ignoreNotFound(error: unknown): undefined {
   if (!hasCode(error, Code.NotFound)) throw error;
+}
+
+/** Credentials that fit a STUN message; `undefined` for anything else. */
+function parseCredentials(username: string, password: string): StunCredentials | undefined {
+  const printable = /^[\x21-\x7e]{1,128}$/;
+  return printable.test(username) && printable.test(password) ? { username, password } : undefined;
 }

@@ -6,7 +6,14 @@ import {
 } from "node:assert/strict";
 import { Code, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
+import type { Instant, SocketAddress } from "../core/mod.ts";
 import { DiscoveryService } from "../proto/mod.ts";
+import {
+  type BindingOutcome,
+  BindingTransaction,
+  type BindingTransactionOptions,
+  CHANGE_REQUEST,
+} from "../traversal/mod.ts";
 import { type DiscoveryOptions, type RunningDiscovery, startDiscovery } from "./mod.ts";
 import { key } from "./testing/nodes.ts";
 import { bindingRequest, mappedAddress } from "./testing/stun.ts";
@@ -277,6 +284,48 @@ Deno.test("Discovery takes a wildcard of either family for one port where the sy
   assertEquals(info.json["stunPorts"], [port]);
 });
 
+Deno.test("Discovery with an alternate STUN address answers from the other sockets, for its credentials only", async () => {
+  const primary = LOCAL;
+  const alternate = { hostname: "127.0.0.2", port: 0 };
+  await using server = await start({ stunListen: [primary], stunAlternates: [alternate] });
+  const [first = "", second = "", ...others] = server.listening.slice(1)
+    .map((text) => text.replace("stun=", ""));
+  const { json } = await post(server.url, "GetServerInfo", {});
+  // Clients are told of both addresses; the crossings of hosts and ports are for RFC 5780 alone.
+  assertEquals(json["stunServers"], [first, second]);
+  assertEquals(others, [
+    `127.0.0.1:${portOf(second)}`,
+    `127.0.0.2:${portOf(first)}`,
+  ]);
+  const credentials = {
+    username: String(json["stunUsername"]),
+    password: String(json["stunPassword"]),
+  };
+  const address = { hostname: "127.0.0.1", port: portOf(first) };
+  const other = { hostname: "127.0.0.2", port: portOf(second) };
+  const answer = await transact({ server: address, bytesMin: 128 });
+  assertEquals(answer?.kind === "mapped" && answer.otherAddress, other);
+  const both = { type: CHANGE_REQUEST, value: Uint8Array.of(0, 0, 0, 6) };
+  const changed = { server: address, attributes: [both] };
+  assertEquals((await transact(changed))?.kind, "refused");
+  const moved = await transact({ ...changed, credentials, answersFrom: other });
+  assertEquals(moved?.kind, "mapped");
+  const forged = { ...credentials, password: "guess" };
+  assertEquals(await transact({ ...changed, credentials: forged }), { kind: "refused", code: 401 });
+});
+
+Deno.test("Discovery refuses an alternate STUN address that cannot be one", async () => {
+  const wrong: [SocketAddress[], SocketAddress][] = [
+    [[], LOCAL],
+    [[{ hostname: "0.0.0.0", port: 0 }], LOCAL],
+    [[LOCAL], { hostname: "::1", port: 0 }],
+    [[{ ...LOCAL, port: 34780 }], { hostname: "127.0.0.2", port: 34780 }],
+  ];
+  for (const [stunListen, alternate] of wrong) {
+    await assertRejects(start({ stunListen, stunAlternates: [alternate] }), { code: "usage" });
+  }
+});
+
 Deno.test("Discovery says which port is in use and frees the others", async () => {
   await using server = await start({ stunListen: [LOCAL] });
   const http = { hostname: "127.0.0.1", port: portOf(server.listening[0]) };
@@ -352,3 +401,31 @@ Deno.test("Discovery stops at once though streams are open, and twice is once", 
   assert(performance.now() - before < 2000);
   await assertRejects(fetch(`${server.url}/health`));
 });
+
+/** Runs a Binding transaction over a socket of its own. */
+async function transact(
+  options: Omit<BindingTransactionOptions, "rng">,
+): Promise<BindingOutcome | undefined> {
+  const socket = Deno.listenDatagram({ transport: "udp", ...LOCAL });
+  const now = (): Instant => performance.now() as Instant;
+  const transaction = new BindingTransaction(now(), {
+    ...options,
+    attempts: 2,
+    rng: { bytes: (length) => crypto.getRandomValues(new Uint8Array(length)) },
+  });
+  try {
+    transaction.handleTimeout(now());
+    const request = transaction.pollTransmit();
+    if (request === undefined) return undefined;
+    await socket.send(request.payload, { transport: "udp", ...request.destination });
+    for (;;) {
+      const [payload, from] = await socket.receive();
+      const { hostname, port } = from as Deno.NetAddr;
+      transaction.handleInput(now(), { source: { hostname, port }, payload });
+      const outcome = transaction.pollEvent();
+      if (outcome !== undefined) return outcome;
+    }
+  } finally {
+    socket.close();
+  }
+}

@@ -1,12 +1,13 @@
 /** Discovery as a running server: HTTP, STUN, store and timers. @module */
 import { formatSocketAddress, messageOf, MorayError, type SocketAddress } from "../../core/mod.ts";
-import { SourceLimiter } from "../../traversal/mod.ts";
 import type { Log } from "../log.ts";
 import { SqliteStore } from "../store/sqlite_store.ts";
 import type { Store } from "../store/store.ts";
 import { HttpHandler } from "./http.ts";
+import { listenError } from "./listen_error.ts";
 import { Service } from "./service.ts";
-import { StunListener, type StunListenerOptions } from "./stun_listener.ts";
+import { StunCredentialIssuer } from "./stun_credentials.ts";
+import { StunService } from "./stun_service.ts";
 
 /** Life of a registration. */
 export const TTL_MS = 300_000;
@@ -21,6 +22,11 @@ export interface DiscoveryOptions {
   readonly listen: SocketAddress;
   /** STUN listeners. Empty: none. `::` serves both families; `0.0.0.0` beside it with the same port is the same one. */
   readonly stunListen: readonly SocketAddress[];
+  /**
+   * Second addresses of STUN listeners, which let nodes find out how their NAT maps and filters (RFC 5780): one per family, with another
+   * port, for the first listener of the family that has an address of its own. @default none
+   */
+  readonly stunAlternates?: readonly SocketAddress[];
   /** `:memory:` or the path of a SQLite file, created if it does not exist. */
   readonly store: string;
   /** Life of a registration in milliseconds, a whole number of seconds. @default 300000 */
@@ -62,15 +68,17 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Running
     throw new RangeError(`Heartbeat of ${heartbeatMs} ms is not within ${HEARTBEAT_MS} ms`);
   }
   const store = openStore(options);
-  const stun: StunListener[] = [];
+  let stun: StunService | undefined;
   try {
-    const limiter = new SourceLimiter();
-    openStun(stun, stunListen, { limiter, now, log });
+    const issuer = new StunCredentialIssuer(crypto.getRandomValues(new Uint8Array(32)));
+    const alternates = options.stunAlternates ?? [];
+    stun = await StunService.open({ listen: stunListen, alternates, issuer, now, log });
     const service = new Service({
       store,
       ttlMs,
       heartbeatMs,
-      stun: stun.map(({ address }) => stunService(address)),
+      stun: stun.advertised.map(stunService),
+      stunCredentials: () => issuer.issue(now(), crypto.getRandomValues(new Uint8Array(16))),
       version: options.version ?? "unknown",
       now,
       randomId: () => crypto.randomUUID(),
@@ -78,8 +86,7 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Running
     });
     return new DiscoveryServer({ listen, store, stun, service, heartbeatMs, ttlMs, now, log });
   } catch (error) {
-    for (const listener of stun) listener.close();
-    await Promise.allSettled(stun.map((listener) => listener.finished));
+    await stun?.close();
     await store.close();
     throw error;
   }
@@ -89,7 +96,7 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Running
 interface Parts {
   readonly listen: SocketAddress;
   readonly store: Store;
-  readonly stun: readonly StunListener[];
+  readonly stun: StunService;
   readonly service: Service;
   readonly heartbeatMs: number;
   readonly ttlMs: number;
@@ -117,7 +124,7 @@ class DiscoveryServer implements RunningDiscovery {
     this.url = `http://${formatSocketAddress(reachable(bound))}`;
     this.listening = [
       `http=${formatSocketAddress(bound)}`,
-      ...stun.map(({ address }) => `stun=${formatSocketAddress(address)}`),
+      ...stun.addresses.map((address) => `stun=${formatSocketAddress(address)}`),
     ];
     this.#timers = [
       setInterval(() => service.heartbeat(), heartbeatMs),
@@ -130,13 +137,8 @@ class DiscoveryServer implements RunningDiscovery {
   }
 
   counters(): Record<string, number> {
-    const stun: Record<string, number> = {};
-    for (const { counters } of this.#parts.stun) {
-      for (const [name, value] of Object.entries(counters)) {
-        if (value > 0) stun[name] = (stun[name] ?? 0) + value;
-      }
-    }
-    return { ...this.#parts.service.counters(), ...this.#http.counters(), ...stun };
+    const { service, stun } = this.#parts;
+    return { ...service.counters(), ...this.#http.counters(), ...stun.counters() };
   }
 
   stop(): Promise<void> {
@@ -150,7 +152,7 @@ class DiscoveryServer implements RunningDiscovery {
 
   async #watchOver(): Promise<void> {
     const { stun, log } = this.#parts;
-    const ended = [this.#server.finished, ...stun.map((listener) => listener.finished)];
+    const ended = [this.#server.finished, ...stun.addresses.length > 0 ? [stun.ended] : []];
     try {
       // A listener that ends by itself has died, whether it says why or not.
       await Promise.race(ended);
@@ -166,12 +168,11 @@ class DiscoveryServer implements RunningDiscovery {
     const { service, stun, store, log } = this.#parts;
     for (const timer of this.#timers) clearInterval(timer);
     service.close();
-    for (const listener of stun) listener.close();
     const timer = setTimeout(() => {
       log("debug", "requests were cut off at the stop");
       this.#cutOff.abort();
     }, STOP_MS);
-    await Promise.allSettled([this.#server.shutdown(), ...stun.map(({ finished }) => finished)]);
+    await Promise.allSettled([this.#server.shutdown(), stun.close()]);
     clearTimeout(timer);
     await store.close();
   }
@@ -203,39 +204,6 @@ function listenHttp(
   } catch (error) {
     throw listenError(error, `Cannot listen on ${formatSocketAddress(listen)}`);
   }
-}
-
-/** Opens the STUN listeners into `opened`, which holds those already open if one fails. */
-function openStun(
-  opened: StunListener[],
-  listen: readonly SocketAddress[],
-  options: StunListenerOptions,
-): void {
-  // Dual-stack sockets first: where one covers IPv4, its IPv4 twin finds the port taken by ourselves.
-  const twin = ({ hostname, port }: SocketAddress): boolean =>
-    hostname === "0.0.0.0" && listen.some((a) => a.hostname === "::" && a.port === port);
-  const ordered = [...listen.filter((a) => !twin(a)), ...listen.filter(twin)];
-  for (const address of ordered) {
-    try {
-      opened.push(new StunListener(address, options));
-    } catch (error) {
-      if (error instanceof Deno.errors.AddrInUse && address.port !== 0 && twin(address)) continue;
-      throw listenError(error, `Cannot listen on ${formatSocketAddress(address)} for STUN`);
-    }
-  }
-}
-
-function listenError(error: unknown, what: string): MorayError {
-  if (error instanceof Deno.errors.AddrInUse) {
-    return new MorayError("portInUse", `${what}: address is in use`, error);
-  }
-  if (error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable) {
-    return new MorayError("permission", `${what}: permission denied`, error);
-  }
-  if (error instanceof Deno.errors.AddrNotAvailable) {
-    return new MorayError("usage", `${what}: this machine does not have the address`, error);
-  }
-  return new MorayError("internal", `${what}: ${messageOf(error)}`, error);
 }
 
 /** How a STUN listener is told to clients: by its address if it has one of its own. */

@@ -35,6 +35,7 @@ import {
   WatchEventSchema,
   type WatchRequest,
 } from "../../proto/mod.ts";
+import type { StunCredentials } from "../../traversal/mod.ts";
 import type { Log } from "../log.ts";
 import type { NodeContent, NodeKey, NodeRecord, Role, Store } from "../store/store.ts";
 import { PunchLimiter } from "./punch_limiter.ts";
@@ -69,6 +70,8 @@ export interface ServiceOptions {
   readonly heartbeatMs: number;
   /** STUN listeners. `host` is absent where one listens on every address of the machine. */
   readonly stun: readonly { readonly host?: string; readonly port: number }[];
+  /** Makes credentials for the STUN listeners. Absent: none are given. */
+  readonly stunCredentials?: () => StunCredentials;
   /** Version of the program. */
   readonly version: string;
   /** Now, unix milliseconds. */
@@ -183,6 +186,7 @@ export class Service {
           stunPorts: [...new Set(this.#options.stun.map(({ port }) => port))],
           ttl: this.#options.ttlMs / 1000,
           heartbeatMs: this.#options.heartbeatMs,
+          ...this.#stunCredentials(),
         }),
       deregisterColony: async ({ meshId, pubkey }) =>
         create(DeregisterColonyResponseSchema, {
@@ -259,6 +263,13 @@ export class Service {
       host === "" ? [] : [`${host}:${port}`]
     );
     return [...new Set(servers)];
+  }
+
+  #stunCredentials(): { stunUsername: string; stunPassword: string } | undefined {
+    const { stun, stunCredentials } = this.#options;
+    if (stun.length === 0 || stunCredentials === undefined) return undefined;
+    const { username, password } = stunCredentials();
+    return { stunUsername: username, stunPassword: password };
   }
 
   async #lookupColony(meshId: string): Promise<LookupColonyResponse> {

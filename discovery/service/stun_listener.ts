@@ -1,6 +1,12 @@
-/** A UDP port that answers STUN Binding requests, statelessly and within a limit per source. @module */
+/** A UDP port that answers STUN requests, statelessly and within a limit per source. @module */
 import { canonicalIp, type Instant, messageOf, type SocketAddress } from "../../core/mod.ts";
-import { answerBinding, type SourceLimiter } from "../../traversal/mod.ts";
+import {
+  answerBehaviour,
+  type AnswerBehaviourOptions,
+  type BehaviourAddresses,
+  type BehaviourAnswer,
+  type SourceLimiter,
+} from "../../traversal/mod.ts";
 import type { Log } from "../log.ts";
 
 /** Larger than any Binding request that gets an answer. */
@@ -26,6 +32,12 @@ export interface StunCounters {
 export interface StunListenerOptions {
   /** The limit, shared by all listeners of a server. */
   readonly limiter: SourceLimiter;
+  /** The two addresses of the server, once all its sockets are open; `undefined` if it has only one. */
+  readonly addresses: () => BehaviourAddresses | undefined;
+  /** The password of a user of STUN; `undefined` for nobody's name. */
+  readonly passwordOf: AnswerBehaviourOptions["passwordOf"];
+  /** The listener of a server's socket, for answers that must leave from another than this one. */
+  readonly socketOf: (address: SocketAddress) => StunListener | undefined;
   /** Now, unix milliseconds. */
   readonly now: () => number;
   /** Where the log goes. */
@@ -90,17 +102,30 @@ export class StunListener {
       this.#counters.stunLimited++;
       return;
     }
-    const answer = answerBinding({ source: { hostname, port: source.port }, payload });
+    const { addresses, passwordOf, socketOf } = this.#options;
+    const answer = answerBehaviour({ source: { hostname, port: source.port }, payload }, {
+      local: this.address,
+      addresses: addresses(),
+      passwordOf,
+    });
     if (answer === undefined) {
       this.#counters.stunIgnored++;
       return;
     }
-    if (this.#inFlight >= SENDS_IN_FLIGHT_MAX) {
+    const sender = answer.from === this.address ? this : socketOf(answer.from);
+    // The socket takes the address in the form in which it showed it.
+    const to = { ...source, port: answer.destination.port };
+    if (sender === undefined) this.#counters.stunSendDrops++;
+    else sender.#send(answer, to);
+  }
+
+  #send({ payload }: BehaviourAnswer, to: Deno.NetAddr): void {
+    if (this.#closed || this.#inFlight >= SENDS_IN_FLIGHT_MAX) {
       this.#counters.stunSendDrops++;
       return;
     }
     this.#inFlight++;
-    this.#socket.send(answer.payload, source).then(
+    this.#socket.send(payload, to).then(
       () => {
         this.#inFlight--;
         this.#counters.stunAnswers++;

@@ -15,15 +15,22 @@ import {
   type Transmit,
 } from "../../core/mod.ts";
 import {
+  decodeAddress,
   decodeStun,
   encodeStun,
   errorCode,
+  findAttribute,
   METHOD_BINDING,
+  OTHER_ADDRESS,
+  softwareAttribute,
+  type StunAttribute,
   type StunMessage,
   TRANSACTION_ID_BYTES,
   unknownRequired,
+  USERNAME,
   xorMappedAddress,
 } from "./codec.ts";
+import { signStun, type StunCredentials, verifyStun } from "./integrity.ts";
 
 /** How a Binding transaction ended. */
 export type BindingOutcome =
@@ -34,6 +41,8 @@ export type BindingOutcome =
     readonly address: SocketAddress;
     /** Round trip in milliseconds; `undefined` after a retransmission, when nobody can tell which request was answered. */
     readonly rttMs: number | undefined;
+    /** The server's second address (OTHER-ADDRESS of RFC 5780); absent if it named none. */
+    readonly otherAddress?: SocketAddress;
   }
   | {
     /** The server answered with an error. */
@@ -61,11 +70,24 @@ export interface BindingTransactionOptions {
   readonly rtoMs?: number;
   /** Requests sent before giving up, at least 1 (`Rc`). @default 7 */
   readonly attempts?: number;
+  /** Multiple of the first timeout waited after the last request (`Rm`). @default 16 */
+  readonly lastWaitFactor?: number;
+  /** Where the answer must come from instead: CHANGE-REQUEST asks for that. @default `server` */
+  readonly answersFrom?: SocketAddress;
+  /** Attributes of the request. @default [] */
+  readonly attributes?: readonly StunAttribute[];
+  /** Signs the request; a success counts only if it is signed too. Absent: neither is. */
+  readonly credentials?: StunCredentials;
+  /** Least size of the request in bytes, which makes room for a longer answer; at most 512. @default 0 */
+  readonly bytesMin?: number;
 }
 
 const RTO_MS = 250;
 const ATTEMPTS = 7;
-/** Multiple of the first timeout waited after the last request (`Rm`). */
+/** Longest request that is made by padding. */
+const REQUEST_BYTES_MAX = 512;
+/** What the padding says. */
+const SOFTWARE = "moray";
 const LAST_WAIT_FACTOR = 16;
 
 /** A Binding transaction with one server. */
@@ -74,6 +96,10 @@ export class BindingTransaction implements Machine<BindingOutcome> {
   readonly #transactionId: Uint8Array;
   readonly #rtoMs: number;
   readonly #attemptsMax: number;
+  readonly #lastWaitFactor: number;
+  readonly #answersFrom: SocketAddress;
+  readonly #password: string | undefined;
+  readonly #request: Uint8Array;
   #attempts = 0;
   #firstSentAt: Instant;
   /** When to act next; `undefined` once the transaction has ended. */
@@ -84,14 +110,19 @@ export class BindingTransaction implements Machine<BindingOutcome> {
   /** Starts a transaction; the first request is due at `now`. */
   constructor(
     now: Instant,
-    { server, rng, rtoMs = RTO_MS, attempts = ATTEMPTS }: BindingTransactionOptions,
+    options: BindingTransactionOptions,
   ) {
+    const { server, rng, rtoMs = RTO_MS, attempts = ATTEMPTS } = options;
     if (!(rtoMs > 0)) throw new RangeError(`STUN timeout out of range: ${rtoMs}`);
     if (!(attempts >= 1)) throw new RangeError(`STUN attempts out of range: ${attempts}`);
     this.#server = server;
     this.#transactionId = rng.bytes(TRANSACTION_ID_BYTES);
     this.#rtoMs = rtoMs;
     this.#attemptsMax = attempts;
+    this.#lastWaitFactor = options.lastWaitFactor ?? LAST_WAIT_FACTOR;
+    this.#answersFrom = options.answersFrom ?? server;
+    this.#password = options.credentials?.password;
+    this.#request = encodeRequest(this.#transactionId, options);
     this.#firstSentAt = now;
     this.#dueAt = now;
   }
@@ -99,11 +130,15 @@ export class BindingTransaction implements Machine<BindingOutcome> {
   /** Offers a datagram. Returns whether it is a response to this transaction, from the server asked. */
   handleInput(now: Instant, { source, payload }: Datagram): boolean {
     if (this.#dueAt === undefined || this.#attempts === 0) return false;
-    if (!sameAddress(source, this.#server)) return false;
+    if (!sameAddress(source, this.#answersFrom)) return false;
     const response = decodeStun(payload);
     if (response === undefined || response.method !== METHOD_BINDING) return false;
     if (response.class !== "success" && response.class !== "error") return false;
     if (!equals(response.transactionId, this.#transactionId)) return false;
+    if (response.class === "success" && this.#password !== undefined) {
+      const signed = verifyStun(payload, response, this.#password);
+      if (signed === undefined) return false;
+    }
     const outcome = this.#read(now, response);
     if (outcome !== undefined) this.#end(outcome);
     return true;
@@ -117,16 +152,9 @@ export class BindingTransaction implements Machine<BindingOutcome> {
       return;
     }
     if (this.#attempts === 0) this.#firstSentAt = now;
-    const request = {
-      class: "request",
-      method: METHOD_BINDING,
-      transactionId: this.#transactionId,
-      attributes: [],
-    } as const;
-    const payload = encodeStun(request, { fingerprint: true });
-    this.#transmit = { destination: this.#server, payload };
+    this.#transmit = { destination: this.#server, payload: this.#request };
     const factor = ++this.#attempts >= this.#attemptsMax
-      ? LAST_WAIT_FACTOR
+      ? this.#lastWaitFactor
       : 2 ** (this.#attempts - 1);
     this.#dueAt = after(now, this.#rtoMs * factor);
   }
@@ -157,7 +185,9 @@ export class BindingTransaction implements Machine<BindingOutcome> {
     const address = xorMappedAddress(response);
     if (address === undefined) return undefined;
     const rttMs = this.#attempts === 1 ? now - this.#firstSentAt : undefined;
-    return { kind: "mapped", address, rttMs };
+    const other = findAttribute(response, OTHER_ADDRESS);
+    const otherAddress = other && decodeAddress(other);
+    return { kind: "mapped", address, rttMs, ...otherAddress && { otherAddress } };
   }
 
   #end(outcome: BindingOutcome): void {
@@ -165,4 +195,29 @@ export class BindingTransaction implements Machine<BindingOutcome> {
     this.#transmit = undefined;
     this.#outcome = outcome;
   }
+}
+
+function encodeRequest(
+  transactionId: Uint8Array,
+  { attributes = [], credentials, bytesMin = 0 }: BindingTransactionOptions,
+): Uint8Array {
+  const request: StunMessage = {
+    class: "request",
+    method: METHOD_BINDING,
+    transactionId,
+    attributes: credentials === undefined ? attributes : [
+      { type: USERNAME, value: new TextEncoder().encode(credentials.username) },
+      ...attributes,
+    ],
+  };
+  const encode = (message: StunMessage): Uint8Array =>
+    credentials === undefined
+      ? encodeStun(message, { fingerprint: true })
+      : signStun(message, credentials.password, { fingerprint: true });
+  const plain = encode(request);
+  const missing = Math.min(bytesMin, REQUEST_BYTES_MAX) - plain.length;
+  if (missing <= 0) return plain;
+  // PADDING would do, but a server that does not know it refuses the request; SOFTWARE is nobody's trouble.
+  const filler = softwareAttribute(SOFTWARE.padEnd(missing - 4));
+  return encode({ ...request, attributes: [filler, ...request.attributes] });
 }

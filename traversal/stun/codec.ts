@@ -80,6 +80,10 @@ export const PASSWORD_ALGORITHM = 0x001D;
 export const USERHASH = 0x001E;
 /** XOR-MAPPED-ADDRESS: the reflexive address. */
 export const XOR_MAPPED_ADDRESS = 0x0020;
+/** PADDING: bytes that make a message longer (RFC 5780). */
+export const PADDING = 0x0026;
+/** RESPONSE-PORT: the port that the answer must go to (RFC 5780). */
+export const RESPONSE_PORT = 0x0027;
 /** SOFTWARE: who answers, for people. */
 export const SOFTWARE = 0x8022;
 /** ALTERNATE-SERVER. */
@@ -145,7 +149,7 @@ const FAMILY_IPV6 = 2;
 const REASON_BYTES_MAX = 763;
 
 /** Attributes that must be understood, and that a user of RFC 8489 alone understands. */
-const RFC_8489_ATTRIBUTES: ReadonlySet<number> = new Set([
+export const RFC_8489_ATTRIBUTES: ReadonlySet<number> = new Set([
   MAPPED_ADDRESS,
   USERNAME,
   MESSAGE_INTEGRITY,
@@ -275,6 +279,12 @@ export function encodeXorAddress(
   address: SocketAddress,
   transactionId: Uint8Array,
 ): Uint8Array<ArrayBuffer> | undefined {
+  const value = encodeAddress(address);
+  return value && xorAddress(value, transactionId);
+}
+
+/** Encodes a value of the MAPPED-ADDRESS form, or returns `undefined` where {@linkcode encodeXorAddress} does. */
+export function encodeAddress(address: SocketAddress): Uint8Array<ArrayBuffer> | undefined {
   const parsed = parseIp(address.hostname);
   // Formatting turns an IPv4-mapped address into the IPv4 address that it is.
   const ip = parsed?.length === 16 ? parseIp(formatIp(parsed)) : parsed;
@@ -285,7 +295,7 @@ export function encodeXorAddress(
   value[2] = port >> 8;
   value[3] = port & 0xff;
   value.set(ip, 4);
-  return xorAddress(value, transactionId);
+  return value;
 }
 
 /** Returns an attribute of the XOR-MAPPED-ADDRESS form. Throws `RangeError` where {@linkcode encodeXorAddress} gives `undefined`. */
@@ -364,7 +374,8 @@ function fingerprintOf(bytes: Uint8Array, at: number): number {
   return (crc32(bytes, at) ^ FINGERPRINT_XOR) >>> 0;
 }
 
-function decodeAddress(value: Uint8Array): SocketAddress | undefined {
+/** Decodes a value of the MAPPED-ADDRESS form. Port 0 is accepted. */
+export function decodeAddress(value: Uint8Array): SocketAddress | undefined {
   const family = value[1];
   if (family !== FAMILY_IPV4 && family !== FAMILY_IPV6) return undefined;
   if (value.length !== (family === FAMILY_IPV4 ? 8 : 20)) return undefined;
