@@ -25,6 +25,7 @@ interface LabState {
     string,
     { readonly ip: readonly string[]; readonly ip6: readonly string[] }
   >;
+  readonly sites: Record<string, { readonly ip?: string; readonly behind: string }>;
 }
 
 interface NodeAddresses {
@@ -72,6 +73,17 @@ export class Lab implements AsyncDisposable {
     const ip = family === 4 ? server?.ip[0] ?? card?.ip : server?.ip6[0] ?? card?.ip6;
     if (ip === undefined) throw new Error(`${node} has no IPv${family} address`);
     return ip;
+  }
+
+  /** Every IPv4 address of a server. */
+  addresses(server: string): readonly string[] {
+    return this.#state.servers[server]?.ip ?? [];
+  }
+
+  /** The IPv4 address that a site's hosts have on the internet: its NAT's, or its carrier's. `undefined` without a NAT. */
+  publicAddress(site: string): string | undefined {
+    const found = this.#state.sites[site];
+    return found?.behind ? this.publicAddress(found.behind) : found?.ip;
   }
 
   /** Runs a command on a node to its end. */
