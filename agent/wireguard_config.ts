@@ -27,6 +27,7 @@ import {
   parseIp,
   parseKey,
 } from "../core/mod.ts";
+import { ALLOWED_IPS_MAX } from "./shared/mod.ts";
 
 /** Longest file parsed. Four thousand peers take a quarter of it. */
 export const CONFIG_CHARACTERS_MAX = 1 << 20;
@@ -34,8 +35,6 @@ export const CONFIG_CHARACTERS_MAX = 1 << 20;
 export const PEERS_MAX = 4096;
 /** Most addresses of the interface. */
 export const ADDRESSES_MAX = 64;
-/** Most blocks of one peer: the whole of a geographic routing list. */
-export const ALLOWED_IPS_MAX = 16_384;
 
 /** A parsed file. Holds secrets: never for a log, an error or JSON. */
 export interface WireGuardConfig {

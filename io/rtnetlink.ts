@@ -148,13 +148,13 @@ export function encodeRoute(
 /** The errno of the answer to the message with this sequence number, 0 for success; `undefined` where it is another's. */
 export function decodeAnswer(bytes: Uint8Array, sequence: number): number | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let at = 0; at + HEADER_BYTES + 4 <= bytes.length;) {
+  for (let at = 0; at + HEADER_BYTES <= bytes.length;) {
     const length = view.getUint32(at, true);
+    if (length < HEADER_BYTES || length > bytes.length - at) return undefined;
     const ours = view.getUint32(at + 8, true) === sequence;
-    if (ours && view.getUint16(at + 4, true) === NLMSG_ERROR) {
+    if (ours && view.getUint16(at + 4, true) === NLMSG_ERROR && length >= HEADER_BYTES + 4) {
       return Math.abs(view.getInt32(at + HEADER_BYTES, true));
     }
-    if (length < HEADER_BYTES) return undefined;
     at += length + 3 & ~3;
   }
   return undefined;

@@ -108,3 +108,19 @@ Deno.test("the answer to a message is found among others, whatever else the byte
   assertEquals(decodeAnswer(new Uint8Array(40), 0), undefined);
   assertEquals(decodeAnswer(new Uint8Array(3), 0), undefined);
 });
+
+Deno.test("the search for an answer ends at a length that is more than there is", () => {
+  for (const length of [0, 15, 21, 37, 0x7fff_ffff, 0xffff_fffd, 0xffff_ffff]) {
+    const bytes = new Uint8Array(36);
+    new DataView(bytes.buffer).setUint32(0, length, true);
+    assertEquals(decodeAnswer(bytes, 1), undefined, `${length}`);
+  }
+});
+
+Deno.test("a message too short for an errno is no answer", () => {
+  const bytes = new Uint8Array(36);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, 16, true);
+  view.setUint16(4, 2, true);
+  assertEquals(decodeAnswer(bytes, 0), undefined);
+});

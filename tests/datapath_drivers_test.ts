@@ -1,5 +1,5 @@
 /** One contract for both drivers of the datapath, on real sockets and in real Workers. */
-import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
+import { deepStrictEqual as assertEquals, ok as assert, rejects } from "node:assert/strict";
 import { startDatapath } from "../agent/datapath/start.ts";
 import { FastDriver } from "../agent/datapath/fast_driver.ts";
 import type { PathError } from "../agent/datapath/error_queue.ts";
@@ -8,6 +8,7 @@ import { TunnelNetwork } from "../agent/tunnel_network.ts";
 import { EventFd } from "../io/mod.ts";
 import { formatBase64, MorayError, type SocketAddress } from "../core/mod.ts";
 import { say } from "./support/say.ts";
+import { eventually } from "./support/scope.ts";
 
 /** What a driver took in. */
 interface Arrival {
@@ -278,6 +279,40 @@ for (
     await Promise.all([a.stop(2000), b.stop(2000)]);
     assert(performance.now() - startedAt < 1000, "both stop within a second");
   });
+
+  Deno.test(`${kind}: a datapath that fails to start leaves the port free`, async () => {
+    const { port } = ((): { port: number } => {
+      using free = openPortable();
+      return { port: free.driver.port };
+    })();
+    const options = { port, mtu: 1420, driver: kind, onEvent: () => {} };
+    const fail = async (): Promise<void> => {
+      // The socket is open by the time that the engine refuses.
+      const short = startDatapath({ ...options, privateKey: new Uint8Array(31) });
+      await rejects(short, /a private key has 32 bytes/);
+    };
+    // The first Worker of a process also opens what Deno keeps for the next.
+    await fail();
+    const descriptors = countDescriptors();
+    await fail();
+    // Its thread's own are closed some time after `terminate`.
+    await eventually(
+      "the descriptors to be closed",
+      () => countDescriptors() <= descriptors || undefined,
+    );
+    const datapath = await startDatapath({ ...options, privateKey: new Uint8Array(32).fill(1) });
+    assert(datapath.local.endsWith(`:${port}`), datapath.local);
+    await datapath.stop(2000);
+  });
+}
+
+/** Files and sockets that this process holds; 0 where the system does not say. */
+function countDescriptors(): number {
+  try {
+    return [...Deno.readDirSync("/proc/self/fd")].length;
+  } catch {
+    return 0;
+  }
 }
 
 for (const hostname of ["127.0.0.1", "::1"]) {

@@ -20,7 +20,12 @@ import {
   PathAgent,
   type PathEvent,
 } from "../../traversal/mod.ts";
-import type { AddPeerCommand, CandidateInfo, DatapathPeerStatus } from "../shared/mod.ts";
+import {
+  type AddPeerCommand,
+  ALLOWED_IPS_MAX,
+  type CandidateInfo,
+  type DatapathPeerStatus,
+} from "../shared/mod.ts";
 
 /** A session older than this is dead: REJECT_AFTER_TIME of the WireGuard paper, section 6.1. */
 const SESSION_MS_MAX = 180_000;
@@ -34,8 +39,6 @@ const OUTER_BYTES = { 4: 20 + 8 + 32, 6: 40 + 8 + 32 } as const;
 const NARROW_MS = 600_000;
 /** A size of inner packets that the engine's own MTU bounds. */
 const ANY_BYTES = 0xffff;
-/** Blocks of one peer, as in a configuration file. */
-const ALLOWED_IPS_MAX = 16_384;
 
 /** One peer. */
 export interface Peer {

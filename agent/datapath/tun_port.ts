@@ -65,21 +65,19 @@ export class TunPort {
 
   /** Makes the interface and brings it up. Throws `usage`, `permission` or `unsupported`, each in one line. */
   static open({ name, mtu }: { readonly name: string; readonly mtu: number }): TunPort {
-    const device = TunDevice.open(name);
-    try {
-      const netlink = new Rtnetlink();
-      const { index } = device;
-      // Fails where the kernel has no IPv6, and then it is not needed.
-      netlink.request(encodeNoLinkLocal(index));
-      // A matter of speed only, which kernels before 4.16 refuse.
-      netlink.request(encodeSegmentsMax({ index, segments: packetsOfTrain(mtu) }));
-      const errno = netlink.request(encodeLinkUp({ index, mtu }));
-      if (errno !== 0) throw failure(`Cannot bring interface ${name} up with MTU ${mtu}`, errno);
-      return new TunPort(device, netlink);
-    } catch (error) {
-      device.close();
-      throw error;
-    }
+    using opened = new DisposableStack();
+    const device = opened.adopt(TunDevice.open(name), (device) => device.close());
+    const netlink = opened.use(new Rtnetlink());
+    const { index } = device;
+    // Fails where the kernel has no IPv6, and then it is not needed.
+    netlink.request(encodeNoLinkLocal(index));
+    // A matter of speed only, which kernels before 4.16 refuse.
+    netlink.request(encodeSegmentsMax({ index, segments: packetsOfTrain(mtu) }));
+    const errno = netlink.request(encodeLinkUp({ index, mtu }));
+    if (errno !== 0) throw failure(`Cannot bring interface ${name} up with MTU ${mtu}`, errno);
+    const port = new TunPort(device, netlink);
+    opened.move();
+    return port;
   }
 
   /** Whether the interface has been removed by somebody else. */

@@ -90,9 +90,13 @@ addEventListener("message", ({ data }: MessageEvent<WorkerStart | 0>) => {
 });
 
 function start(options: WorkerStart): WorkerHello {
+  // The descriptors of libc are the process's: they would outlive this Worker, and hold the port.
+  using opened = new DisposableStack();
   try {
     const driver = openDriver(options);
+    opened.defer(() => driver.close());
     const tun = openTun(driver, options);
+    opened.defer(() => tun?.close());
     const host = {
       wallClockMs,
       rng: systemRng,
@@ -101,7 +105,8 @@ function start(options: WorkerStart): WorkerHello {
     const { privateKey, mtu, publicEndpoint } = options;
     const engine = new Engine(options.module, host, { now: systemClock.now(), privateKey, mtu });
     privateKey.fill(0);
-    const sockets = driver instanceof FastDriver ? openSockets(engine, driver) : undefined;
+    const sockets = driver instanceof FastDriver ? new SocketSplices(engine) : undefined;
+    opened.use(sockets);
     const datapath = new Datapath({
       arena: SharedArena.attach(options.buffer),
       engine,
@@ -115,7 +120,8 @@ function start(options: WorkerStart): WorkerHello {
       ...(sockets && { sockets }),
       ...(tun && { tun }),
     });
-    if (driver instanceof FastDriver) {
+    if (driver instanceof FastDriver && sockets !== undefined) {
+      driver.watch(sockets.fd, () => sockets.handleReady());
       driver.receiveInto(() => engine.receiveBuffer, () => datapath.handleBatch());
     }
     if (tun !== undefined && driver instanceof FastDriver) {
@@ -123,19 +129,15 @@ function start(options: WorkerStart): WorkerHello {
         if (!datapath.handleTun()) driver.unwatch(tun.fd);
       });
     }
-    running = { datapath, driver, sockets, tun };
+    const { publicKey } = engine;
     const [local = ""] = driver.localEndpoints;
-    return { ok: true, publicKey: engine.publicKey, local, rings: driver instanceof FastDriver };
+    opened.move();
+    running = { datapath, driver, sockets, tun };
+    return { ok: true, publicKey, local, rings: driver instanceof FastDriver };
   } catch (error) {
     const code = error instanceof MorayError ? error.code : "internal";
     return { ok: false, code, message: messageOf(error) };
   }
-}
-
-function openSockets(engine: Engine, driver: FastDriver): SocketSplices {
-  const sockets = new SocketSplices(engine);
-  driver.watch(sockets.fd, () => sockets.handleReady());
-  return sockets;
 }
 
 function openDriver({ driver, port, eventFd }: WorkerStart): PortableDriver | FastDriver {
@@ -178,16 +180,11 @@ function openTun(
   { tun: name, mtu }: WorkerStart,
 ): TunPort | undefined {
   if (name === undefined) return undefined;
-  try {
-    if (driver instanceof FastDriver) return TunPort.open({ name, mtu });
-    throw new MorayError(
-      "unsupported",
-      `Cannot make interface ${name}: it needs the fast datapath, and this is ${driver.name}`,
-    );
-  } catch (error) {
-    driver.close();
-    throw error;
-  }
+  if (driver instanceof FastDriver) return TunPort.open({ name, mtu });
+  throw new MorayError(
+    "unsupported",
+    `Cannot make interface ${name}: it needs the fast datapath, and this is ${driver.name}`,
+  );
 }
 
 /** The fast driver's life: never returns to the event loop before the end. */

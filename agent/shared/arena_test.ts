@@ -13,7 +13,7 @@ import {
   STREAM_FAILURES,
   type StreamFailure,
 } from "./stream_slot.ts";
-import { ALLOWED_IPS_MAX } from "../wireguard_config.ts";
+import { ALLOWED_IPS_MAX } from "./protocol.ts";
 import { interruptEverywhere } from "./testing/preemption.ts";
 
 /** The two threads' views of one arena. */

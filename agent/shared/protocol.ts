@@ -18,6 +18,9 @@ export interface CandidateInfo {
   readonly address: string;
 }
 
+/** Most blocks of one peer: the whole of a geographic routing list. A command with more is refused. */
+export const ALLOWED_IPS_MAX = 16_384;
+
 /** Adds a peer, or changes the one with this key. */
 export interface AddPeerCommand {
   /** Which command this is. */
@@ -26,7 +29,7 @@ export interface AddPeerCommand {
   readonly publicKey: string;
   /** The preshared key of the pair. Absent: none. */
   readonly presharedKey?: string;
-  /** Address blocks routed to the peer, as CIDRs. */
+  /** Address blocks routed to the peer, as CIDRs; at most {@linkcode ALLOWED_IPS_MAX}. */
   readonly allowedIps: readonly string[];
   /** Persistent keepalive in seconds; 0 for none. */
   readonly keepaliveSeconds: number;

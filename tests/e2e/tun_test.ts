@@ -312,6 +312,7 @@ e2e(
     const { code, stdout, stderr } = await run([...deno, TUN_NAME], { namespace });
     assertEquals(code, 0, stderr);
     assertEquals(stdout.trimEnd().split("\n"), [
+      "refused: Cannot bring interface moray0 up with MTU 70000: the kernel refuses it; 0 left open",
       "start: ",
       "first: 10.9.0.2 10.9.1.0/24 fd09::2",
       "second: 10.9.0.2 10.9.1.0/24 10.9.3.0/24 fd09::2",

@@ -1,15 +1,30 @@
 /**
- * `tun_peers.ts NAME`: a datapath with an interface whose peers come, change and go; prints the routes after each step. A process
- * of its own, since it works on the network namespace that it is started in.
+ * `tun_peers.ts NAME`: a datapath with an interface, at first one that cannot be had, then one whose peers come, change and go;
+ * prints the routes after each step. A process of its own, since it works on the network namespace that it is started in.
  *
  * @module
  */
 import { formatBase64, messageOf } from "../../core/mod.ts";
 import { startDatapath } from "../../agent/datapath/start.ts";
+import { TunPort } from "../../agent/datapath/tun_port.ts";
 import { must } from "./child.ts";
 import { say } from "./say.ts";
 
 const [name = ""] = Deno.args;
+
+/** Makes an interface that the kernel refuses to bring up; says why, and how many descriptors are left open. */
+function refuse(): string {
+  const count = (): number => [...Deno.readDirSync("/proc/self/fd")].length;
+  const before = count();
+  try {
+    TunPort.open({ name, mtu: 70_000 }).close();
+    return "not refused";
+  } catch (error) {
+    return `${messageOf(error)}; ${count() - before} left open`;
+  }
+}
+say(`refused: ${refuse()}`);
+
 const warnings: string[] = [];
 const { client, stop } = await startDatapath({
   privateKey: new Uint8Array(32).fill(7),
