@@ -83,6 +83,14 @@ const KINDS: readonly CandidateKind[] = [
 const NEVER = blocks("0.0.0.0/8", "224.0.0.0/3", "ff00::/8");
 /** A peer is there only if it is on this machine or this link. */
 const LOCAL = blocks("127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10");
+/** A peer is there only if it is in the same network, or behind the same carrier. */
+const PRIVATE = blocks(
+  "10.0.0.0/8",
+  "172.16.0.0/12",
+  "192.168.0.0/16",
+  "100.64.0.0/10",
+  "fc00::/7",
+);
 /** `::/96`: unspecified, loopback and the deprecated IPv4-compatible addresses. */
 const IPV4_COMPATIBLE = blocks("::/96");
 
@@ -145,6 +153,14 @@ export function parseEndpoint(
   const within = (list: readonly Cidr[]): boolean => list.some((block) => cidrContains(block, ip));
   if (within(LOCAL)) return allowLocal ? { hostname, port } : undefined;
   return within(NEVER) || within(IPV4_COMPATIBLE) ? undefined : { hostname, port };
+}
+
+/** From how far an address can be reached: this machine or link, a private network, anywhere. */
+export function scopeOf(hostname: string): "local" | "private" | "global" {
+  const ip = parseIp(hostname);
+  if (ip === undefined) return "local";
+  const within = (list: readonly Cidr[]): boolean => list.some((block) => cidrContains(block, ip));
+  return within(LOCAL) ? "local" : within(PRIVATE) ? "private" : "global";
 }
 
 function blocks(...texts: string[]): readonly Cidr[] {

@@ -13,6 +13,7 @@
  *
  * @module
  */
+import { scopeOf } from "./candidate.ts";
 import { familyOf, sameAddress, type SocketAddress } from "../core/mod.ts";
 
 /** How a NAT depends on the other end (RFC 4787 sections 4.1 and 5). */
@@ -76,12 +77,26 @@ export function classifyNat(
   { observations, hostAddresses = [], filteringTests }: NatEvidence,
 ): NatFacts {
   const ipv4 = observations.filter(({ server }) => familyOf(server.hostname) === 4);
-  const judged = ipv4.length > 0 ? ipv4 : observations;
+  const judged = outermost(ipv4.length > 0 ? ipv4 : observations);
   const translated = judged.some(({ mapped }) => !hostAddresses.includes(mapped.hostname));
   const mapping = judged.length > 0 && !translated ? "endpointIndependent" : mappingOf(judged);
   const filtering = filteringOf(filteringTests);
-  const open = judged.length > 0 && !translated || filtering === "endpointIndependent";
+  // Without a NAT there may still be a firewall: what the tests say of it goes before the guess that there is none.
+  const open = filtering === "endpointIndependent" ||
+    filtering === "unknown" && judged.length > 0 && !translated;
   return { mapping, filtering, hint: hintOf(mapping, open) };
+}
+
+/**
+ * The observations that can be compared: a server on our own network or behind our carrier sees another side of the NATs than
+ * one outside of them all.
+ */
+function outermost(observations: readonly NatObservation[]): readonly NatObservation[] {
+  for (const scope of ["global", "private"] as const) {
+    const found = observations.filter(({ server }) => scopeOf(server.hostname) === scope);
+    if (found.length > 0) return found;
+  }
+  return observations;
 }
 
 function mappingOf(observations: readonly NatObservation[]): NatBehaviour {
@@ -106,10 +121,12 @@ function mappingOf(observations: readonly NatObservation[]): NatBehaviour {
 }
 
 function filteringOf(tests: FilteringTests | undefined): NatBehaviour {
-  if (tests?.fromOtherAddress === true) return "endpointIndependent";
-  if (tests?.fromOtherAddress === undefined) return "unknown";
-  if (tests.fromOtherPort === undefined) return "unknown";
-  return tests.fromOtherPort ? "addressDependent" : "addressAndPortDependent";
+  const { fromOtherAddress, fromOtherPort } = tests ?? {};
+  if (fromOtherAddress === true) return "endpointIndependent";
+  // Only a filter that looks at ports keeps out what comes from another port of a known address.
+  if (fromOtherPort === false) return "addressAndPortDependent";
+  // Without a second address, no filter and one that looks at addresses look alike.
+  return fromOtherPort === true && fromOtherAddress === false ? "addressDependent" : "unknown";
 }
 
 function hintOf(mapping: NatBehaviour, open: boolean): NatHint {

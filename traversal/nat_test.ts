@@ -1,6 +1,6 @@
 import { deepStrictEqual as assertEquals } from "node:assert/strict";
 import { parseSocketAddress, type SocketAddress } from "../core/mod.ts";
-import { classifyNat, type NatObservation } from "./nat.ts";
+import { classifyNat, type FilteringTests, type NatObservation } from "./nat.ts";
 
 const FILTERS = {
   open: { fromOtherAddress: true, fromOtherPort: undefined },
@@ -80,6 +80,25 @@ Deno.test("IPv4 decides where both families answered", () => {
   const both = classifyNat({ observations: seen(ipv6, ...ipv4), hostAddresses });
   assertEquals(both.hint, "NAT_SYMMETRIC");
   assertEquals(classifyNat({ observations: seen(ipv6), hostAddresses }).hint, "NAT_CONE");
+});
+
+Deno.test("servers on this side of a NAT are not compared with those outside", () => {
+  const outside = ["192.0.2.1:3478 203.0.113.9:4000", "192.0.2.2:3478 203.0.113.9:4000"];
+  assertEquals(mapping(...outside, "192.168.1.7:51820 192.168.1.10:4000"), "endpointIndependent");
+  assertEquals(mapping(...outside, "100.64.0.7:51820 100.64.0.10:4100"), "endpointIndependent");
+  // Where there is nobody else, they have to do.
+  const inside = ["10.0.0.1:3478 192.168.1.10:1", "10.0.0.2:3478 192.168.1.10:2"];
+  assertEquals(mapping(...inside), "addressAndPortDependent");
+});
+
+Deno.test("a firewall in front of an untranslated address restricts, if the tests say so", () => {
+  const observations = seen("192.0.2.1:3478 203.0.113.9:4000", "192.0.2.2:3478 203.0.113.9:4000");
+  const hostAddresses = ["203.0.113.9"];
+  const hint = (filteringTests?: FilteringTests): string =>
+    classifyNat({ observations, hostAddresses, ...filteringTests && { filteringTests } }).hint;
+  assertEquals(hint(), "NAT_CONE");
+  assertEquals(hint({ fromOtherAddress: false, fromOtherPort: false }), "NAT_RESTRICTED");
+  assertEquals(hint({ fromOtherAddress: true, fromOtherPort: true }), "NAT_CONE");
 });
 
 function mapping(...lines: string[]): string {
