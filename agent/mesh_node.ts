@@ -2,49 +2,49 @@
  * `moray colony` and `moray agent`: a node that finds its peers through Discovery.
  *
  * ```text
- *   candidates (datapath) --Registrar--> Discovery --watch--> MeshPeers --addPeer, candidates, punch--> datapath
+ *   datapath --candidates, sessions--> MeshControl --register, look up, punch--> Discovery
+ *            <--peers, candidates-----             <--answers, Watch stream-----
  * ```
  *
- * An agent talks to its mesh's colony; a colony to every agent that is registered in its mesh. Discovery says where a
- * node is; that it is the node with that key, only the WireGuard handshake proves.
+ * {@linkcode MeshControl} decides; this file does what it says. An agent talks to its mesh's colony; a colony to every
+ * agent that is registered in its mesh. Discovery says where a node is; that it is the node with that key, only the
+ * WireGuard handshake proves.
  *
  * @module
  */
 import {
   assert,
+  type ErrorCode,
   formatBase64,
   formatSocketAddress,
   messageOf,
   MorayError,
-  parseSocketAddress,
-  type SocketAddress,
 } from "../core/mod.ts";
-import { DiscoveryClient, type PeerEvent, type Registration } from "../discovery/mod.ts";
-import { watchInterfaces } from "../io/mod.ts";
+import { type DiscoveredPeer, DiscoveryClient } from "../discovery/mod.ts";
+import { systemClock, systemRng, watchInterfaces } from "../io/mod.ts";
 import { COLONY_IPV4, meshIpv6Of } from "./addressing.ts";
 import { loadOrCreateKey } from "./key_file.ts";
 import { startLocalApi } from "./local_api.ts";
-import { type MeshPeer, MeshPeers, type Role } from "./mesh_peers.ts";
+import { MeshControl } from "./mesh_control.ts";
+import type { MeshAnswer, MeshEvent, MeshRequest } from "./mesh_messages.ts";
+import type { MeshPeer, Role } from "./mesh_peers.ts";
 import { isLabel, labelOf, NameTable } from "./names.ts";
 import { NodeCore } from "./node_core.ts";
 import type { MeshNodeOptions, RunningNode } from "./options.ts";
+import { readPeerCache, writePeerCache } from "./peer_cache.ts";
 import { pathOf, peerStatus } from "./peer_status.ts";
-import { Registrar } from "./registrar.ts";
 import { resolveEndpoints } from "./resolve_host.ts";
-import type { CandidateInfo, CommandBody, NodeEvent } from "./shared/mod.ts";
-import type { NatStatus, NodeStatus, PingReply } from "./status.ts";
+import type { CommandBody, NodeEvent } from "./shared/mod.ts";
+import type { NodeStatus, PingReply } from "./status.ts";
 
 /** Fits every path (RFC 8200 section 5: 1280), until path MTU discovery raises it. */
 const MESH_MTU = 1280;
-/** How long the start waits for the first STUN answer: two round trips around the world. */
-const FIRST_CANDIDATES_MS = 600;
-/** Without Watch, and while the colony is not connected, it is looked up this often at first. */
-const LOOKUP_MS = 2000;
-const LOOKUP_MS_MAX = 60_000;
-/** Look-ups of strangers at once; further strangers try again by themselves. */
-const STRANGERS_MAX = 64;
 /** How often the system's interfaces are looked at. */
 const INTERFACES_MS = 2000;
+/** Commands that the datapath has not answered; more wait in the control, where a later word makes an earlier one void. */
+const COMMANDS_UNANSWERED_MAX = 256;
+/** Changes of the peers that come within this time are written together. */
+const CACHE_MS = 5000;
 /** Time for goodbyes at the end. */
 const GOODBYE_MS = 800;
 /** Echoes that measure the round trip to a peer once it has connected, and how long each may take. */
@@ -70,7 +70,8 @@ export async function startMeshNode(role: Role, options: MeshNodeOptions): Promi
     );
   }
   const { privateKey, publicKey } = await loadOrCreateKey(state);
-  const node = new MeshNode(role, { ...options, name }, publicKey);
+  const cached = await readPeerCache({ state, mesh, log: options.log });
+  const node = new MeshNode(role, { ...options, name }, { publicKey, cached });
   try {
     await node.start(privateKey);
   } catch (error) {
@@ -87,50 +88,50 @@ class MeshNode implements RunningNode {
   readonly #meshIpv6: string;
   readonly #names: NameTable;
   readonly #discovery: DiscoveryClient;
-  readonly #registrar: Registrar;
-  readonly #peers: MeshPeers;
-  readonly #strangers = new Set<string>();
+  readonly #control: MeshControl;
   readonly #ended = new AbortController();
-  readonly #firstCandidates = Promise.withResolvers<void>();
-  #strangersIgnored = 0;
+  /** Settles with the first registration, or the failure of the attempt. */
+  readonly #first = Promise.withResolvers<void>();
+  readonly #cached: boolean;
   #core: NodeCore | undefined;
-  #candidates: readonly CandidateInfo[] = [];
-  #nat: NatStatus | undefined;
-  /** Whether Discovery answered last time. */
-  #connected = false;
-  #lookupTimer: ReturnType<typeof setTimeout> | undefined;
-  #lookupMs = LOOKUP_MS;
+  #unanswered = 0;
+  #registered = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #cacheTimer: ReturnType<typeof setTimeout> | undefined;
   #stopping: Promise<void> | undefined;
 
   constructor(
     role: Role,
     options: MeshNodeOptions & { readonly name: string },
-    publicKey: Uint8Array,
+    { publicKey, cached }: {
+      readonly publicKey: Uint8Array;
+      readonly cached: readonly DiscoveredPeer[];
+    },
   ) {
-    const { mesh, discovery, log } = options;
+    const { mesh, discovery, log, name, connectPort = CONNECT_PORT } = options;
     this.#role = role;
     this.#options = options;
     this.#publicKey = formatBase64(publicKey);
     this.#meshIpv6 = meshIpv6Of(mesh, publicKey);
     this.#names = new NameTable(mesh);
-    this.#names.set(options.name, this.#meshIpv6);
+    this.#names.set(name, this.#meshIpv6);
     this.#discovery = new DiscoveryClient({ urls: discovery, log });
-    this.#registrar = new Registrar({
-      discovery: this.#discovery,
-      registration: () => this.#registration(),
-      onResult: (succeeded) => this.#connected = succeeded,
-      log,
-      signal: this.#ended.signal,
-    });
-    this.#peers = new MeshPeers({
+    this.#cached = cached.length > 0;
+    this.#control = new MeshControl({
+      now: systemClock.now(),
+      rng: systemRng,
       role,
       mesh,
+      name,
+      connectPort,
       discovery,
+      cached,
       publicKey: this.#publicKey,
+      meshIpv6: this.#meshIpv6,
       names: this.#names,
-      send: (command) => this.#send(command),
-      log,
     });
+    // A node that stops before it was registered has nobody who waits for that.
+    this.#first.promise.catch(() => {});
   }
 
   get listening(): readonly string[] {
@@ -156,22 +157,22 @@ class MeshNode implements RunningNode {
     if (this.#role === "colony") own.push(`${COLONY_IPV4}/32`);
     await core.client.send({ kind: "setAddresses", addresses: own });
     core.startServices();
-    await this.#gather(core);
-    await this.#registrar.register();
+    // Its first candidates are there before the first question to Discovery goes out.
+    await core.client.send({ kind: "linkChanged" });
+    this.#control.start(systemClock.now());
+    this.#drain();
     watchInterfaces({
       intervalMs: INTERFACES_MS,
       signal: this.#ended.signal,
-      onChange: () => this.#send({ kind: "linkChanged" }),
+      onChange: () => this.#do((now) => this.#control.handleLinkChanged(now)),
     });
-    if (this.#role === "agent") await this.#lookUpColony();
-    this.#watch();
+    await this.#first.promise;
   }
 
   async status(): Promise<NodeStatus> {
     const status = await this.#running().client.send({ kind: "status" });
-    const counters: Record<string, number> = { ...status.counters };
-    if (this.#peers.ignored > 0) counters["peersIgnored"] = this.#peers.ignored;
-    if (this.#strangersIgnored > 0) counters["strangersIgnored"] = this.#strangersIgnored;
+    const { peers } = this.#control;
+    const counters = { ...status.counters, ...this.#control.counters() };
     return {
       node: {
         name: this.#options.name,
@@ -183,11 +184,11 @@ class MeshNode implements RunningNode {
         datapath: status.driver,
         tun: status.tun,
       },
-      discovery: { url: this.#discovery.url, connected: this.#connected },
+      discovery: { url: this.#discovery.url, connected: this.#control.connected },
       peers: status.peers.map((peer) => {
-        const known = this.#peers.find(peer.publicKey);
+        const known = peers.find(peer.publicKey);
         return peerStatus(peer, {
-          name: this.#peers.nameOf(peer.publicKey),
+          name: peers.nameOf(peer.publicKey),
           meshIpv4: known?.meshIpv4 ?? null,
           meshIpv6: known?.meshIpv6 ?? null,
           mtu: MESH_MTU,
@@ -211,7 +212,7 @@ class MeshNode implements RunningNode {
     }
     const rttMs = await client.send({ kind: "ping", address, sequence, timeoutMs });
     const { peers } = await client.send({ kind: "status" });
-    const key = this.#peers.withAddress(address)?.publicKey;
+    const key = this.#control.peers.withAddress(address)?.publicKey;
     const path = pathOf(peers.find(({ publicKey }) => publicKey === key), MESH_MTU);
     return { sequence, rttMs, path };
   }
@@ -227,8 +228,10 @@ class MeshNode implements RunningNode {
 
   async #stop(): Promise<void> {
     this.#ended.abort();
-    clearTimeout(this.#lookupTimer);
-    await Promise.all([this.#registrar.deregister(GOODBYE_MS), this.#core?.stop()]);
+    clearTimeout(this.#timer);
+    clearTimeout(this.#cacheTimer);
+    if (this.#cacheTimer !== undefined) await this.#writeCache();
+    await Promise.all([this.#deregister(), this.#core?.stop()]);
   }
 
   #running(): NodeCore {
@@ -236,82 +239,158 @@ class MeshNode implements RunningNode {
     return this.#core;
   }
 
-  /** Finds the first candidates: asks Discovery for STUN servers and waits a little for their answers. */
-  async #gather(core: NodeCore): Promise<void> {
-    const { stunServers = [], log } = this.#options;
-    const { signal } = this.#ended;
-    const info = await this.#discovery.serverInfo({ signal });
-    this.#connected = true;
-    const texts = stunServers.length > 0 ? stunServers : info.stunServers;
-    const servers = await resolveEndpoints(texts, (error) => log("warn", `STUN: ${error.message}`));
-    await core.client.send({ kind: "setStunServers", servers: servers.map(formatSocketAddress) });
-    await core.client.send({ kind: "linkChanged" });
-    if (servers.length === 0) return;
-    const late = AbortSignal.any([signal, AbortSignal.timeout(FIRST_CANDIDATES_MS)]);
-    const waited = new Promise<void>((resolve) => late.addEventListener("abort", () => resolve()));
-    await Promise.race([this.#firstCandidates.promise, waited]);
+  /** Lets the control take something in, then does what it wants. */
+  #do(take: (now: ReturnType<typeof systemClock.now>) => void): void {
+    take(systemClock.now());
+    this.#drain();
   }
 
-  #registration(): Registration {
-    const { mesh: meshId, name, connectPort = CONNECT_PORT } = this.#options;
-    const of = (...kinds: string[]): SocketAddress[] =>
-      this.#candidates.filter(({ kind }) => kinds.includes(kind))
-        .map(({ address }) => parseSocketAddress(address)).filter((a) => a !== undefined);
-    const hint = this.#nat?.hint as Registration["nat"];
-    return {
-      meshId,
-      publicKey: this.#publicKey,
-      role: this.#role,
-      name,
-      endpoints: of("host", "configured"),
-      observedEndpoints: of("serverReflexive", "portMapped"),
-      meshIpv6: this.#meshIpv6,
-      ...(hint && { nat: hint }),
-      ...(this.#role === "colony" && { meshIpv4: COLONY_IPV4, connectPort }),
-    };
+  #drain(): void {
+    if (this.#ended.signal.aborted || this.#core === undefined) return;
+    for (let event; (event = this.#control.pollEvent()) !== undefined;) this.#heed(event);
+    for (let request; (request = this.#control.pollRequest()) !== undefined;) this.#ask(request);
+    while (this.#unanswered < COMMANDS_UNANSWERED_MAX) {
+      const command = this.#control.pollCommand();
+      if (command === undefined) break;
+      this.#send(command);
+    }
+    clearTimeout(this.#timer);
+    const dueAt = this.#control.pollTimeout();
+    if (dueAt === undefined) return;
+    const waitMs = Math.max(0, Math.ceil(dueAt - systemClock.now()));
+    this.#timer = setTimeout(
+      () => this.#do((now) => this.#control.handleTimeout(now)),
+      waitMs,
+    );
+    Deno.unrefTimer(this.#timer);
   }
 
-  #handle(event: NodeEvent): void {
-    const { log } = this.#options;
+  #heed(event: MeshEvent): void {
     switch (event.kind) {
-      case "candidatesChanged": {
-        const changed = JSON.stringify(event.candidates) !== JSON.stringify(this.#candidates);
-        this.#candidates = event.candidates;
-        this.#nat = event.nat;
-        if (event.candidates.some(({ kind }) => kind === "serverReflexive")) {
-          this.#firstCandidates.resolve();
-        }
-        if (changed) this.#registrar.changed();
-        return;
+      case "log":
+        return this.#options.log(event.level, event.message, event.fields);
+      case "registered":
+        this.#registered = true;
+        this.#first.resolve();
+        return this.#watch();
+      case "notRegistered":
+        return this.#notRegistered(event);
+      case "connected":
+        return void this.#measure(event.peer);
+      case "peersChanged":
+        return this.#cacheSoon();
+    }
+  }
+
+  /** Without Discovery a node starts if it knows peers, and only then. */
+  #notRegistered({ code, message }: { code: ErrorCode; message: string }): void {
+    const away = code === "unreachable" || code === "timedOut";
+    if (!away || !this.#cached) return this.#first.reject(new MorayError(code, message));
+    this.#options.log("warn", `${message}; starting with the peers of the last run`);
+    this.#first.resolve();
+  }
+
+  // ---- Discovery
+
+  #ask(request: MeshRequest): void {
+    this.#answer(request).catch((error): MeshAnswer => {
+      const code = error instanceof MorayError ? error.code : "internal";
+      return { kind: "failed", request, code, message: messageOf(error) };
+    }).then((answer) => {
+      if (this.#ended.signal.aborted) return;
+      this.#do((now) => this.#control.handleAnswer(now, answer));
+    });
+  }
+
+  async #answer(request: MeshRequest): Promise<MeshAnswer> {
+    const { mesh: meshId } = this.#options;
+    const { signal } = this.#ended;
+    const discovery = this.#discovery;
+    switch (request.kind) {
+      case "serverInfo": {
+        const { features, stunServers } = await discovery.serverInfo({ signal });
+        return { kind: "serverInfo", features, stun: await this.#setStunServers(stunServers) };
       }
-      case "unknownPeer":
-        if (this.#role === "colony") this.#meet(event.publicKey);
-        return;
-      case "peerConnected":
-      case "peerMoved": {
-        const peer = this.#peers.find(event.publicKey);
-        const first = peer?.connected === false;
-        if (first) {
-          peer.connected = true;
-          this.#measure(peer);
-        }
-        this.#lookupMs = LOOKUP_MS;
-        const name = this.#peers.nameOf(event.publicKey);
-        const { remote } = event;
-        log(first ? "info" : "debug", `${first ? "connected to" : "session with"} ${name}`, {
-          remote,
-        });
-        return;
+      case "register": {
+        const { ttlMs } = await discovery.register(request.registration, { signal });
+        return { kind: "registered", ttlMs };
       }
-      case "peerLost": {
-        const peer = this.#peers.find(event.publicKey);
-        if (peer !== undefined) peer.connected = false;
-        log("warn", `lost ${this.#peers.nameOf(event.publicKey)}`);
-        this.#peers.sweep(performance.now());
-        if (this.#role === "agent") this.#lookUpIn(0);
-        return;
+      case "lookUpColony":
+        return { kind: "colony", peer: await discovery.lookupColony(meshId, { signal }) };
+      case "lookUpAgent": {
+        const { publicKey } = request;
+        // On a plain Coral Discovery the key is found as the agent's id, which is what an agent of ours registers.
+        const query = discovery.features.watch
+          ? { meshId, publicKey }
+          : { meshId, agentId: publicKey };
+        const peer = await discovery.lookupAgent(query, { signal });
+        return { kind: "agent", publicKey, peer };
+      }
+      case "punch": {
+        const { publicKey } = request;
+        const keys = { meshId, from: this.#publicKey, to: publicKey };
+        return { kind: "punched", publicKey, ...await discovery.initiatePunch(keys, { signal }) };
       }
     }
+  }
+
+  /** Has the datapath ask the STUN servers: the configured ones, or those that Discovery names. Returns whether there are any. */
+  async #setStunServers(named: readonly string[]): Promise<boolean> {
+    const { stunServers = [], log } = this.#options;
+    const texts = stunServers.length > 0 ? stunServers : named;
+    const resolved = await resolveEndpoints(
+      texts,
+      (error) => log("warn", `STUN: ${error.message}`),
+    );
+    const servers = resolved.map(formatSocketAddress);
+    await this.#running().client.send({ kind: "setStunServers", servers });
+    return servers.length > 0;
+  }
+
+  #watch(): void {
+    const { mesh: meshId, log } = this.#options;
+    if (!this.#discovery.features.watch) {
+      log("info", "this Discovery has no Watch streams: looking up instead");
+      return;
+    }
+    this.#discovery.watch({
+      meshId,
+      publicKey: this.#publicKey,
+      signal: this.#ended.signal,
+      onEvent: (event) => this.#do((now) => this.#control.handlePeerEvent(now, event)),
+      onState: (state) => this.#do((now) => this.#control.handleWatchState(now, state)),
+    }).catch((error) => log("error", `watch: ${messageOf(error)}`));
+  }
+
+  /** Removes the registration, if there is one. Never rejects: it expires by itself. */
+  async #deregister(): Promise<void> {
+    if (!this.#registered) return;
+    const { mesh: meshId, log } = this.#options;
+    const node = { meshId, publicKey: this.#publicKey, role: this.#role };
+    try {
+      await this.#discovery.deregister(node, { signal: AbortSignal.timeout(GOODBYE_MS) });
+    } catch (error) {
+      log("debug", `deregister: ${messageOf(error)}`);
+    }
+  }
+
+  // ---- the datapath
+
+  #handle(event: NodeEvent): void {
+    this.#do((now) => this.#control.handleDatapath(now, event));
+  }
+
+  #send(command: CommandBody): void {
+    const client = this.#core?.client;
+    if (client === undefined) return;
+    this.#unanswered++;
+    client.send(command).catch((error) => {
+      if (this.#ended.signal.aborted) return;
+      this.#options.log("warn", `${command.kind}: ${messageOf(error)}`);
+    }).finally(() => {
+      this.#unanswered--;
+      this.#drain();
+    });
   }
 
   /** Measures the round trip to a peer that has just connected, for `status`. */
@@ -322,101 +401,18 @@ class MeshNode implements RunningNode {
     }
   }
 
-  // ---- what Discovery tells
+  // ---- the peers on disk
 
-  #watch(): void {
-    const { mesh: meshId, log } = this.#options;
-    const { signal } = this.#ended;
-    if (!this.#discovery.features.watch) {
-      log("info", "this Discovery has no Watch streams: looking up instead");
-      return;
-    }
-    this.#discovery.watch({
-      meshId,
-      publicKey: this.#publicKey,
-      signal,
-      onEvent: (event) => this.#learn(event),
-      onState: (state) => {
-        this.#connected = state.connected;
-        if (state.connected) return;
-        log("warn", `Discovery: ${state.reason}`);
-        if (state.notRegistered) this.#registrar.lost();
-      },
-    }).catch((error) => log("error", `watch: ${messageOf(error)}`));
+  #cacheSoon(): void {
+    if (this.#cacheTimer !== undefined) return;
+    this.#cacheTimer = setTimeout(() => {
+      this.#cacheTimer = undefined;
+      this.#writeCache();
+    }, CACHE_MS);
+    Deno.unrefTimer(this.#cacheTimer);
   }
 
-  #learn(event: PeerEvent): void {
-    switch (event.kind) {
-      case "upserted":
-        return this.#peers.learn(event.peer);
-      case "punch":
-        return this.#peers.learn(event.peer, event.windowMs);
-      case "removed":
-        return this.#peers.gone(event.publicKey, performance.now());
-      case "synchronized":
-        return this.#peers.sweep(performance.now());
-    }
-  }
-
-  /** A stranger's handshake: whoever is registered in this mesh is admitted. */
-  #meet(publicKey: string): void {
-    const { mesh: meshId, log } = this.#options;
-    if (this.#peers.find(publicKey) !== undefined || this.#strangers.has(publicKey)) return;
-    if (this.#strangers.size >= STRANGERS_MAX) return void this.#strangersIgnored++;
-    this.#strangers.add(publicKey);
-    // On a plain Coral Discovery the key is found as the agent's id, which is what an agent of ours registers.
-    const query = this.#discovery.features.watch
-      ? { meshId, publicKey }
-      : { meshId, agentId: publicKey };
-    this.#discovery.lookupAgent(query, { signal: this.#ended.signal })
-      .then((found) => {
-        if (found?.publicKey === publicKey) this.#peers.learn(found);
-        else log("info", "a handshake from a key that is not registered", { publicKey });
-      })
-      .catch((error) => log("debug", `look-up of a stranger: ${messageOf(error)}`))
-      .finally(() => this.#strangers.delete(publicKey));
-  }
-
-  // ---- an agent's way to its colony
-
-  /** Looks the colony up, asks for a punch, and comes back until it is connected. */
-  async #lookUpColony(): Promise<void> {
-    const { mesh: meshId, log } = this.#options;
-    const { signal } = this.#ended;
-    try {
-      const colony = await this.#discovery.lookupColony(meshId, { signal });
-      if (colony === undefined) log("info", `mesh ${meshId} has no colony yet: waiting for it`);
-      else {
-        this.#peers.learn(colony);
-        if (this.#discovery.features.punch) {
-          const keys = { meshId, from: this.#publicKey, to: colony.publicKey };
-          const punched = await this.#discovery.initiatePunch(keys, { signal });
-          this.#peers.learn(punched.peer, punched.windowMs);
-        }
-      }
-    } catch (error) {
-      if (signal.aborted) return;
-      log("debug", `looking up the colony: ${messageOf(error)}`);
-    }
-    this.#lookUpIn(this.#lookupMs);
-    this.#lookupMs = Math.min(this.#lookupMs * 2, LOOKUP_MS_MAX);
-  }
-
-  #lookUpIn(ms: number): void {
-    clearTimeout(this.#lookupTimer);
-    if (this.#ended.signal.aborted) return;
-    this.#lookupTimer = setTimeout(() => {
-      const watched = this.#discovery.features.watch;
-      if (this.#peers.anyConnected && watched) this.#lookUpIn(LOOKUP_MS_MAX);
-      else this.#lookUpColony();
-    }, ms);
-    Deno.unrefTimer(this.#lookupTimer);
-  }
-
-  #send(command: CommandBody): void {
-    this.#core?.client.send(command).catch((error) => {
-      if (this.#ended.signal.aborted) return;
-      this.#options.log("warn", `${command.kind}: ${messageOf(error)}`);
-    });
+  #writeCache(): Promise<void> {
+    return writePeerCache(this.#options, this.#control.peers.records());
   }
 }

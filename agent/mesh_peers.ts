@@ -1,17 +1,23 @@
 /** The peers that a node has learned of in its mesh, and what the datapath is told of them. @module */
 import {
   canonicalIp,
+  type Cidr,
+  cidrContains,
   formatSocketAddress,
+  type Instant,
   isLocalScope,
+  parseIp,
   parseKey,
+  sameAddress,
   type SocketAddress,
 } from "../core/mod.ts";
 import type { DiscoveredPeer } from "../discovery/mod.ts";
 import { parseEndpoint } from "../traversal/mod.ts";
-import { meshIpv6Of } from "./addressing.ts";
+import { COLONY_IPV4, meshIpv6Of, meshIpv6Subnet } from "./addressing.ts";
 import { labelOf, type NameTable } from "./names.ts";
 import type { Log } from "./options.ts";
-import type { CandidateInfo, CommandBody } from "./shared/mod.ts";
+import type { PeerCommand } from "./peer_commands.ts";
+import type { CandidateInfo } from "./shared/mod.ts";
 
 /** The two roles in a mesh. */
 export type Role = "colony" | "agent";
@@ -38,7 +44,23 @@ export interface MeshPeer {
   /** Whether a session lives. */
   connected: boolean;
   /** When Discovery said that it is gone; `undefined` while it is known. */
-  goneAt: number | undefined;
+  goneAt: Instant | undefined;
+  /** What Discovery told last, for the cache. */
+  record: DiscoveredPeer;
+  /** Where it was last authenticated, which Discovery may not know; `undefined` before the first time. */
+  lastRemote: SocketAddress | undefined;
+  /** The candidates that the datapath was told of. */
+  candidates: readonly CandidateInfo[];
+}
+
+/** What {@linkcode MeshPeers.learn} found new. */
+export interface Learned {
+  /** The peer. */
+  readonly peer: MeshPeer;
+  /** Whether it was not known before. */
+  readonly added: boolean;
+  /** Whether it may be reached elsewhere than before. */
+  readonly moved: boolean;
 }
 
 /** What {@linkcode MeshPeers} works with. */
@@ -54,7 +76,7 @@ export interface MeshPeersOptions {
   /** Names of the mesh. */
   readonly names: NameTable;
   /** Sends a command to the datapath. */
-  readonly send: (command: CommandBody) => void;
+  readonly send: (command: PeerCommand) => void;
   /** Where the log goes. */
   readonly log: Log;
 }
@@ -63,13 +85,17 @@ export interface MeshPeersOptions {
 export class MeshPeers {
   readonly #options: MeshPeersOptions;
   readonly #allowLocal: boolean;
+  readonly #subnet: Cidr;
   readonly #byKey = new Map<string, MeshPeer>();
+  readonly #gone = new Set<MeshPeer>();
   #ignored = 0;
+  #unusable = 0;
 
   /** No peers. */
   constructor(options: MeshPeersOptions) {
     this.#options = options;
     this.#allowLocal = options.discovery.some(isLocalUrl);
+    this.#subnet = meshIpv6Subnet(options.mesh);
   }
 
   /** Peers beyond {@linkcode PEERS_MAX}. */
@@ -77,14 +103,24 @@ export class MeshPeers {
     return this.#ignored;
   }
 
+  /** Candidates told of where no packet of this node may go: on this machine, or inside the tunnel itself. */
+  get unusable(): number {
+    return this.#unusable;
+  }
+
   /** Every peer. */
   get all(): readonly MeshPeer[] {
     return [...this.#byKey.values()];
   }
 
-  /** Whether any peer is connected. */
-  get anyConnected(): boolean {
-    return this.all.some(({ connected }) => connected);
+  /** What is worth keeping for a start without Discovery: the records, and where each peer was last reached. */
+  records(): readonly DiscoveredPeer[] {
+    return this.all.map(({ record, lastRemote }) => {
+      if (lastRemote === undefined) return record;
+      const { endpoints, observedEndpoints } = record;
+      const known = [...endpoints, ...observedEndpoints].some((a) => sameAddress(a, lastRemote));
+      return known ? record : { ...record, observedEndpoints: [...observedEndpoints, lastRemote] };
+    });
   }
 
   /** The peer with a key. */
@@ -103,38 +139,50 @@ export class MeshPeers {
   }
 
   /** Adds a peer or renews what is known of it, and punches towards it for `punchMs` if given. */
-  learn(found: DiscoveredPeer, punchMs?: number): void {
+  learn(found: DiscoveredPeer, punchMs?: number): Learned | undefined {
     const { role, publicKey: own, send } = this.#options;
     const key = parseKey(found.publicKey);
     const wanted = role === "agent" ? "colony" : "agent";
-    if (key === undefined || found.role !== wanted || found.publicKey === own) return;
+    if (key === undefined || found.role !== wanted || found.publicKey === own) return undefined;
     const { publicKey } = found;
     const known = this.#byKey.get(publicKey);
-    if (known !== undefined) known.goneAt = undefined;
-    else if (this.#byKey.size >= PEERS_MAX) return void this.#ignored++;
-    else this.#add(found, key);
-    const candidates = this.#candidatesOf(found);
+    if (known === undefined && this.#byKey.size >= PEERS_MAX) {
+      this.#ignored++;
+      return undefined;
+    }
+    const peer = known ?? this.#add(found, key);
+    peer.goneAt = undefined;
+    this.#gone.delete(peer);
+    peer.record = found;
+    const candidates = this.#candidatesOf(peer);
+    const moved = JSON.stringify(candidates) !== JSON.stringify(peer.candidates);
+    peer.candidates = candidates;
     if (punchMs !== undefined) send({ kind: "punch", publicKey, windowMs: punchMs, candidates });
-    else send({ kind: "setCandidates", publicKey, candidates });
-    send({ kind: "connectPeer", publicKey });
+    else if (moved) send({ kind: "setCandidates", publicKey, candidates });
+    return { peer, added: known === undefined, moved };
   }
 
   /** Discovery no longer knows a peer. */
-  gone(publicKey: string, nowMs: number): void {
+  gone(publicKey: string, now: Instant): void {
     const peer = this.#byKey.get(publicKey);
-    if (peer !== undefined) peer.goneAt ??= nowMs;
-    this.sweep(nowMs);
+    if (peer === undefined) return;
+    peer.goneAt ??= now;
+    this.#gone.add(peer);
   }
 
-  /** Forgets peers that are gone, unless a session with them lives: Discovery may have lost its memory. */
-  sweep(nowMs: number): void {
-    for (const peer of this.all) {
+  /** Forgets peers that are gone, unless a session with them lives: Discovery may have lost its memory. Returns those. */
+  sweep(now: Instant): readonly MeshPeer[] {
+    const forgotten: MeshPeer[] = [];
+    for (const peer of this.#gone) {
       if (peer.goneAt === undefined || peer.connected) continue;
-      if (this.#options.role === "colony" || nowMs - peer.goneAt >= GONE_MS) this.#forget(peer);
+      if (this.#options.role === "agent" && now - peer.goneAt < GONE_MS) continue;
+      this.#forget(peer);
+      forgotten.push(peer);
     }
+    return forgotten;
   }
 
-  #add(found: DiscoveredPeer, key: Uint8Array): void {
+  #add(found: DiscoveredPeer, key: Uint8Array): MeshPeer {
     const { role, names, send, log } = this.#options;
     if (role === "agent") this.#replaceColony(found.publicKey);
     const peer = this.#peerOf(found, key);
@@ -146,6 +194,7 @@ export class MeshPeers {
     const allowedIps = [`${meshIpv6}/128`, ...(meshIpv4 === null ? [] : [`${meshIpv4}/32`])];
     const keepaliveSeconds = KEEPALIVE_SECONDS;
     send({ kind: "addPeer", publicKey, allowedIps, keepaliveSeconds, mesh: true, name });
+    return peer;
   }
 
   #peerOf(found: DiscoveredPeer, key: Uint8Array): MeshPeer {
@@ -162,16 +211,39 @@ export class MeshPeers {
       meshIpv6: claimed ?? meshIpv6Of(this.#options.mesh, key),
       connected: false,
       goneAt: undefined,
+      record: found,
+      lastRemote: undefined,
+      candidates: [],
     };
   }
 
-  #candidatesOf(found: DiscoveredPeer): readonly CandidateInfo[] {
-    const allowLocal = this.#allowLocal;
-    const of = (kind: string, addresses: readonly SocketAddress[]): CandidateInfo[] =>
-      addresses.map((address) => parseEndpoint(address, { allowLocal }))
-        .filter((address) => address !== undefined)
-        .map((address) => ({ kind, address: formatSocketAddress(address) }));
-    return [...of("host", found.endpoints), ...of("serverReflexive", found.observedEndpoints)];
+  #candidatesOf({ record, lastRemote }: MeshPeer): readonly CandidateInfo[] {
+    const found = new Map<string, CandidateInfo>();
+    const add = (kind: string, addresses: readonly SocketAddress[]): void => {
+      for (const claimed of addresses) {
+        const parsed = parseEndpoint(claimed, { allowLocal: this.#allowLocal });
+        if (parsed === undefined || this.isInside(parsed.hostname)) {
+          this.#unusable++;
+          continue;
+        }
+        const address = formatSocketAddress(parsed);
+        if (!found.has(address)) found.set(address, { kind, address });
+      }
+    };
+    add("host", record.endpoints);
+    add("serverReflexive", record.observedEndpoints);
+    if (lastRemote !== undefined) add("peerReflexive", [lastRemote]);
+    return [...found.values()];
+  }
+
+  /** Whether an outer packet to this address would enter the tunnel that is to carry it, and so never leave. */
+  isInside(hostname: string): boolean {
+    const ip = parseIp(hostname);
+    if (ip === undefined || cidrContains(this.#subnet, ip)) return true;
+    const addresses = this.#options.role === "colony"
+      ? [COLONY_IPV4]
+      : this.all.flatMap(({ meshIpv4, meshIpv6 }) => [meshIpv4, meshIpv6]);
+    return addresses.includes(hostname);
   }
 
   /** A mesh has one colony: another key means that it was replaced, since Discovery binds a mesh to one key. */
@@ -187,6 +259,7 @@ export class MeshPeers {
   #forget(peer: MeshPeer): void {
     const { names, send } = this.#options;
     this.#byKey.delete(peer.publicKey);
+    this.#gone.delete(peer);
     if (names.resolve(peer.name) === peer.meshIpv6) names.delete(peer.name);
     send({ kind: "removePeer", publicKey: peer.publicKey });
   }

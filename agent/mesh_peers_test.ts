@@ -1,12 +1,13 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
-import { formatBase64 } from "../core/mod.ts";
+import { formatBase64, type Instant } from "../core/mod.ts";
 import type { DiscoveredPeer } from "../discovery/mod.ts";
 import { meshIpv6Of } from "./addressing.ts";
 import { MeshPeers, type Role } from "./mesh_peers.ts";
 import { NameTable } from "./names.ts";
-import type { CommandBody } from "./shared/mod.ts";
+import type { PeerCommand } from "./peer_commands.ts";
 
 const MESH = "reef";
+const at = (ms: number): Instant => ms as Instant;
 
 function key(fill: number): Uint8Array {
   return new Uint8Array(32).fill(fill);
@@ -35,10 +36,10 @@ function found(fill: number, role: Role, more: Partial<DiscoveredPeer> = {}): Di
 function setUp(role: Role, discovery = "http://198.51.100.1:8080"): {
   peers: MeshPeers;
   names: NameTable;
-  sent: CommandBody[];
+  sent: PeerCommand[];
   warnings: string[];
 } {
-  const sent: CommandBody[] = [];
+  const sent: PeerCommand[] = [];
   const warnings: string[] = [];
   const names = new NameTable(MESH);
   const peers = new MeshPeers({
@@ -59,13 +60,13 @@ Deno.test("MeshPeers adds an agent once, by the address of its key, and renews i
   // What an agent claims to live at does not count.
   peers.learn(found(2, "agent", { meshIpv6: "fd00::bad", meshIpv4: "10.42.0.1" }));
   peers.learn(found(2, "agent"));
-  assertEquals(sent.map(({ kind }) => kind), [
-    "addPeer",
-    "setCandidates",
-    "connectPeer",
-    "setCandidates",
-    "connectPeer",
-  ]);
+  assertEquals(sent.map(({ kind }) => kind), ["addPeer", "setCandidates"]);
+  peers.learn(found(2, "agent", { observedEndpoints: [] }));
+  assertEquals(sent.slice(2), [{
+    kind: "setCandidates",
+    publicKey: found(2, "agent").publicKey,
+    candidates: [{ kind: "host", address: "192.168.1.2:51820" }],
+  }]);
   const [add, set] = sent;
   assert(add?.kind === "addPeer" && set?.kind === "setCandidates");
   assertEquals(add.allowedIps, [`${address}/128`]);
@@ -108,9 +109,9 @@ Deno.test("MeshPeers takes loopback endpoints only where Discovery is on this ma
   ) {
     const { peers, sent } = setUp("colony", url);
     peers.learn(found(2, "agent", local));
-    const set = sent.find(({ kind }) => kind === "setCandidates");
-    assert(set?.kind === "setCandidates");
-    assertEquals(set.candidates.length, count, url);
+    const set = sent.find((command) => command.kind === "setCandidates");
+    assertEquals(set?.candidates.length ?? 0, count, url);
+    assertEquals(peers.unusable, 1 - count, url);
   }
 });
 
@@ -120,10 +121,10 @@ Deno.test("MeshPeers keeps a peer that is gone while its session lives, and forg
   const peer = peers.find(formatBase64(key(2)));
   assert(peer !== undefined);
   peer.connected = true;
-  peers.gone(peer.publicKey, 0);
-  assertEquals(peers.all.length, 1);
+  peers.gone(peer.publicKey, at(0));
+  assertEquals(peers.sweep(at(0)), []);
   peer.connected = false;
-  peers.sweep(1);
+  assertEquals(peers.sweep(at(1)), [peer]);
   assertEquals(peers.all.length, 0);
   assertEquals(sent.at(-1), { kind: "removePeer", publicKey: peer.publicKey });
   assertEquals(names.resolve("node2"), undefined);
@@ -133,14 +134,14 @@ Deno.test("MeshPeers keeps a colony that Discovery lost for three minutes, and a
   const { peers } = setUp("agent");
   peers.learn(found(2, "colony"));
   const { publicKey } = found(2, "colony");
-  peers.gone(publicKey, 0);
-  peers.sweep(179_999);
+  peers.gone(publicKey, at(0));
+  peers.sweep(at(179_999));
   assertEquals(peers.all.length, 1);
   peers.learn(found(2, "colony"));
-  peers.sweep(400_000);
+  peers.sweep(at(400_000));
   assertEquals(peers.all.length, 1);
-  peers.gone(publicKey, 400_000);
-  peers.sweep(580_000);
+  peers.gone(publicKey, at(400_000));
+  peers.sweep(at(580_000));
   assertEquals(peers.all.length, 0);
 });
 
@@ -159,4 +160,38 @@ Deno.test("MeshPeers lets the first holder keep a name", () => {
   peers.learn(found(3, "agent", { name: "web" }));
   assertEquals(names.resolve("web"), meshIpv6Of(MESH, key(2)));
   assertEquals(warnings.length, 1);
+});
+
+Deno.test("MeshPeers takes no candidate inside the tunnel, where a packet would chase its own tail", () => {
+  const { peers, sent } = setUp("agent");
+  const inside = meshIpv6Of(MESH, key(9));
+  peers.learn(found(3, "colony", {
+    meshIpv4: "10.42.0.1",
+    endpoints: [
+      { hostname: "10.42.0.1", port: 51820 },
+      { hostname: inside, port: 51820 },
+      { hostname: "10.42.0.9", port: 51820 },
+    ],
+    observedEndpoints: [{ hostname: meshIpv6Of(MESH, key(3)), port: 51820 }],
+  }));
+  const set = sent.find(({ kind }) => kind === "setCandidates");
+  assert(set?.kind === "setCandidates");
+  // A network beyond the tunnel may have the colony's IPv4 neighbours.
+  assertEquals(set.candidates, [{ kind: "host", address: "10.42.0.9:51820" }]);
+  assertEquals(peers.unusable, 3);
+});
+
+Deno.test("MeshPeers tells where a peer was last reached, which Discovery may not know", () => {
+  const { peers, sent } = setUp("colony");
+  peers.learn(found(2, "agent"));
+  const peer = peers.find(formatBase64(key(2)));
+  assert(peer !== undefined);
+  peer.lastRemote = { hostname: "203.0.113.2", port: 41000 };
+  assertEquals(peers.records()[0]?.observedEndpoints.map(({ port }) => port), [40000, 41000]);
+  peers.learn(found(2, "agent", { generation: 2 }));
+  const set = sent.at(-1);
+  assert(set?.kind === "setCandidates");
+  assertEquals(set.candidates.at(-1), { kind: "peerReflexive", address: "203.0.113.2:41000" });
+  peer.lastRemote = { hostname: "203.0.113.2", port: 40000 };
+  assertEquals(peers.records()[0], peer.record);
 });

@@ -1,105 +1,106 @@
-/** Keeps a node registered with Discovery: at the start, at every change, and before the registration expires. @module */
-import { messageOf } from "../core/mod.ts";
-import type { DiscoveryClient, Registration } from "../discovery/mod.ts";
-import type { Log } from "./options.ts";
+/**
+ * When a node registers with Discovery: at the start, at every change, before the registration expires, and again when
+ * Discovery has forgotten it. Pure.
+ *
+ * ```text
+ *   begin(), changed(), forgotten()          succeeded()
+ *   idle ----------------------> registering ------------> registered --- a third of its life ---> registering
+ *                                    ^   | failed()
+ *                                    +---+ after 1, 2, 4 ... 30 s, each up to a third shorter at random
+ * ```
+ *
+ * @module
+ */
+import { after, assert, type Instant, type Rng } from "../core/mod.ts";
+import { jittered } from "./pace.ts";
 
 /** Changes of candidates that come together are registered together. */
 const REGISTER_SOON_MS = 50;
-/** A registration is refreshed after this part of its life, less up to a tenth at random. */
+/** A registration is refreshed after this part of its life, less a part at random. */
 const REFRESH_PART = 1 / 3;
+/** Part of a wait that chance may take away, so that a thousand nodes do not come at once. */
+const REFRESH_JITTER = 0.1;
+const RETRY_JITTER = 0.33;
 /** Wait after a failed registration, doubled each time. */
 const RETRY_MS = 1000;
 const RETRY_MS_MAX = 30_000;
 
-/** What a {@linkcode Registrar} works with. */
-export interface RegistrarOptions {
-  /** Where to register. */
-  readonly discovery: DiscoveryClient;
-  /** What to register, asked each time. */
-  readonly registration: () => Registration;
-  /** Called after each success and each failure. */
-  readonly onResult: (succeeded: boolean) => void;
-  /** Where failures go. */
-  readonly log: Log;
-  /** Ends it; the registration stays until {@linkcode Registrar.deregister}. */
-  readonly signal: AbortSignal;
-}
-
-/** One node's registration. */
+/** Says when to register. */
 export class Registrar {
-  readonly #options: RegistrarOptions;
+  readonly #rng: Rng;
   #registered = false;
-  #registering: Promise<void> | undefined;
+  #registering = false;
+  /** Something changed while a registration was under way. */
   #again = false;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #dueAt: Instant | undefined;
   #retryMs = RETRY_MS;
 
   /** A registrar that has not registered. */
-  constructor(options: RegistrarOptions) {
-    this.#options = options;
-    options.signal.addEventListener("abort", () => clearTimeout(this.#timer), { once: true });
+  constructor(rng: Rng) {
+    this.#rng = rng;
   }
 
-  /** Registers now. A call while one is under way is followed by one more. Rejects as `DiscoveryClient.register` does. */
-  register(): Promise<void> {
-    if (this.#registering !== undefined) {
-      this.#again = true;
-      return this.#registering;
-    }
-    this.#registering = this.#once().finally(() => {
-      this.#registering = undefined;
-      if (!this.#again) return;
-      this.#again = false;
-      this.#registerIn(0);
-    });
+  /** Whether a registration has ever succeeded. */
+  get registered(): boolean {
+    return this.#registered;
+  }
+
+  /** Whether a registration is under way. */
+  get underWay(): boolean {
     return this.#registering;
   }
 
-  /** What is to be registered has changed: registers soon, if it ever was. */
-  changed(): void {
-    if (this.#registered) this.#registerIn(REGISTER_SOON_MS);
+  /** Whether the last registration was not taken. */
+  get failing(): boolean {
+    return this.#retryMs > RETRY_MS;
   }
 
-  /** Discovery does not know the node any more. */
-  lost(): void {
-    this.#registerIn(0);
+  /** Registers at `now`: the start, or Discovery does not know the node any more. */
+  begin(now: Instant): void {
+    if (!this.#registering) this.#dueBy(now);
   }
 
-  /** Removes the registration, if there is one, within `timeoutMs`. Never rejects: it expires by itself. */
-  async deregister(timeoutMs: number): Promise<void> {
-    if (!this.#registered) return;
-    const { discovery, registration, log } = this.#options;
-    const { meshId, publicKey, role } = registration();
-    try {
-      const signal = AbortSignal.timeout(timeoutMs);
-      await discovery.deregister({ meshId, publicKey, role }, { signal });
-    } catch (error) {
-      log("debug", `deregister: ${messageOf(error)}`);
-    }
+  /** What is to be registered has changed: registers soon, if the node ever began to. */
+  changed(now: Instant): void {
+    if (this.#registering) this.#again = true;
+    else if (this.#registered) this.#dueBy(after(now, REGISTER_SOON_MS));
   }
 
-  async #once(): Promise<void> {
-    const { discovery, registration, onResult, signal } = this.#options;
-    const { ttlMs } = await discovery.register(registration(), { signal });
+  /** Returns whether to register now; then one is under way until {@linkcode succeeded} or {@linkcode failed}. */
+  take(now: Instant): boolean {
+    if (this.#registering || this.#dueAt === undefined || now < this.#dueAt) return false;
+    this.#registering = true;
+    this.#again = false;
+    this.#dueAt = undefined;
+    return true;
+  }
+
+  /** The registration under way was taken, for `ttlMs`. */
+  succeeded(now: Instant, ttlMs: number): void {
+    assert(this.#registering, "a registration is under way");
+    this.#registering = false;
     this.#registered = true;
     this.#retryMs = RETRY_MS;
-    onResult(true);
-    this.#registerIn(ttlMs * REFRESH_PART * (1 - Math.random() / 10));
+    const part = jittered(this.#rng, ttlMs * REFRESH_PART, REFRESH_JITTER);
+    this.#dueAt = after(now, this.#again ? REGISTER_SOON_MS : part);
+    this.#again = false;
   }
 
-  #registerIn(ms: number): void {
-    const { signal, log, onResult } = this.#options;
-    clearTimeout(this.#timer);
-    if (signal.aborted) return;
-    this.#timer = setTimeout(() => {
-      this.register().catch((error) => {
-        if (signal.aborted) return;
-        onResult(false);
-        log("warn", `registration: ${messageOf(error)}`);
-        this.#registerIn(this.#retryMs);
-        this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MS_MAX);
-      });
-    }, ms);
-    Deno.unrefTimer(this.#timer);
+  /** The registration under way was not taken. */
+  failed(now: Instant): void {
+    assert(this.#registering, "a registration is under way");
+    this.#registering = false;
+    this.#again = false;
+    this.#dueAt = after(now, jittered(this.#rng, this.#retryMs, RETRY_JITTER));
+    this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MS_MAX);
+  }
+
+  /** When to ask {@linkcode Registrar.take}; `undefined` for never. */
+  pollTimeout(): Instant | undefined {
+    return this.#dueAt;
+  }
+
+  #dueBy(at: Instant): void {
+    this.#dueAt = this.#dueAt === undefined || at < this.#dueAt ? at : this.#dueAt;
   }
 }

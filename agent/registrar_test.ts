@@ -1,64 +1,80 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
-import { formatBase64 } from "../core/mod.ts";
-import { DiscoveryClient, type Registration, startDiscovery } from "../discovery/mod.ts";
+import type { Instant, Rng } from "../core/mod.ts";
 import { Registrar } from "./registrar.ts";
 
-const REGISTRATION: Registration = {
-  meshId: "reef",
-  publicKey: formatBase64(new Uint8Array(32).fill(5)),
-  role: "colony",
-  endpoints: [{ hostname: "192.0.2.1", port: 51820 }],
-};
+const at = (ms: number): Instant => ms as Instant;
+/** Never makes a wait shorter. */
+const STEADY: Rng = { bytes: (length) => new Uint8Array(length) };
 
-Deno.test("Registrar registers, registers again when something changed, and leaves at the end", async () => {
-  const log = (): void => {};
-  const listen = { hostname: "127.0.0.1", port: 0 };
-  await using server = await startDiscovery({ listen, stunListen: [], store: ":memory:", log });
-  const discovery = new DiscoveryClient({ urls: [server.url], log });
-  const ended = new AbortController();
-  let port = 51820;
-  const results: boolean[] = [];
-  let again = Promise.withResolvers<void>();
-  const registrar = new Registrar({
-    discovery,
-    registration: () => ({ ...REGISTRATION, endpoints: [{ hostname: "192.0.2.1", port }] }),
-    onResult: (succeeded) => {
-      results.push(succeeded);
-      again.resolve();
-    },
-    log,
-    signal: ended.signal,
-  });
-  registrar.changed();
-  await registrar.register();
-  assertEquals(results, [true], "a change before the first registration registers nothing");
-  again = Promise.withResolvers<void>();
-  port = 51999;
-  registrar.changed();
-  registrar.changed();
-  await again.promise;
-  assertEquals((await discovery.lookupColony("reef"))?.endpoints, [{
-    hostname: "192.0.2.1",
-    port,
-  }]);
-  ended.abort();
-  await registrar.deregister(1000);
-  assertEquals(await discovery.lookupColony("reef"), undefined);
+Deno.test("Registrar registers when asked, not when something changed before that", () => {
+  const registrar = new Registrar(STEADY);
+  registrar.changed(at(0));
+  assertEquals(registrar.pollTimeout(), undefined);
+  registrar.begin(at(5));
+  assertEquals([registrar.take(at(4)), registrar.take(at(5)), registrar.take(at(5))], [
+    false,
+    true,
+    false,
+  ]);
 });
 
-Deno.test("Registrar rejects the first failure and never rejects a goodbye", async () => {
-  const log = (): void => {};
-  const ended = new AbortController();
-  const discovery = new DiscoveryClient({ urls: ["http://127.0.0.1:1"], log });
-  const registrar = new Registrar({
-    discovery,
-    registration: () => REGISTRATION,
-    onResult: () => {},
-    log,
-    signal: ended.signal,
+Deno.test("Registrar registers changes that come together once, and refreshes at a third of the life", () => {
+  const registrar = new Registrar(STEADY);
+  registrar.begin(at(0));
+  assert(registrar.take(at(0)));
+  registrar.succeeded(at(10), 300_000);
+  assertEquals(registrar.pollTimeout(), at(100_010));
+  registrar.changed(at(1000));
+  registrar.changed(at(1040));
+  assertEquals(registrar.pollTimeout(), at(1050));
+  assert(registrar.take(at(1050)));
+  registrar.succeeded(at(1060), 300_000);
+  assertEquals(registrar.pollTimeout(), at(101_060));
+});
+
+Deno.test("Registrar registers again what changed while a registration was under way", () => {
+  const registrar = new Registrar(STEADY);
+  registrar.begin(at(0));
+  assert(registrar.take(at(0)));
+  registrar.changed(at(1));
+  assert(!registrar.take(at(60)), "one at a time");
+  registrar.succeeded(at(100), 300_000);
+  assertEquals(registrar.pollTimeout(), at(150));
+});
+
+Deno.test("Registrar tries again after 1, 2, 4 ... 30 s, for ever, and at once when Discovery has forgotten the node", () => {
+  const registrar = new Registrar(STEADY);
+  registrar.begin(at(0));
+  const waits: number[] = [];
+  let now = 0;
+  for (let i = 0; i < 8; i++) {
+    assert(registrar.take(at(now)));
+    registrar.failed(at(now));
+    const next = registrar.pollTimeout();
+    assert(next !== undefined);
+    waits.push(next - now);
+    now = next;
+  }
+  assertEquals(waits, [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
+  registrar.begin(at(now - 20_000));
+  assertEquals(registrar.pollTimeout(), at(now - 20_000));
+  assert(registrar.failing);
+});
+
+Deno.test("Registrar spreads what a thousand nodes do after an outage", () => {
+  const waits = Array.from({ length: 1000 }, (_, i) => {
+    const registrar = new Registrar({ bytes: () => Uint8Array.of(i >> 2, i << 6 & 0xff) });
+    registrar.begin(at(0));
+    assert(registrar.take(at(0)));
+    registrar.failed(at(0));
+    return registrar.pollTimeout() ?? NaN;
   });
-  const code = await registrar.register().then(() => "registered", (error) => error.code);
-  assert(code === "unreachable", code);
-  ended.abort();
-  await registrar.deregister(10);
+  assert(Math.max(...waits) <= 1000 && Math.min(...waits) >= 670);
+  const busiest = Math.max(
+    ...Array.from(
+      { length: 10 },
+      (_, i) => waits.filter((wait) => wait > 670 + i * 33 && wait <= 703 + i * 33).length,
+    ),
+  );
+  assert(busiest <= 110, `${busiest} of 1000 in a tenth of the time`);
 });

@@ -377,6 +377,8 @@ export class Datapath implements EngineSink {
       }
       case "linkChanged":
         return this.#linkChanged();
+      case "regather":
+        return this.#gatherer.regather(this.#now);
       case "setAddresses":
         return this.#setAddresses(command.addresses);
       case "connectStream":

@@ -93,6 +93,12 @@ export interface LinkChangedCommand {
   readonly kind: "linkChanged";
 }
 
+/** Asks the STUN servers again: the NAT may have forgotten this node. Peers stay as they are. */
+export interface RegatherCommand {
+  /** Which command this is. */
+  readonly kind: "regather";
+}
+
 /** Replaces this node's own mesh addresses. */
 export interface SetAddressesCommand {
   /** Which command this is. */
@@ -172,6 +178,7 @@ export type CommandBody =
   | PunchCommand
   | SetStunServersCommand
   | LinkChangedCommand
+  | RegatherCommand
   | SetAddressesCommand
   | ConnectStreamCommand
   | SpliceStreamCommand
@@ -226,6 +233,8 @@ export interface CommandValues extends Record<CommandKind, unknown> {
   readonly setStunServers: undefined;
   /** Nothing. */
   readonly linkChanged: undefined;
+  /** Nothing. */
+  readonly regather: undefined;
   /** Nothing. */
   readonly setAddresses: undefined;
   /** The slot. */
@@ -358,6 +367,8 @@ export interface PeerConnectedEvent {
   readonly publicKey: string;
   /** The outer address in use. */
   readonly remote: string;
+  /** Whether a relay is in between. Absent: no. */
+  readonly relayed?: boolean;
 }
 
 /** The session with a peer ended without another. */
@@ -376,6 +387,24 @@ export interface PeerMovedEvent {
   readonly publicKey: string;
   /** The outer address in use. */
   readonly remote: string;
+  /** Whether a relay is in between. Absent: no. */
+  readonly relayed?: boolean;
+}
+
+/** Nothing is heard from a connected peer although there is reason to: its path may be dead. */
+export interface PeerDoubtedEvent {
+  /** Which event this is. */
+  readonly kind: "peerDoubted";
+  /** The peer's key. */
+  readonly publicKey: string;
+}
+
+/** A peer that was doubted is heard from again. */
+export interface PeerTrustedEvent {
+  /** Which event this is. */
+  readonly kind: "peerTrusted";
+  /** The peer's key. */
+  readonly publicKey: string;
 }
 
 /** A line for the node's log. */
@@ -407,5 +436,7 @@ export type DatapathEvent =
   | PeerConnectedEvent
   | PeerLostEvent
   | PeerMovedEvent
+  | PeerDoubtedEvent
+  | PeerTrustedEvent
   | LogEvent
   | FatalEvent;

@@ -1,0 +1,600 @@
+/**
+ * What a mesh node decides about Discovery and its peers: whom to look up, when to register, when to punch. Pure: the
+ * node does what it asks for and tells what came of it.
+ *
+ * ```text
+ *              handleDatapath (candidates, sessions)        pollCommand
+ *   datapath ----------------------------------------->  +-------------+ ----------> datapath
+ *              handlePeerEvent, handleWatchState         | MeshControl |  pollRequest
+ *  Discovery ----------------------------------------->  +-------------+ ----------> Discovery
+ *      ^       handleAnswer                                     |  pollEvent
+ *      +--- each request gets exactly one answer                +----------> log, status
+ * ```
+ *
+ * A peer that is not reached directly is punched towards for ever: at once, then after 2, 4, 8 ... 60 s, and from the
+ * beginning when its candidates or ours change, when the path is lost or doubted, and when the link changes. Discovery
+ * tells both sides then, so that both send at once. Peers already known are kept while Discovery is away.
+ *
+ * @module
+ */
+import { after, earlier, type ErrorCode, type Instant, parseSocketAddress } from "../core/mod.ts";
+import type { DiscoveredPeer, DiscoveryFeatures, PeerEvent, WatchState } from "../discovery/mod.ts";
+import type { MeshAnswer, MeshControlOptions, MeshEvent, MeshRequest } from "./mesh_messages.ts";
+import { type MeshPeer, MeshPeers } from "./mesh_peers.ts";
+import type { Log } from "./options.ts";
+import { ownRecord } from "./own_record.ts";
+import { Pace, Retry } from "./pace.ts";
+import { PeerCommands } from "./peer_commands.ts";
+import { Puncher } from "./puncher.ts";
+import { Registrar } from "./registrar.ts";
+import type { CandidateInfo, CommandBody, NodeEvent } from "./shared/mod.ts";
+import type { NatStatus, PathKind } from "./status.ts";
+
+/** How long the first registration waits for a STUN answer: two round trips around the world. */
+const FIRST_CANDIDATES_MS = 600;
+/** Waits before something is asked again that was not there or failed. */
+const RETRY = { first: 2000, longest: 60_000 };
+/** After a doubt, how long a new STUN answer may take before the punch goes out with what is known. */
+const REGATHER_FIRST_MS = 300;
+/** Least time between two inquiries of all STUN servers. */
+const REGATHER_GAP_MS = 5000;
+/** A colony leaves the first punch to the agent that has lost it, which has one peer to care for. */
+const COLONY_PATIENCE_MS = 3000;
+/** Peers that the node begins to connect to: each costs a key exchange, and all of them answer. */
+const CONNECT_PACE = { perSecond: 100, burst: 64 };
+/** Look-ups of strangers at once; further strangers try again by themselves. */
+const STRANGERS_MAX = 64;
+/** Events not yet taken; the oldest is dropped and counted. A node that drains after each call never has as many. */
+const EVENTS_MAX = 1024;
+
+/** How the node stands with one peer. */
+interface Link {
+  readonly peer: MeshPeer;
+  path: PathKind;
+  doubted: boolean;
+  /** What Discovery said of the last punch, for `status`. */
+  hint: string | undefined;
+}
+
+/** The decisions of one mesh node. */
+export class MeshControl {
+  readonly #options: MeshControlOptions;
+  readonly #peers: MeshPeers;
+  readonly #registrar: Registrar;
+  readonly #commands = new PeerCommands();
+  readonly #nodeCommands: CommandBody[] = [];
+  readonly #requests: MeshRequest[] = [];
+  readonly #events: MeshEvent[] = [];
+  readonly #links = new Map<string, Link>();
+  /** Peers that no session was asked for yet. */
+  readonly #connecting = new Set<MeshPeer>();
+  readonly #strangers = new Set<string>();
+  readonly #connectPace: Pace;
+  readonly #puncher: Puncher;
+  #strangersIgnored = 0;
+  #dropped = 0;
+  #candidates: readonly CandidateInfo[] = [];
+  #nat: NatStatus | undefined;
+  #features: DiscoveryFeatures | undefined;
+  #connected = false;
+  /** Own addresses that changed since the last registration, so that peers know old ones. */
+  #unannounced = false;
+  /** What can the server do? */
+  readonly #info: Retry;
+  /** Where is the colony? */
+  readonly #lookUp: Retry;
+  /** When to register although no STUN server has answered. */
+  #firstRegistrationAt: Instant | undefined;
+  #regatheredAt: Instant | undefined;
+  #saidNoColony = false;
+  /** Peers of an earlier run that Discovery has not told of in this one. */
+  readonly #unconfirmed = new Set<string>();
+  #now: Instant;
+
+  /** Creates a control that has asked for nothing. */
+  constructor(options: MeshControlOptions) {
+    const { now, rng } = options;
+    this.#options = options;
+    this.#now = now;
+    this.#registrar = new Registrar(rng);
+    this.#info = new Retry(rng, RETRY);
+    this.#lookUp = new Retry(rng, RETRY);
+    this.#connectPace = new Pace(now, CONNECT_PACE);
+    this.#puncher = new Puncher(now, rng);
+    this.#peers = new MeshPeers({
+      ...options,
+      send: (command) => this.#commands.push(command),
+      log: (level, message, fields) => this.#say(level, message, fields),
+    });
+  }
+
+  /** The peers. */
+  get peers(): MeshPeers {
+    return this.#peers;
+  }
+
+  /** Whether Discovery answered last time. */
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  /** What was left out or dropped at a limit, by name; only what is not zero. */
+  counters(): Record<string, number> {
+    const all = {
+      peersIgnored: this.#peers.ignored,
+      candidatesUnusable: this.#peers.unusable,
+      strangersIgnored: this.#strangersIgnored,
+      controlEventsDropped: this.#dropped,
+    };
+    return Object.fromEntries(Object.entries(all).filter(([, value]) => value > 0));
+  }
+
+  /** What Discovery knows about why a peer is not reached: one clause for a person; `undefined` for nothing. */
+  hintOf(publicKey: string): string | undefined {
+    const link = this.#links.get(publicKey);
+    if (link === undefined || link.path === "direct") return undefined;
+    if (link.peer.goneAt !== undefined) return "it is not registered with Discovery any more";
+    if (!this.#connected) return "Discovery does not answer";
+    return link.hint;
+  }
+
+  /** Begins: tries the peers of an earlier run, asks Discovery what it can do, and an agent for its colony. */
+  start(now: Instant): void {
+    for (const peer of this.#options.cached) {
+      if (this.#learn(now, peer) !== undefined) this.#unconfirmed.add(peer.publicKey);
+    }
+    this.#info.begin(now);
+    if (this.#options.role === "agent") this.#lookUp.begin(now);
+    this.handleTimeout(now);
+  }
+
+  /** Takes what the datapath tells. Log lines and its end are the node's own business. */
+  handleDatapath(now: Instant, event: NodeEvent): void {
+    switch (event.kind) {
+      case "candidatesChanged":
+        this.#handleCandidates(now, event.candidates, event.nat);
+        break;
+      case "unknownPeer":
+        this.#meet(event.publicKey);
+        break;
+      case "peerConnected":
+      case "peerMoved":
+        this.#reached(now, event.publicKey, event);
+        break;
+      case "peerDoubted":
+        this.#doubted(now, event.publicKey);
+        break;
+      case "peerTrusted":
+        this.#trusted(event.publicKey);
+        break;
+      case "peerLost":
+        this.#lost(now, event.publicKey);
+        break;
+      case "log":
+      case "fatal":
+        break;
+    }
+    this.handleTimeout(now);
+  }
+
+  /** Takes an event of the Watch stream. */
+  handlePeerEvent(now: Instant, event: PeerEvent): void {
+    switch (event.kind) {
+      case "upserted":
+        this.#unconfirmed.delete(event.peer.publicKey);
+        this.#learn(now, event.peer);
+        break;
+      case "punch":
+        this.#punched(now, event);
+        break;
+      case "removed":
+        this.#peers.gone(event.publicKey, now);
+        this.#sweep(now);
+        break;
+      case "synchronized":
+        // A stream's beginning names every node that there is.
+        for (const publicKey of this.#unconfirmed) this.#peers.gone(publicKey, now);
+        this.#unconfirmed.clear();
+        this.#sweep(now);
+        break;
+    }
+    this.handleTimeout(now);
+  }
+
+  /** Takes a change of the Watch stream's state. */
+  handleWatchState(now: Instant, state: WatchState): void {
+    const was = this.#connected;
+    this.#connected = state.connected;
+    if (state.connected) {
+      if (!was) this.#say("info", "Discovery answers again", { url: state.url });
+      // What happened meanwhile may be known to one side only.
+      this.#punchAll(now);
+    } else {
+      this.#say(was ? "warn" : "debug", `Discovery: ${state.reason}`);
+      if (state.notRegistered) this.#registrar.begin(now);
+    }
+    this.handleTimeout(now);
+  }
+
+  /** This machine's links have changed, or it has slept for `sleptMs`: everything is found out again. */
+  handleLinkChanged(now: Instant, { sleptMs = 0 }: { readonly sleptMs?: number } = {}): void {
+    this.#nodeCommands.push({ kind: "linkChanged" });
+    this.#regatheredAt = now;
+    // The registration's life went on while this machine's clock stood still.
+    if (sleptMs > 0 && this.#registrar.registered) this.#registrar.begin(now);
+    this.#punchAll(after(now, REGATHER_FIRST_MS));
+    if (this.#lookUp.at !== undefined) this.#lookUp.begin(now);
+    if (this.#info.at !== undefined) this.#info.begin(now);
+    this.handleTimeout(now);
+  }
+
+  /** Takes what came of a request. */
+  handleAnswer(now: Instant, answer: MeshAnswer): void {
+    if (answer.kind !== "failed") this.#connected = true;
+    switch (answer.kind) {
+      case "serverInfo":
+        this.#features = answer.features;
+        // Nobody tells of changes there.
+        if (!answer.features.watch && this.#options.role === "agent") this.#lookUp.later(now);
+        if (!this.#registrar.registered) {
+          const reflexive = this.#candidates.some(({ kind }) => kind === "serverReflexive");
+          const waits = answer.stun && !reflexive;
+          if (waits) this.#firstRegistrationAt = after(now, FIRST_CANDIDATES_MS);
+          else this.#registrar.begin(now);
+        }
+        break;
+      case "registered":
+        this.#registered(now, answer.ttlMs);
+        break;
+      case "colony":
+        this.#foundColony(now, answer.peer);
+        break;
+      case "agent":
+        this.#foundAgent(now, answer);
+        break;
+      case "punched":
+        this.#puncher.answered(answer.publicKey, now);
+        this.#hint(answer.publicKey, answer.delivered ? undefined : "Discovery cannot tell it");
+        this.#punched(now, answer);
+        break;
+      case "failed":
+        this.#failed(now, answer);
+        break;
+    }
+    this.handleTimeout(now);
+  }
+
+  /** Does what is due. */
+  handleTimeout(now: Instant): void {
+    this.#now = now;
+    if (this.#info.take(now)) this.#requests.push({ kind: "serverInfo" });
+    if (this.#lookUp.take(now)) this.#requests.push({ kind: "lookUpColony" });
+    if (this.#firstRegistrationAt !== undefined && now >= this.#firstRegistrationAt) {
+      this.#firstRegistrationAt = undefined;
+      this.#registrar.begin(now);
+    }
+    if (this.#registrar.take(now)) {
+      this.#unannounced = false;
+      const registration = ownRecord(this.#options, this.#candidates, this.#nat);
+      this.#requests.push({ kind: "register", registration });
+    }
+    for (const peer of this.#connecting) {
+      if (!this.#connectPace.take(now)) break;
+      this.#connecting.delete(peer);
+      this.#commands.push({ kind: "connectPeer", publicKey: peer.publicKey });
+    }
+    this.#punchDue(now);
+  }
+
+  /** When {@linkcode MeshControl.handleTimeout} must be called; `undefined` for never. */
+  pollTimeout(): Instant | undefined {
+    const now = this.#now;
+    let at = earlier(this.#info.at, this.#firstRegistrationAt);
+    at = earlier(at, earlier(this.#registrar.pollTimeout(), this.#lookUp.at));
+    if (this.#connecting.size > 0) at = earlier(at, this.#connectPace.nextAt(now));
+    return this.#mayPunch() ? earlier(at, this.#puncher.pollTimeout(now)) : at;
+  }
+
+  /** Takes the next command for the datapath. */
+  pollCommand(): CommandBody | undefined {
+    return this.#nodeCommands.shift() ?? this.#commands.poll();
+  }
+
+  /** Takes the next request to Discovery. */
+  pollRequest(): MeshRequest | undefined {
+    return this.#requests.shift();
+  }
+
+  /** Takes the next event. */
+  pollEvent(): MeshEvent | undefined {
+    return this.#events.shift();
+  }
+
+  // ---- this node
+
+  #handleCandidates(now: Instant, candidates: readonly CandidateInfo[], nat: NatStatus): void {
+    const usable = candidates.filter(({ address }) => {
+      const parsed = parseSocketAddress(address);
+      return parsed !== undefined && !this.#peers.isInside(parsed.hostname);
+    });
+    const changed = JSON.stringify(usable) !== JSON.stringify(this.#candidates);
+    this.#candidates = usable;
+    this.#nat = nat;
+    if (!changed) return;
+    this.#unannounced = true;
+    const awaited = this.#firstRegistrationAt !== undefined &&
+      usable.some(({ kind }) => kind === "serverReflexive");
+    if (awaited) this.#firstRegistrationAt = now;
+    this.#registrar.changed(now);
+  }
+
+  #registered(now: Instant, ttlMs: number): void {
+    const first = !this.#registrar.registered;
+    this.#registrar.succeeded(now, ttlMs);
+    if (first) this.#emit({ kind: "registered" });
+    // Discovery's next punch carries what was just registered.
+    this.#punchAll(now);
+  }
+
+  #failed(now: Instant, { request, code, message }: MeshAnswer & { kind: "failed" }): void {
+    if (code === "unreachable" || code === "timedOut") this.#connected = false;
+    switch (request.kind) {
+      case "serverInfo":
+        if (!this.#registrar.registered) this.#emit({ kind: "notRegistered", code, message });
+        this.#info.later(now);
+        return this.#say("debug", `asking Discovery: ${message}`);
+      case "register":
+        if (!this.#registrar.registered) this.#emit({ kind: "notRegistered", code, message });
+        this.#unannounced = true;
+        this.#registrar.failed(now);
+        return this.#say("warn", `registration: ${message}`);
+      case "lookUpColony":
+        this.#lookUp.later(now);
+        return this.#say("debug", `looking up the colony: ${message}`);
+      case "lookUpAgent":
+        this.#strangers.delete(request.publicKey);
+        return this.#say("debug", `look-up of a stranger: ${message}`);
+      case "punch":
+        return this.#punchFailed(now, request.publicKey, { code, message });
+    }
+  }
+
+  // ---- peers
+
+  #learn(now: Instant, found: DiscoveredPeer, punchMs?: number): Link | undefined {
+    const returned = this.#peers.find(found.publicKey)?.goneAt !== undefined;
+    const learned = this.#peers.learn(found, punchMs);
+    if (learned === undefined) return undefined;
+    const { peer, added, moved } = learned;
+    const link = this.#links.get(peer.publicKey) ?? this.#addLink(now, peer);
+    if (added || moved) this.#emit({ kind: "peersChanged" });
+    const news = !added && (moved || returned);
+    if (news && link.path !== "direct" && punchMs === undefined) {
+      this.#puncher.soon(link.peer.publicKey, now);
+    }
+    return link;
+  }
+
+  #addLink(now: Instant, peer: MeshPeer): Link {
+    const link: Link = { peer, path: "none", doubted: false, hint: undefined };
+    // An agent has one colony; another key replaced it.
+    this.#forgetMissing();
+    this.#links.set(peer.publicKey, link);
+    this.#connecting.add(peer);
+    if (this.#options.role === "agent") {
+      if (this.#features?.watch !== false) this.#lookUp.end();
+      this.#puncher.soon(link.peer.publicKey, now);
+    }
+    return link;
+  }
+
+  #forgetMissing(): void {
+    if (this.#options.role !== "agent") return;
+    for (const link of this.#links.values()) {
+      if (this.#peers.find(link.peer.publicKey) !== link.peer) this.#forgetLink(link);
+    }
+  }
+
+  #forgetLink(link: Link): void {
+    this.#links.delete(link.peer.publicKey);
+    this.#puncher.forget(link.peer.publicKey);
+    this.#connecting.delete(link.peer);
+  }
+
+  #sweep(now: Instant): void {
+    const forgotten = this.#peers.sweep(now);
+    for (const { publicKey } of forgotten) {
+      const link = this.#links.get(publicKey);
+      if (link !== undefined) this.#forgetLink(link);
+    }
+    if (forgotten.length === 0) return;
+    this.#emit({ kind: "peersChanged" });
+    if (this.#options.role === "agent") this.#lookUp.begin(now);
+  }
+
+  /** A stranger's handshake: whoever is registered in this mesh is admitted. */
+  #meet(publicKey: string): void {
+    if (this.#options.role !== "colony" || this.#peers.find(publicKey) !== undefined) return;
+    this.#lookUpAgent(publicKey);
+  }
+
+  #lookUpAgent(publicKey: string): void {
+    if (this.#strangers.has(publicKey)) return;
+    if (this.#strangers.size >= STRANGERS_MAX) return void this.#strangersIgnored++;
+    this.#strangers.add(publicKey);
+    this.#requests.push({ kind: "lookUpAgent", publicKey });
+  }
+
+  #reached(
+    now: Instant,
+    publicKey: string,
+    event: NodeEvent & { readonly kind: "peerConnected" | "peerMoved" },
+  ): void {
+    const link = this.#links.get(publicKey);
+    const { remote, relayed } = event;
+    if (link === undefined) return;
+    const { peer } = link;
+    const first = !peer.connected;
+    peer.connected = true;
+    link.path = relayed === true ? "relayed" : "direct";
+    link.doubted = false;
+    if (relayed !== true) peer.lastRemote = parseSocketAddress(remote);
+    if (link.path === "direct") {
+      this.#puncher.done(publicKey);
+      link.hint = undefined;
+    } else if (!this.#puncher.wants(publicKey)) this.#puncher.soon(publicKey, now);
+    this.#emit({ kind: "peersChanged" });
+    const what = first ? "connected to" : "session with";
+    this.#say(first ? "info" : "debug", `${what} ${peer.name}`, { remote });
+    if (first) this.#emit({ kind: "connected", peer });
+  }
+
+  /** Nothing is heard of a peer that should answer: our own mapping may be gone, or the peer's. */
+  #doubted(now: Instant, publicKey: string): void {
+    const link = this.#links.get(publicKey);
+    if (link === undefined || link.doubted) return;
+    link.doubted = true;
+    this.#say("debug", `no answer from ${link.peer.name}`);
+    this.#regather(now);
+    const patience = this.#options.role === "colony" ? COLONY_PATIENCE_MS : REGATHER_FIRST_MS;
+    this.#puncher.soon(publicKey, after(now, patience));
+  }
+
+  #trusted(publicKey: string): void {
+    const link = this.#links.get(publicKey);
+    if (link === undefined || !link.doubted) return;
+    link.doubted = false;
+    if (link.path === "direct") this.#puncher.done(publicKey);
+  }
+
+  #lost(now: Instant, publicKey: string): void {
+    const link = this.#links.get(publicKey);
+    this.#say("warn", `lost ${this.#peers.nameOf(publicKey)}`);
+    if (link === undefined) return;
+    link.peer.connected = false;
+    link.path = "none";
+    link.doubted = false;
+    this.#regather(now);
+    const patience = this.#options.role === "colony" ? COLONY_PATIENCE_MS : 0;
+    this.#puncher.soon(publicKey, after(now, patience));
+    this.#sweep(now);
+  }
+
+  /** Has the STUN servers asked again, unless a peer proves that the node's mappings stand. */
+  #regather(now: Instant): void {
+    const recent = this.#regatheredAt !== undefined && now - this.#regatheredAt < REGATHER_GAP_MS;
+    if (recent) return;
+    for (const { path, doubted } of this.#links.values()) {
+      if (path === "direct" && !doubted) return;
+    }
+    this.#regatheredAt = now;
+    this.#nodeCommands.push({ kind: "regather" });
+  }
+
+  #foundAgent(now: Instant, { publicKey, peer }: MeshAnswer & { readonly kind: "agent" }): void {
+    this.#strangers.delete(publicKey);
+    if (peer?.publicKey === publicKey) {
+      this.#learn(now, peer);
+    } else if (this.#peers.find(publicKey) !== undefined) {
+      this.#peers.gone(publicKey, now);
+      this.#sweep(now);
+    } else this.#say("info", "a handshake from a key that is not registered", { publicKey });
+  }
+
+  // ---- an agent's way to its colony
+
+  #foundColony(now: Instant, colony: DiscoveredPeer | undefined): void {
+    if (colony === undefined) {
+      if (!this.#saidNoColony) {
+        this.#say("info", `mesh ${this.#options.mesh} has no colony yet: waiting for it`);
+      }
+      this.#saidNoColony = true;
+      return this.#lookUp.later(now);
+    }
+    this.#learn(now, colony);
+    if (this.#features?.watch !== false) return this.#lookUp.end();
+    const link = this.#links.get(colony.publicKey);
+    if (link?.path === "direct" && !link.doubted) this.#lookUp.rarely(now);
+    else this.#lookUp.later(now);
+  }
+
+  // ---- punches
+
+  /** Every peer that an agent does not reach directly; a colony's agents ask by themselves. */
+  #punchAll(at: Instant): void {
+    for (const link of this.#links.values()) {
+      const { publicKey, goneAt } = link.peer;
+      const fine = link.path === "direct" && !link.doubted;
+      if (fine || goneAt !== undefined) continue;
+      if (this.#options.role === "agent" || this.#puncher.wants(publicKey)) {
+        this.#puncher.soon(publicKey, at);
+      }
+    }
+  }
+
+  /** A punch before the registration, or while it holds what is no longer ours, would send the peer to the wrong place. */
+  #mayPunch(): boolean {
+    const { registered, underWay, failing } = this.#registrar;
+    return registered && !underWay && (failing || !this.#unannounced);
+  }
+
+  #punchDue(now: Instant): void {
+    if (!this.#mayPunch()) return;
+    for (let publicKey; (publicKey = this.#puncher.take(now)) !== undefined;) {
+      if (this.#peers.find(publicKey)?.goneAt !== undefined) this.#puncher.done(publicKey);
+      else if (this.#features?.punch === true) this.#requests.push({ kind: "punch", publicKey });
+      else {
+        // On a Discovery without punches a fresh look-up has to do.
+        this.#puncher.answered(publicKey, now);
+        if (this.#options.role === "agent") this.#lookUp.later(now);
+        else this.#lookUpAgent(publicKey);
+      }
+    }
+  }
+
+  #punchFailed(
+    now: Instant,
+    publicKey: string,
+    { code, message }: { readonly code: ErrorCode; readonly message: string },
+  ): void {
+    this.#puncher.answered(publicKey, now);
+    this.#say("debug", `punch towards ${this.#peers.nameOf(publicKey)}: ${message}`);
+    if (code !== "refused") return;
+    this.#hint(publicKey, "Discovery does not know it");
+    // Discovery has forgotten this node or the other one: it may have lost its memory.
+    this.#registrar.begin(now);
+    if (this.#options.role === "agent") this.#lookUp.later(now);
+  }
+
+  #hint(publicKey: string, hint: string | undefined): void {
+    const link = this.#links.get(publicKey);
+    if (link !== undefined) link.hint = hint;
+  }
+
+  /** Discovery has told both sides. */
+  #punched(
+    now: Instant,
+    { punchId, windowMs, peer }: {
+      readonly punchId: string;
+      readonly windowMs: number;
+      readonly peer: DiscoveredPeer;
+    },
+  ): void {
+    const { publicKey } = peer;
+    if (this.#puncher.joined(publicKey, { now, punchId, windowMs })) {
+      this.#learn(now, peer, windowMs);
+    }
+  }
+
+  #say(...[level, message, fields]: Parameters<Log>): void {
+    this.#emit({ kind: "log", level, message, ...(fields && { fields }) });
+  }
+
+  #emit(event: MeshEvent): void {
+    if (this.#events.length === EVENTS_MAX) {
+      this.#events.shift();
+      this.#dropped++;
+    }
+    this.#events.push(event);
+  }
+}

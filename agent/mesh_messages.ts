@@ -1,0 +1,95 @@
+/** What `MeshControl` and the node around it say to each other. Pure. @module */
+import type { ErrorCode, Instant, Rng } from "../core/mod.ts";
+import type { DiscoveredPeer, DiscoveryFeatures, Registration } from "../discovery/mod.ts";
+import type { MeshPeer, Role } from "./mesh_peers.ts";
+import type { NameTable } from "./names.ts";
+import type { Log } from "./options.ts";
+
+/** A call of Discovery that the node is asked to make; `MeshControl.handleAnswer` takes what came of it. */
+export type MeshRequest =
+  /** What can the server do, and which STUN servers does it name? The node hands those to the datapath. */
+  | { readonly kind: "serverInfo" }
+  /** Register this node, or refresh its registration. */
+  | { readonly kind: "register"; readonly registration: Registration }
+  /** Where is the colony of the mesh? */
+  | { readonly kind: "lookUpColony" }
+  /** Is the node with this key an agent of the mesh, and where is it? */
+  | { readonly kind: "lookUpAgent"; readonly publicKey: string }
+  /** Have this node and the one with this key send handshakes to each other now. */
+  | { readonly kind: "punch"; readonly publicKey: string };
+
+/** What came of a {@linkcode MeshRequest}. */
+export type MeshAnswer =
+  /** What the server can do, and whether it, or the configuration, names any STUN server. */
+  | { readonly kind: "serverInfo"; readonly features: DiscoveryFeatures; readonly stun: boolean }
+  /** The registration stands for so long. */
+  | { readonly kind: "registered"; readonly ttlMs: number }
+  /** The colony; `undefined` while the mesh has none. */
+  | { readonly kind: "colony"; readonly peer: DiscoveredPeer | undefined }
+  /** The agent; `undefined` if no agent with this key is registered. */
+  | {
+    readonly kind: "agent";
+    readonly publicKey: string;
+    readonly peer: DiscoveredPeer | undefined;
+  }
+  /** Both sides send for so long. */
+  | {
+    readonly kind: "punched";
+    readonly publicKey: string;
+    readonly punchId: string;
+    /** Whether the other side was told. */
+    readonly delivered: boolean;
+    readonly windowMs: number;
+    readonly peer: DiscoveredPeer;
+  }
+  /** It did not work. */
+  | {
+    readonly kind: "failed";
+    readonly request: MeshRequest;
+    readonly code: ErrorCode;
+    readonly message: string;
+  };
+
+/** What the node is told besides commands and requests. */
+export type MeshEvent =
+  /** A line for the log. */
+  | {
+    readonly kind: "log";
+    readonly level: Parameters<Log>[0];
+    readonly message: string;
+    readonly fields?: Readonly<Record<string, string | number | boolean | null>>;
+  }
+  /** The node is registered for the first time: its Watch stream can be opened now. */
+  | { readonly kind: "registered" }
+  /** The first answer, or the first failure, of the attempt to register. */
+  | { readonly kind: "notRegistered"; readonly code: ErrorCode; readonly message: string }
+  /** A peer has been reached that was not connected. */
+  | { readonly kind: "connected"; readonly peer: MeshPeer }
+  /** What should be kept for a start without Discovery is another. */
+  | { readonly kind: "peersChanged" };
+
+/** What a `MeshControl` is made of. */
+export interface MeshControlOptions {
+  /** The present. */
+  readonly now: Instant;
+  /** Entropy for jitter. */
+  readonly rng: Rng;
+  /** What this node is. */
+  readonly role: Role;
+  /** Mesh id. */
+  readonly mesh: string;
+  /** Our own key, base64. */
+  readonly publicKey: string;
+  /** Our own address in the mesh. */
+  readonly meshIpv6: string;
+  /** Our name. */
+  readonly name: string;
+  /** The port of a colony's control service. */
+  readonly connectPort: number;
+  /** Discovery's URLs; a mesh whose Discovery is on this machine may be on this machine. */
+  readonly discovery: readonly string[];
+  /** Names of the mesh; peers are added and removed. */
+  readonly names: NameTable;
+  /** Peers known from an earlier run, tried before Discovery has answered. @default [] */
+  readonly cached: readonly DiscoveredPeer[];
+}
