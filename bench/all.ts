@@ -24,6 +24,7 @@ const BRIEF: Readonly<Record<Name, string>> = {
   stun: "--seconds 3",
   start: "--runs 3",
   soak: "--cases forward",
+  paths: "",
 };
 
 if (import.meta.main) {

@@ -1,5 +1,5 @@
 /** Results as pictures: SVG that is readable on light and dark pages, pure. @module */
-import type { BenchmarkResult, CaseResult, Measure, Series } from "./result.ts";
+import type { Axes, BenchmarkResult, CaseResult, Measure, Series } from "./result.ts";
 import { formatSummary, type Summary } from "./statistics.ts";
 
 const WIDTH = 820;
@@ -65,10 +65,10 @@ export function barChart({ title, measures, cases }: BenchmarkResult): string | 
   return svg(title, { height: y, parts });
 }
 
-/** Lines over time, from zero up. `undefined` if there is nothing to show. */
+/** Lines, from zero up. `undefined` if there is nothing to show. */
 export function lineChart(
   title: string,
-  { series, unit }: { readonly series: readonly Series[]; readonly unit: string },
+  { series, axes }: { readonly series: readonly Series[]; readonly axes: Axes },
 ): string | undefined {
   const points = series.flatMap((one) => one.points);
   if (points.length === 0) return undefined;
@@ -80,16 +80,14 @@ export function lineChart(
   const bottom = top + CHART_HEIGHT;
   const at = ([x, y]: readonly [number, number]): string =>
     `${round(left + x / maxX * (right - left))},${round(bottom - y / maxY * (bottom - top))}`;
-  const parts = [text({ x: MARGIN, y: MARGIN + 14, style: "head", words: `${title}, ${unit}` })];
+  const parts = [text({ x: MARGIN, y: MARGIN + 14, style: "head", words: `${title}, ${axes.y}` })];
   for (let i = 0; i <= TICKS; i++) {
     const y = round(bottom - (bottom - top) * i / TICKS);
     const x = round(left + (right - left) * i / TICKS);
     parts.push(`<line class="grid" x1="${left}" y1="${y}" x2="${right}" y2="${y}"/>`);
     parts.push(text({ x: MARGIN, y: y + 4, style: "text", words: (maxY * i / TICKS).toFixed(0) }));
-    const minutes = `${(maxX * i / TICKS).toFixed(1)} min`;
-    parts.push(
-      text({ x: i === TICKS ? x - 44 : x, y: bottom + 18, style: "text", words: minutes }),
-    );
+    const words = `${(maxX * i / TICKS).toFixed(1)} ${axes.x}`;
+    parts.push(text({ x: i === TICKS ? x - 44 : x, y: bottom + 18, style: "text", words }));
   }
   for (const [i, one] of series.entries()) {
     const colour = `c${i % COLOURS}`;

@@ -60,7 +60,7 @@ Deno.test("barChart shows the spread of several runs", () => {
 
 Deno.test("barChart and lineChart are absent where there is nothing to draw", () => {
   assertEquals(barChart({ ...RESULT, cases: [] }), undefined);
-  assertEquals(lineChart("x", { series: [], unit: "MiB" }), undefined);
+  assertEquals(lineChart("x", { series: [], axes: { x: "min", y: "MiB" } }), undefined);
 });
 
 Deno.test("lineChart draws each series with its name, zero at the bottom", () => {
@@ -68,7 +68,7 @@ Deno.test("lineChart draws each series with its name, zero at the bottom", () =>
     title: "b",
     points: [[0, 5]],
   }] as const;
-  const svg = lineChart("memory", { series, unit: "MiB" }) ?? "";
+  const svg = lineChart("memory", { series, axes: { x: "min", y: "MiB" } }) ?? "";
   const lines = [...svg.matchAll(/<polyline[^>]* points="([^"]*)"/g)].map(([, points]) => points);
   assertEquals(lines.length, 2);
   const [[, bottom = 0] = [], [, top = 0] = []] = (lines[0] ?? "").split(" ")

@@ -21,6 +21,7 @@ export const BENCHMARKS = [
   "stun",
   "start",
   "soak",
+  "paths",
 ] as const;
 
 const PAGE = `${ROOT}docs/performance.md`;
@@ -47,9 +48,9 @@ export async function writeReport(): Promise<readonly string[]> {
 }
 
 async function draw(result: BenchmarkResult): Promise<readonly string[]> {
-  const { benchmark, title, series } = result;
+  const { benchmark, title, series, axes = { x: "min", y: "MiB" } } = result;
   const pictures = [
-    { path: `${FOLDER}/${benchmark}-time.svg`, svg: lineChart(title, { series, unit: "MiB" }) },
+    { path: `${FOLDER}/${benchmark}-time.svg`, svg: lineChart(title, { series, axes }) },
     { path: `${FOLDER}/${benchmark}.svg`, svg: barChart(result) },
   ];
   const paths: string[] = [];

@@ -77,8 +77,16 @@ export interface Environment {
 export interface Series {
   /** What it is, for people. */
   readonly title: string;
-  /** Minutes since the start, and the value then. */
+  /** Abscissa (minutes since the start, unless the result's axes say otherwise) and value. */
   readonly points: readonly (readonly [number, number])[];
+}
+
+/** What the axes of the series are in. */
+export interface Axes {
+  /** Unit of the abscissa. */
+  readonly x: string;
+  /** What the values are, with their unit. */
+  readonly y: string;
 }
 
 /** Everything that a benchmark found. */
@@ -105,6 +113,8 @@ export interface BenchmarkResult {
   readonly verdicts: readonly Verdict[];
   /** What was watched over time. */
   readonly series: readonly Series[];
+  /** The axes of the series. @default minutes and MiB */
+  readonly axes?: Axes;
 }
 
 /** Holds the figures against a target. */

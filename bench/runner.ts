@@ -6,7 +6,7 @@ import { OwnScope, type Scope } from "../tests/support/scope.ts";
 import type { BenchArguments } from "./arguments.ts";
 import { environment, type Versions } from "./environment.ts";
 import { type BenchmarkResult, type CaseResult, judge, type Measure } from "./result.ts";
-import type { Series, Target } from "./result.ts";
+import type { Axes, Series, Target } from "./result.ts";
 import { summarize, type Summary } from "./statistics.ts";
 import { figureRows, plainTable, remarks, verdictRows } from "./table.ts";
 
@@ -48,6 +48,8 @@ export interface Benchmark {
   readonly versions?: Versions;
   /** What was watched over time, asked for at the end. @default none */
   readonly series?: () => readonly Series[];
+  /** The axes of the series. @default minutes and MiB */
+  readonly axes?: Axes;
 }
 
 interface Opened {
@@ -85,6 +87,7 @@ export async function runBenchmark(benchmark: Benchmark): Promise<BenchmarkResul
     cases,
     verdicts: targets.map((target) => judge(target, cases)),
     series: benchmark.series?.() ?? [],
+    ...(benchmark.axes && { axes: benchmark.axes }),
   };
   await publish(result);
   show(result, args.json);

@@ -36,6 +36,12 @@ export function ratio(of: Summary, to: Summary): Summary | undefined {
   return summarize(quotients);
 }
 
+/** The value that `share` (0 to 1) of the values do not exceed, by nearest rank; `Infinity` stands for a failure. `NaN` without values. */
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? NaN;
+}
+
 /** Formats a summary as `median (min-max)`. */
 export function formatSummary({ median, min, max, runs }: Summary, digits: number): string {
   const middle = median.toFixed(digits);

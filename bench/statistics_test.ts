@@ -1,5 +1,13 @@
 import { deepStrictEqual as assertEquals } from "node:assert/strict";
-import { floorsOf, formatSummary, ratio, slopeOf, summarize, type Summary } from "./statistics.ts";
+import {
+  floorsOf,
+  formatSummary,
+  percentile,
+  ratio,
+  slopeOf,
+  summarize,
+  type Summary,
+} from "./statistics.ts";
 
 function summary(runs: readonly (number | null)[]): Summary {
   const result = summarize(runs);
@@ -48,4 +56,13 @@ Deno.test("floorsOf keeps the lowest point of each stretch, so that a sawtooth i
   assertEquals(slopeOf(floorsOf(sawtooth, 1)), 0);
   assertEquals(floorsOf([[0, 4], [0.5, 3], [1, 5], [1.5, 6]], 1), [[0.5, 3], [1, 5]]);
   assertEquals(floorsOf([], 1), []);
+});
+
+Deno.test("percentile is the value that so many do not exceed, failures last", () => {
+  const hundred = Array.from({ length: 100 }, (_, i) => 100 - i);
+  assertEquals(percentile(hundred, 0.5), 50);
+  assertEquals(percentile(hundred, 0.95), 95);
+  assertEquals(percentile([3, Infinity, 1], 0.95), Infinity);
+  assertEquals(percentile([3, Infinity, 1], 0.5), 3);
+  assertEquals(percentile([], 0.5), NaN);
 });

@@ -3,6 +3,7 @@
 //   start_time exit COMMAND...        until it has ended        -> {"ms":...}
 //   start_time http PORT COMMAND...   until the first byte of an answer to GET / on 127.0.0.1:PORT, asked for again and
 //                                     again from the start; then it is ended by SIGTERM -> {"ms":...,"stopMs":...}
+//   start_time byte PORT              starts nothing: until such a byte, by the wall clock -> {"atMs":...}
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -23,6 +24,12 @@
 static double now_ms(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec * 1e3 + t.tv_nsec / 1e6;
+}
+
+static double wall_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
   return t.tv_sec * 1e3 + t.tv_nsec / 1e6;
 }
 
@@ -53,11 +60,26 @@ static int asked(int port) {
   return answered;
 }
 
+// Asks a port that somebody else will open.
+static int until_byte(int port) {
+  double from = now_ms();
+  while (!asked(port)) {
+    if (now_ms() - from >= PATIENCE_MS) {
+      fprintf(stderr, "no answer within %d ms\n", PATIENCE_MS);
+      return 1;
+    }
+    usleep(RETRY_US);
+  }
+  printf("{\"atMs\":%.3f}\n", wall_ms());
+  return 0;
+}
+
 int main(int argc, char **argv) {
+  if (argc == 3 && strcmp(argv[1], "byte") == 0) return until_byte(atoi(argv[2]));
   int until_exit = argc > 2 && strcmp(argv[1], "exit") == 0;
   int until_http = argc > 3 && strcmp(argv[1], "http") == 0, status = 0;
   if (!until_exit && !until_http) {
-    fprintf(stderr, "usage: start_time exit COMMAND... | http PORT COMMAND...\n");
+    fprintf(stderr, "usage: start_time exit COMMAND... | http PORT COMMAND... | byte PORT\n");
     return 2;
   }
   double from = now_ms();

@@ -183,6 +183,22 @@ export async function inParallel<T, R>(
   return results;
 }
 
+/** The command line of a node, for whoever starts the program in a way of his own. */
+export function nodeArguments(
+  lab: Lab,
+  { role, mesh, name, family = 4, flags = [], state }:
+    & { readonly role: "colony" | "agent"; readonly state: string }
+    & Omit<LabNodeOptions, "host" | "state">,
+): readonly string[] {
+  const server = lab.address("disco", family);
+  return [
+    ...[role, "--mesh", mesh, "--state", state],
+    ...["--discovery", `http://${family === 4 ? server : `[${server}]`}:${HTTP_PORT}`],
+    ...(name === undefined ? [] : ["--name", name]),
+    ...flags,
+  ];
+}
+
 async function startNode(
   { role, lab, program, directory }: {
     readonly role: "colony" | "agent";
@@ -190,15 +206,13 @@ async function startNode(
     readonly program: Program;
     readonly directory: () => string;
   },
-  { mesh, host, name, family = 4, flags = [], state = directory() }: LabNodeOptions,
+  { host, state = directory(), ...options }: LabNodeOptions,
 ): Promise<LabNode> {
-  const server = lab.address("disco", family);
   const startedAt = performance.now();
-  const process = await Moray.start([
-    ...[role, "--mesh", mesh, "--state", state],
-    ...["--discovery", `http://${family === 4 ? server : `[${server}]`}:${HTTP_PORT}`],
-    ...(name === undefined ? [] : ["--name", name]),
-    ...flags,
-  ], { program, namespace: lab.namespace(host), timeoutMs: START_MS_MAX });
+  const process = await Moray.start(nodeArguments(lab, { role, state, ...options }), {
+    program,
+    namespace: lab.namespace(host),
+    timeoutMs: START_MS_MAX,
+  });
   return new LabNode({ process, state, startedAt });
 }
