@@ -19,6 +19,7 @@ import {
   formatSocketAddress,
   messageOf,
   MorayError,
+  parseSocketAddress,
 } from "../core/mod.ts";
 import { type DiscoveredPeer, DiscoveryClient } from "../discovery/mod.ts";
 import { systemClock, systemRng, watchInterfaces } from "../io/mod.ts";
@@ -33,6 +34,7 @@ import { NodeCore } from "./node_core.ts";
 import type { MeshNodeOptions, RunningNode } from "./options.ts";
 import { readPeerCache, writePeerCache } from "./peer_cache.ts";
 import { pathOf, peerStatus } from "./peer_status.ts";
+import { PortMapper } from "./port_mapper.ts";
 import { resolveEndpoints } from "./resolve_host.ts";
 import type { CommandBody, NodeEvent } from "./shared/mod.ts";
 import type { NodeStatus, PingReply } from "./status.ts";
@@ -94,6 +96,7 @@ class MeshNode implements RunningNode {
   readonly #first = Promise.withResolvers<void>();
   readonly #cached: boolean;
   #core: NodeCore | undefined;
+  #portMapper: PortMapper | undefined;
   #unanswered = 0;
   #registered = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -157,6 +160,7 @@ class MeshNode implements RunningNode {
     if (this.#role === "colony") own.push(`${COLONY_IPV4}/32`);
     await core.client.send({ kind: "setAddresses", addresses: own });
     core.startServices();
+    this.#mapPort(core);
     // Its first candidates are there before the first question to Discovery goes out.
     await core.client.send({ kind: "linkChanged" });
     this.#control.start(systemClock.now());
@@ -181,6 +185,7 @@ class MeshNode implements RunningNode {
         meshIpv6: this.#meshIpv6,
         nat: status.nat,
         endpoints: status.candidates.map(({ address }) => address),
+        ...(this.#portMapper && { portMapping: this.#portMapper.status }),
         datapath: status.driver,
         tun: status.tun,
       },
@@ -231,12 +236,29 @@ class MeshNode implements RunningNode {
     clearTimeout(this.#timer);
     clearTimeout(this.#cacheTimer);
     if (this.#cacheTimer !== undefined) await this.#writeCache();
-    await Promise.all([this.#deregister(), this.#core?.stop()]);
+    await Promise.all([
+      this.#deregister(),
+      this.#portMapper?.stop(GOODBYE_MS),
+      this.#core?.stop(),
+    ]);
   }
 
   #running(): NodeCore {
     assert(this.#core !== undefined, "the node has started");
     return this.#core;
+  }
+
+  /** Asks the gateways to let peers in. The start does not wait for it. */
+  #mapPort({ datapath }: NodeCore): void {
+    const { log, portMapping = true } = this.#options;
+    const port = parseSocketAddress(datapath.local)?.port;
+    if (!portMapping || port === undefined) return;
+    this.#portMapper = new PortMapper({
+      port,
+      log,
+      onOffer: (addresses) =>
+        this.#send({ kind: "setMapped", addresses: addresses.map(formatSocketAddress) }),
+    });
   }
 
   /** Lets the control take something in, then does what it wants. */
@@ -377,6 +399,7 @@ class MeshNode implements RunningNode {
   // ---- the datapath
 
   #handle(event: NodeEvent): void {
+    if (event.kind === "candidatesChanged") this.#portMapper?.setCandidates(event.candidates);
     this.#do((now) => this.#control.handleDatapath(now, event));
   }
 
@@ -384,6 +407,7 @@ class MeshNode implements RunningNode {
     const client = this.#core?.client;
     if (client === undefined) return;
     this.#unanswered++;
+    if (command.kind === "linkChanged") this.#portMapper?.linkChanged();
     client.send(command).catch((error) => {
       if (this.#ended.signal.aborted) return;
       this.#options.log("warn", `${command.kind}: ${messageOf(error)}`);

@@ -64,6 +64,8 @@ export interface MeshNodeOptions extends CommonOptions {
   readonly name?: string;
   /** STUN servers as `host:port`. Empty: the ones that Discovery names. @default [] */
   readonly stunServers?: readonly string[];
+  /** Whether to ask the gateways for a port (PCP, NAT-PMP, UPnP-IGD). @default true */
+  readonly portMapping?: boolean;
   /** A fixed public endpoint, announced as a candidate. */
   readonly publicEndpoint?: SocketAddress;
   /** Colony only: admit whoever is registered in the mesh. @default true until invites exist */

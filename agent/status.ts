@@ -49,6 +49,24 @@ export interface NatStatus {
   readonly hint: string;
 }
 
+/** What one gateway does for this node: the answer to the question whether peers are let in. */
+export interface PortMappingStatus {
+  /** 4 or 6. */
+  readonly family: 4 | 6;
+  /** The gateway's address on our side; `null` where none is known. */
+  readonly gateway: string | null;
+  /** Who made the mapping: `pcp`, `nat-pmp` or `upnp`; `null` while there is none. */
+  readonly protocol: string | null;
+  /** The address outside that leads to our port, `host:port`; `null` without a mapping. */
+  readonly external: string | null;
+  /** Seconds that the mapping lasts unless renewed; `null` without one, or if it lasts until it is deleted. */
+  readonly lifetimeSeconds: number | null;
+  /** Whether peers are told of it. */
+  readonly offered: boolean;
+  /** Why peers are told of nothing: one phrase for a person; `null` if they are. */
+  readonly reason: string | null;
+}
+
 /** A node and its peers. */
 export interface NodeStatus {
   /** This node. */
@@ -60,6 +78,8 @@ export interface NodeStatus {
     readonly nat: NatStatus;
     /** Candidates as `host:port`, best first. */
     readonly endpoints: readonly string[];
+    /** What the gateways do for us; absent where nobody was asked. */
+    readonly portMapping?: readonly PortMappingStatus[];
     /** `portable` or `fast`, and why where it was not chosen freely. */
     readonly datapath: string;
     /** The kernel's interface that leads into the tunnel; `null` for none. */

@@ -9,6 +9,7 @@ const MORE = [
   "--tun",
   "--public-endpoint",
   "--stun-servers",
+  "--no-port-mapping",
   "--forward",
   "--expose",
 ];

@@ -57,6 +57,7 @@ export function meshOptions(
     state: settings.state,
     name: settings.name,
     stunServers: settings.stunServers,
+    portMapping: settings.noPortMapping === true ? false : undefined,
     publicEndpoint: settings.publicEndpoint,
   });
 }

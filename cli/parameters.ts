@@ -127,6 +127,11 @@ export const MESH_NODE = {
     fallback: "the ones that Discovery names",
     commas: true,
   }),
+  noPortMapping: toggle("no-port-mapping", {
+    group: "Network",
+    description: "Do not ask the gateway to let peers in (PCP, NAT-PMP, UPnP-IGD).",
+    fallback: "it is asked",
+  }),
   forward: repeated("forward", FORWARD, {
     group: "Access",
     description:

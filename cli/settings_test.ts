@@ -137,6 +137,14 @@ const CASES: readonly Case[] = [
     absent: [],
   },
   {
+    parameter: MESH_NODE.noPortMapping,
+    flag: ["--no-port-mapping"],
+    env: "true",
+    toml: "false",
+    values: [true, true, false],
+    absent: undefined,
+  },
+  {
     parameter: MESH_NODE.forward,
     flag: ["--forward", "127.0.0.1:1:a:2", "--forward", "127.0.0.1:3:b:4"],
     env: "127.0.0.1:5:c:6",

@@ -22,6 +22,7 @@ export * from "./epoll.ts";
 export * from "./errors.ts";
 export * from "./event_fd.ts";
 export * from "./files.ts";
+export * from "./gateways.ts";
 export * from "./interfaces.ts";
 export * from "./libc.ts";
 export * from "./memory.ts";

@@ -36,6 +36,7 @@ import {
   hostCandidates,
   type InterfaceAddress,
   mergeCandidates,
+  parseEndpoint,
 } from "../../traversal/mod.ts";
 import type { Engine, EngineEvent, EngineSink, TransmitRun, TunWriter } from "../../wg/mod.ts";
 import {
@@ -108,6 +109,8 @@ export class Datapath implements EngineSink {
   readonly #pings = new Map<number, Ping>();
   readonly #counters = new Map<string, number>();
   #interfaces: readonly InterfaceAddress[];
+  /** Where gateways let peers in. */
+  #mapped: readonly Candidate[] = [];
   #nextPing = 1;
   #now: Instant;
   #strangers = { since: 0, count: 0 };
@@ -375,6 +378,13 @@ export class Datapath implements EngineSink {
         this.#gatherer.setServers(this.#now, servers);
         return undefined;
       }
+      case "setMapped": {
+        this.#mapped = command.addresses.map((text) => parseEndpoint(text))
+          .filter((address) => address !== undefined)
+          .map((address) => ({ kind: "portMapped", address }));
+        this.#sayCandidates();
+        return undefined;
+      }
       case "linkChanged":
         return this.#linkChanged();
       case "regather":
@@ -530,6 +540,7 @@ export class Datapath implements EngineSink {
     return mergeCandidates(
       hostCandidates(this.#interfaces, transport.port),
       configured,
+      this.#mapped,
       this.#gatherer.candidates,
     );
   }

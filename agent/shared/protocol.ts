@@ -87,6 +87,14 @@ export interface SetStunServersCommand {
   readonly servers: readonly string[];
 }
 
+/** Replaces the addresses that gateways forward to our port: candidates of the kind `portMapped`. */
+export interface SetMappedCommand {
+  /** Which command this is. */
+  readonly kind: "setMapped";
+  /** `host:port` each. */
+  readonly addresses: readonly string[];
+}
+
 /** The system's network interfaces have changed, or it has slept: gather candidates again. */
 export interface LinkChangedCommand {
   /** Which command this is. */
@@ -177,6 +185,7 @@ export type CommandBody =
   | ConnectPeerCommand
   | PunchCommand
   | SetStunServersCommand
+  | SetMappedCommand
   | LinkChangedCommand
   | RegatherCommand
   | SetAddressesCommand
@@ -231,6 +240,8 @@ export interface CommandValues extends Record<CommandKind, unknown> {
   readonly punch: undefined;
   /** Nothing. */
   readonly setStunServers: undefined;
+  /** Nothing. */
+  readonly setMapped: undefined;
   /** Nothing. */
   readonly linkChanged: undefined;
   /** Nothing. */

@@ -1,0 +1,146 @@
+/**
+ * The routers that this machine's default routes lead to.
+ *
+ * Linux tells them in `/proc/net`. Elsewhere none are known, since Deno has no call for them: what asks a gateway by
+ * address is then left out, and what finds it by multicast (UPnP) works all the same.
+ *
+ * @module
+ */
+import {
+  canonicalIp,
+  type Family,
+  familyOf,
+  formatIp,
+  isLocalScope,
+  parseIp,
+} from "../core/mod.ts";
+
+/** A router, and how it is reached. */
+export interface Gateway {
+  /** Family of `address`. */
+  readonly family: Family;
+  /** Its address on our link, a canonical literal without a zone; IPv6 routers nearly always have a link-local one. */
+  readonly address: string;
+  /** The interface that leads to it. */
+  readonly interfaceName: string;
+  /** Our address on that interface, canonical: what the router knows us by. */
+  readonly local: string;
+}
+
+/** One route with a gateway, as the system lists it. */
+export interface GatewayRoute {
+  /** Canonical literal. */
+  readonly gateway: string;
+  /** Name of the interface. */
+  readonly interfaceName: string;
+  /** Smaller is better. */
+  readonly metric: number;
+}
+
+/** An address of this machine with the length of its network's prefix. */
+export interface LocalAddress {
+  /** Name of the interface. */
+  readonly name: string;
+  /** Literal, without a zone. */
+  readonly address: string;
+  /** Netmask as an address literal. */
+  readonly netmask: string;
+}
+
+const RTF_UP = 1;
+const RTF_GATEWAY = 2;
+/** More lines than this are not looked at: a router with the whole Internet's table is no host behind a NAT. */
+const ROUTES_MAX = 4096;
+
+/** Parses `/proc/net/route`: the default routes that have a gateway, best first. */
+export function parseIpv4Routes(text: string): readonly GatewayRoute[] {
+  const found: GatewayRoute[] = [];
+  for (const line of text.split("\n").slice(1, ROUTES_MAX)) {
+    const [interfaceName = "", destination, gateway = "", flags = "", , , metric, mask] = line
+      .trim().split(/\s+/);
+    if (destination !== "00000000" || mask !== "00000000") continue;
+    if (!isGatewayRoute(parseInt(flags, 16)) || !/^[0-9A-Fa-f]{8}$/.test(gateway)) continue;
+    // The kernel prints the bytes as a number of the machine's own order; every machine of ours is little-endian.
+    const address = formatIp(bytesOf(gateway).reverse());
+    found.push({ gateway: address, interfaceName, metric: Number(metric) });
+  }
+  return found.sort((a, b) => a.metric - b.metric);
+}
+
+/** Parses `/proc/net/ipv6_route`: the default routes that have a gateway, best first. */
+export function parseIpv6Routes(text: string): readonly GatewayRoute[] {
+  const found: GatewayRoute[] = [];
+  for (const line of text.split("\n").slice(0, ROUTES_MAX)) {
+    const [destination, length, , , gateway = "", metric = "", , , flags = "", interfaceName = ""] =
+      line.trim().split(/\s+/);
+    if (destination !== "0".repeat(32) || length !== "00") continue;
+    if (!isGatewayRoute(parseInt(flags, 16)) || !/^[0-9a-f]{32}$/.test(gateway)) continue;
+    const address = formatIp(bytesOf(gateway));
+    found.push({ gateway: address, interfaceName, metric: parseInt(metric, 16) });
+  }
+  return found.sort((a, b) => a.metric - b.metric);
+}
+
+/**
+ * Returns our address towards a gateway: the one in its network; for a link-local gateway, and for one outside of every
+ * network of the interface, the first that means something beyond the link.
+ */
+export function localAddressTowards(
+  { gateway, interfaceName }: Omit<GatewayRoute, "metric">,
+  addresses: readonly LocalAddress[],
+): string | undefined {
+  const usable = addresses.filter(({ name, address }) =>
+    name === interfaceName && familyOf(address) === familyOf(gateway) &&
+    canonicalIp(address) !== undefined && !isLocalScope(address)
+  );
+  // Unique local IPv6 addresses (RFC 4193) need no gateway's help, and get none.
+  const wide = usable.filter(({ address }) => !/^f[cd]/i.test(address));
+  const near = usable.find((address) => inNetwork(gateway, address));
+  const chosen = near ?? wide[0] ?? usable[0];
+  return chosen === undefined ? undefined : canonicalIp(chosen.address);
+}
+
+/** Returns the best default gateway of each family to which we have an address. An unreadable table has none. */
+export function defaultGateways(): readonly Gateway[] {
+  const addresses = Deno.networkInterfaces().map(({ name, address, netmask }) => ({
+    name,
+    address: address.replace(/%.*$/, ""),
+    netmask,
+  }));
+  const tables = [
+    parseIpv4Routes(readTable("/proc/net/route")),
+    parseIpv6Routes(readTable("/proc/net/ipv6_route")),
+  ];
+  return tables.flatMap((routes): Gateway[] => {
+    for (const { gateway: address, interfaceName } of routes) {
+      const local = localAddressTowards({ gateway: address, interfaceName }, addresses);
+      if (local === undefined) continue;
+      return [{ family: familyOf(address), address, interfaceName, local }];
+    }
+    return [];
+  });
+}
+
+function readTable(path: string): string {
+  if (Deno.build.os !== "linux") return "";
+  try {
+    return Deno.readTextFileSync(path);
+  } catch {
+    return "";
+  }
+}
+
+function isGatewayRoute(flags: number): boolean {
+  return (flags & RTF_UP) !== 0 && (flags & RTF_GATEWAY) !== 0;
+}
+
+function inNetwork(gateway: string, { address, netmask }: LocalAddress): boolean {
+  const [a, b, mask] = [gateway, address, netmask].map(parseIp);
+  if (a === undefined || b === undefined || mask === undefined) return false;
+  return a.length === b.length && a.length === mask.length &&
+    a.every((byte, i) => ((byte ^ (b[i] ?? 0)) & (mask[i] ?? 0)) === 0);
+}
+
+function bytesOf(hex: string): Uint8Array {
+  return Uint8Array.from(hex.match(/../g) ?? [], (byte) => parseInt(byte, 16));
+}
