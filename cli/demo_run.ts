@@ -135,7 +135,7 @@ async function showMesh(
       detail: `http://127.0.0.1:${server.addr.port}/`,
     });
   });
-  const mesh = { mesh: MESH, discovery: [discovery.url], wgPort: 0, log };
+  const mesh = { mesh: MESH, discovery: [discovery.url], wgPort: 0, portMapping: false, log };
   const colony = await step("Start node colony, expose the page", async () => {
     const exposed = { meshPort: PAGE_PORT, hostname: "127.0.0.1", port: webPort };
     const node = await startColony({ ...mesh, state: colonyState, exposes: [exposed] });
