@@ -1,0 +1,79 @@
+/** Safety: what must hold at every step of every world. @module */
+import { formatSocketAddress, type SocketAddress } from "../../core/mod.ts";
+import { classify } from "../../traversal/mod.ts";
+import type { Packet } from "./net/packet.ts";
+
+/** Takes what is wrong. */
+export type Report = (what: string) => void;
+
+/** Sources that are remembered for one node, the oldest first to go. */
+const SOURCES_MAX = 8192;
+/** Datagrams that one node may send in one second: guessing is the only reason for more than a few. */
+const SENT_PER_SECOND_MAX = 1500;
+
+/** What one node has sent and received. */
+export class NodeChecks {
+  readonly #report: Report;
+  readonly #secrets: readonly Uint8Array[];
+  /** Who has sent from which address, as this node saw it. */
+  readonly #sources = new Map<string, Set<string>>();
+  #second = { at: 0, sent: 0 };
+
+  /** Checks of a node. `inner`: addresses inside the tunnel, which no datagram outside may show. */
+  constructor(report: Report, inner: readonly Uint8Array[]) {
+    this.#report = report;
+    this.#secrets = inner;
+  }
+
+  /** A datagram leaves. */
+  sent(nowMs: number, bytes: Uint8Array, to: SocketAddress): void {
+    const kind = classify(bytes);
+    if (kind !== "wireguard" && kind !== "stun") {
+      this.#report(`sends what is neither WireGuard nor STUN to ${formatSocketAddress(to)}`);
+    }
+    if (to.port === 0) this.#report(`sends to port 0 of ${to.hostname}`);
+    for (const secret of this.#secrets) {
+      if (includes(bytes, secret)) this.#report("sends an inner address in the clear");
+    }
+    const second = Math.floor(nowMs / 1000);
+    if (second !== this.#second.at) this.#second = { at: second, sent: 0 };
+    if (++this.#second.sent === SENT_PER_SECOND_MAX) {
+      this.#report(`sends ${SENT_PER_SECOND_MAX} datagrams in a second`);
+    }
+  }
+
+  /** A datagram arrives. */
+  received({ source, sender }: Packet): void {
+    const from = formatSocketAddress(source);
+    const known = this.#sources.get(from);
+    if (known !== undefined) {
+      known.add(sender.name);
+      return;
+    }
+    if (this.#sources.size >= SOURCES_MAX) {
+      const [oldest] = this.#sources.keys();
+      if (oldest !== undefined) this.#sources.delete(oldest);
+    }
+    this.#sources.set(from, new Set([sender.name]));
+  }
+
+  /** A path to `peer` leads to `remote` from now on. */
+  moved(peer: string, remote: string): void {
+    const senders = this.#sources.get(remote);
+    if (senders?.has(peer) === true) return;
+    const who = senders === undefined ? "nobody" : [...senders].join(" and ");
+    this.#report(`goes to ${remote} for ${peer}, from where ${who} has sent`);
+  }
+}
+
+/** Whether `bytes` has `part` somewhere. */
+function includes(bytes: Uint8Array, part: Uint8Array): boolean {
+  const [first = 0] = part;
+  const last = bytes.length - part.length;
+  for (let at = bytes.indexOf(first); at >= 0 && at <= last; at = bytes.indexOf(first, at + 1)) {
+    let same = 1;
+    while (same < part.length && bytes[at + same] === part[same]) same++;
+    if (same === part.length) return true;
+  }
+  return false;
+}

@@ -1,0 +1,124 @@
+/** A host: network cards with addresses, UDP sockets on ports, and what its kernel does for them. @module */
+import { type Family, familyOf, type SocketAddress } from "../../../core/mod.ts";
+import type { InterfaceAddress } from "../../../traversal/mod.ts";
+import { complain, type Network, type Wire } from "./network.ts";
+import type { IcmpError, Packet, Sender } from "./packet.ts";
+
+/** A network card. */
+export interface Card {
+  /** As the system calls it. */
+  readonly name: string;
+  /** What it is plugged into. */
+  readonly network: Network;
+  /** Its addresses. */
+  readonly addresses: readonly string[];
+}
+
+/** Takes what arrives at a socket, or the ICMP errors for what it has sent. */
+export interface SocketOwner {
+  /** A datagram. */
+  datagram(packet: Packet): void;
+  /** An error about a datagram sent before. */
+  icmp?(error: IcmpError): void;
+}
+
+/** Where ports for sockets without a wish begin (Linux: net.ipv4.ip_local_port_range). */
+const EPHEMERAL_FIRST = 32_768;
+const EPHEMERAL_LAST = 60_999;
+
+/** A host with any number of cards. */
+export class Host implements Sender {
+  readonly name: string;
+  readonly #wire: Wire;
+  readonly #sockets = new Map<number, SocketOwner>();
+  #cards: Card[] = [];
+  #nextPort = EPHEMERAL_FIRST;
+  /** Packets that had nowhere to go. */
+  unroutable = 0;
+
+  /** A host without a card. */
+  constructor(name: string, wire: Wire) {
+    this.name = name;
+    this.#wire = wire;
+  }
+
+  /** The addresses of all cards, as the system lists them. */
+  get interfaces(): readonly InterfaceAddress[] {
+    return this.#cards.flatMap(({ name, addresses }) =>
+      addresses.map((address) => ({ name, address }))
+    );
+  }
+
+  /** The cards. */
+  get cards(): readonly Card[] {
+    return this.#cards;
+  }
+
+  /** Open sockets. */
+  get sockets(): number {
+    return this.#sockets.size;
+  }
+
+  /** Plugs a card in; the first one that can is used where several could. */
+  plug(card: Card): void {
+    this.#cards.push(card);
+    for (const address of card.addresses) card.network.attach(address, this);
+  }
+
+  /** Pulls a card out. */
+  unplug(name: string): void {
+    for (const card of this.#cards) {
+      if (card.name !== name) continue;
+      for (const address of card.addresses) card.network.detach(address);
+    }
+    this.#cards = this.#cards.filter((card) => card.name !== name);
+  }
+
+  /** Binds a socket to a port of all addresses, or to a free one; `undefined` if it is taken. */
+  open(owner: SocketOwner, port: number = this.#freePort()): number | undefined {
+    if (this.#sockets.has(port)) return undefined;
+    this.#sockets.set(port, owner);
+    return port;
+  }
+
+  /** Closes the socket on a port. */
+  close(port: number): void {
+    this.#sockets.delete(port);
+  }
+
+  /** Sends a datagram from a port. What has no route is dropped, as the kernel would refuse it. */
+  send(port: number, to: SocketAddress, bytes: Uint8Array): void {
+    const family = familyOf(to.hostname);
+    for (const { network, addresses } of this.#cards) {
+      const hostname = addresses.find((address) => familyOf(address) === family);
+      if (hostname === undefined) continue;
+      const source = { hostname, port };
+      return network.send({ source, destination: to, bytes, sender: this, aim: to });
+    }
+    this.unroutable++;
+  }
+
+  receive(packet: Packet): void {
+    const socket = this.#sockets.get(packet.destination.port);
+    if (socket !== undefined) return socket.datagram(packet);
+    complain(this.#wire, packet, { kind: "portUnreachable", destination: packet.aim });
+  }
+
+  icmp(error: IcmpError): void {
+    for (const socket of this.#sockets.values()) socket.icmp?.(error);
+  }
+
+  /** Whether a card has an address of a family. */
+  has(family: Family): boolean {
+    return this.interfaces.some(({ address }) => familyOf(address) === family);
+  }
+
+  #freePort(): number {
+    for (let tried = EPHEMERAL_FIRST; tried <= EPHEMERAL_LAST; tried++) {
+      const port = this.#nextPort;
+      this.#nextPort = port === EPHEMERAL_LAST ? EPHEMERAL_FIRST : port + 1;
+      if (!this.#sockets.has(port)) return port;
+    }
+    throw new RangeError(`${this.name} has no free port`);
+  }
+}

@@ -1,0 +1,80 @@
+/** An agent and its colony: what they reached, how their paths changed, and whether they hear each other. @module */
+import type { NodeEvent } from "../../agent/shared/mod.ts";
+import type { SimNode } from "./node.ts";
+
+/** What one end knows of the path to the other. */
+interface End {
+  readonly node: SimNode;
+  readonly other: SimNode;
+  /** Changes of the path since the last event in the networks that allowed any. */
+  moves: number;
+  /** When an echo was last answered. */
+  heardAt: number;
+}
+
+/** The pair. */
+export class Pair {
+  /** The agent. */
+  readonly agent: SimNode;
+  /** The colony. */
+  readonly colony: SimNode;
+  /** When both programs ran for the first time. */
+  startedAt: number | undefined;
+  /** When either end first had a session. */
+  connectedAt: number | undefined;
+  /** Events in the networks that may change the path. */
+  events = 0;
+  readonly #ends: readonly [End, End];
+  #moves = 0;
+
+  /** A pair that has not met. */
+  constructor(agent: SimNode, colony: SimNode) {
+    this.agent = agent;
+    this.colony = colony;
+    const end = (node: SimNode, other: SimNode): End => ({ node, other, moves: 0, heardAt: -1 });
+    this.#ends = [end(agent, colony), end(colony, agent)];
+  }
+
+  /** Both names. */
+  get name(): string {
+    return `${this.agent.name}-${this.colony.name}`;
+  }
+
+  /** Changes of the path at either end, the first connection not counted. */
+  get moves(): number {
+    return this.#moves;
+  }
+
+  /** Whether a node is one of the two. */
+  has(node: SimNode): boolean {
+    return node === this.agent || node === this.colony;
+  }
+
+  /** The end that is not this one. */
+  otherOf(node: SimNode): SimNode {
+    return node === this.agent ? this.colony : this.agent;
+  }
+
+  /** Takes what one end's datapath tells of the other. */
+  take(nowMs: number, node: SimNode, event: NodeEvent): void {
+    if (event.kind === "peerConnected") this.connectedAt ??= nowMs;
+    if (event.kind !== "peerMoved") return;
+    this.#moves++;
+    for (const end of this.#ends) if (end.node === node) end.moves++;
+  }
+
+  /** An echo of `node` was answered. */
+  heard(nowMs: number, node: SimNode): void {
+    for (const end of this.#ends) if (end.node === node) end.heardAt = nowMs;
+  }
+
+  /** Whether both ends were answered at or after an instant. */
+  heardSince(sinceMs: number): boolean {
+    return this.#ends.every(({ heardAt }) => heardAt >= sinceMs);
+  }
+
+  /** When the end was last answered that has waited longer. */
+  get heardAt(): number {
+    return Math.min(...this.#ends.map(({ heardAt }) => heardAt));
+  }
+}

@@ -1,0 +1,345 @@
+/**
+ * One run of a node's program: the real datapath with the real engine, and the real control, over simulated sockets.
+ *
+ * ```text
+ *   SimTransport --> Datapath + Engine <== arena ==> MeshControl --> SimDiscovery
+ *                                                        ^
+ *                                                        +--- WatchClient
+ * ```
+ *
+ * Both threads of a node run here in turns; what crosses between them crosses the real shared memory.
+ *
+ * @module
+ */
+import {
+  after,
+  earlier,
+  formatBase64,
+  formatSocketAddress,
+  type Instant,
+  MorayError,
+  type SocketAddress,
+} from "../../core/mod.ts";
+import { COLONY_IPV4, meshIpv6Of } from "../../agent/addressing.ts";
+import { Datapath } from "../../agent/datapath/datapath.ts";
+import { MeshControl } from "../../agent/mesh_control.ts";
+import type { MeshAnswer, MeshRequest } from "../../agent/mesh_messages.ts";
+import type { Role } from "../../agent/mesh_peers.ts";
+import { NameTable } from "../../agent/names.ts";
+import {
+  type CommandBody,
+  type DatapathEvent,
+  type DatapathStatus,
+  type NodeEvent,
+  type Reply,
+  SharedArena,
+} from "../../agent/shared/mod.ts";
+import type { DiscoveredPeer } from "../../discovery/mod.ts";
+import { Engine } from "../../wg/mod.ts";
+import type { Caller, SimDiscovery } from "./discovery.ts";
+import type { Host } from "./net/host.ts";
+import type { IcmpError, Packet } from "./net/packet.ts";
+import { STUN_SERVERS } from "./net/topology.ts";
+import { type Chance, chanceOf } from "./random.ts";
+import { SimTransport } from "./sim_transport.ts";
+import { WatchClient } from "./watch_client.ts";
+
+/** The mesh of every world. */
+export const MESH = "reef";
+/** Inner packets, as `agent/mesh_node.ts` starts a node. */
+const MESH_MTU = 1280;
+const CONNECT_PORT = 9000;
+/** How often the system's interfaces are looked at, as `agent/mesh_node.ts` does. */
+const INTERFACES_MS = 2000;
+/** A look that comes this much later than planned follows a sleep, as `io/interfaces.ts` judges. */
+const SLEPT_MS = 8000;
+/** Turns of both threads for one cause. More mean that they keep each other going. */
+const TURNS_MAX = 100;
+
+/** What a run is started with. */
+export interface ProcessOptions {
+  /** For streams of chance, and in traces. */
+  readonly name: string;
+  /** Seed of the world, and which run of this node it is. */
+  readonly seed: number;
+  readonly run: number;
+  /** Colony or agent. */
+  readonly role: Role;
+  /** Private key, 32 bytes. */
+  readonly privateKey: Uint8Array;
+  /** The UDP port. */
+  readonly port: number;
+  /** The compiled engine. */
+  readonly module: WebAssembly.Module;
+  /** Where it runs. */
+  readonly host: Host;
+  /** The node's monotonic clock, and the wall clock. */
+  readonly now: () => Instant;
+  readonly wallClockMs: () => number;
+  /** Discovery, and the way to it. */
+  readonly discovery: SimDiscovery;
+  readonly access: Caller["access"];
+  /** Peers of an earlier run. */
+  readonly cached: readonly DiscoveredPeer[];
+  /** What happens to it. */
+  readonly listener: ProcessListener;
+}
+
+/** Hears what a run does. */
+export interface ProcessListener {
+  /** The datapath told something. */
+  event(event: NodeEvent): void;
+  /** A log line of the control. */
+  log(level: string, message: string): void;
+  /** A datagram is about to leave. */
+  sent(bytes: Uint8Array, to: SocketAddress): void;
+  /** A datagram came to the datapath. */
+  received(packet: Packet): void;
+  /** Something that must never happen. */
+  fault(what: string): void;
+  /** There is something to do outside of its own times. */
+  wanted(): void;
+  /** Something comes from outside: runs it now, or when the program runs again; what may be lost may be lost. */
+  enter(happening: () => void, droppable: boolean): void;
+}
+
+/** One run. */
+export class Process {
+  /** Its key, base64. */
+  readonly publicKey: string;
+  /** Its address in the mesh. */
+  readonly meshIpv6: string;
+  /** Its engine, for checks of its memory. */
+  readonly engine: Engine;
+  /** Its sockets. */
+  readonly transport: SimTransport;
+  /** Its decisions. */
+  readonly control: MeshControl;
+  readonly #options: ProcessOptions;
+  readonly #chance: Chance;
+  readonly #arena: SharedArena;
+  readonly #datapath: Datapath;
+  readonly #watch: WatchClient;
+  readonly #replies = new Map<number, (reply: Reply) => void>();
+  readonly #caller: Caller;
+  #nextCommand = 1;
+  #interfaces: string;
+  #lookAt: Instant;
+  #lookedAtMs: number;
+  #dueAt: Instant | undefined;
+  #mainWanted = false;
+  #ended = false;
+
+  /** Starts the program. */
+  constructor(options: ProcessOptions) {
+    const { name, seed, run, role, privateKey, port, module, host, listener } = options;
+    const { now, wallClockMs, discovery, access, cached } = options;
+    this.#options = options;
+    this.#chance = chanceOf(seed, `control ${name} ${run}`);
+    const rng = chanceOf(seed, `engine ${name} ${run}`);
+    const at = now();
+    this.engine = new Engine(module, {
+      wallClockMs,
+      rng,
+      onPrint: (text) => listener.fault(`the engine says: ${text}`),
+    }, { now: at, privateKey, mtu: MESH_MTU });
+    const publicKey = this.engine.publicKey;
+    this.publicKey = formatBase64(publicKey);
+    this.meshIpv6 = meshIpv6Of(MESH, publicKey);
+    this.#caller = { publicKey: this.publicKey, access };
+    this.#arena = SharedArena.create();
+    this.transport = new SimTransport(host, {
+      datagram: (packet, local) => this.#enter(() => this.#receive(packet, local), true),
+      icmp: (error) => this.#enter(() => this.#icmp(error), true),
+      sent: (bytes, to) => listener.sent(bytes, to),
+    }, port);
+    this.#datapath = new Datapath({
+      arena: this.#arena,
+      engine: this.engine,
+      transport: this.transport,
+      clock: { now },
+      wallClockMs,
+      rng: chanceOf(seed, `stun ${name} ${run}`),
+      interfaces: () => host.interfaces,
+    });
+    const names = new NameTable(MESH);
+    names.set(name, this.meshIpv6);
+    this.control = new MeshControl({
+      now: at,
+      rng: this.#chance,
+      role,
+      mesh: MESH,
+      publicKey: this.publicKey,
+      meshIpv6: this.meshIpv6,
+      name,
+      connectPort: CONNECT_PORT,
+      discovery: ["https://discovery.example"],
+      names,
+      cached,
+    });
+    this.#watch = new WatchClient({
+      chance: this.#chance,
+      now,
+      open: ({ event, ended }) =>
+        discovery.watch(this.#caller, {
+          event: (told) => this.#enter(() => event(told), false),
+          ended: (reason, unknown) => this.#enter(() => ended(reason, unknown), false),
+        }),
+      onEvent: (event) => {
+        this.control.handlePeerEvent(now(), event);
+        listener.wanted();
+      },
+      onState: (state) => {
+        this.control.handleWatchState(now(), state);
+        listener.wanted();
+      },
+    });
+    this.#interfaces = JSON.stringify(host.interfaces);
+    this.#lookAt = after(at, INTERFACES_MS);
+    this.#lookedAtMs = wallClockMs();
+    const own = [`${this.meshIpv6}/128`, ...(role === "colony" ? [`${COLONY_IPV4}/32`] : [])];
+    this.#send({ kind: "setAddresses", addresses: own });
+    this.#send({ kind: "linkChanged" });
+    this.control.start(at);
+  }
+
+  /** Ends the program without a word, as `kill -9` does. */
+  kill(): void {
+    this.#ended = true;
+    this.#watch.stop();
+    this.transport.close();
+  }
+
+  /** Does what is due; the instant of the next turn, in the node's time. */
+  turn(): Instant | undefined {
+    const { now, listener } = this.#options;
+    this.#look(now());
+    this.#watch.handleTimeout(now());
+    this.control.handleTimeout(now());
+    for (let turns = 0;; turns++) {
+      if (turns === TURNS_MAX) {
+        listener.fault("its two threads keep each other going");
+        break;
+      }
+      this.#heedControl();
+      this.#arena.answerWorkerBell();
+      this.#datapath.handleBell();
+      this.#dueAt = this.#datapath.step(() => this.#mainWanted = true);
+      if (!this.#mainWanted) break;
+      this.#mainWanted = false;
+      this.#heedDatapath();
+    }
+    const control = earlier(this.control.pollTimeout(), this.#watch.pollTimeout());
+    return earlier(earlier(this.#dueAt, control), this.#lookAt);
+  }
+
+  /** Sends an echo to a peer's mesh address; `done` gets the round trip, `null` for none. */
+  ping(publicKey: string, timeoutMs: number, done: (rttMs: number | null) => void): void {
+    const address = this.control.peers.find(publicKey)?.meshIpv6;
+    if (address === undefined) return done(null);
+    this.#send({ kind: "ping", address, sequence: 1, timeoutMs }, (reply) => {
+      done(reply.ok ? reply.value as number | null : null);
+    });
+    this.#options.listener.wanted();
+  }
+
+  /** The datapath's state, as `status` tells it. */
+  status(): DatapathStatus {
+    let status: DatapathStatus | undefined;
+    this.#send({ kind: "status" }, (reply) => {
+      if (reply.ok) status = reply.value as DatapathStatus;
+    });
+    this.turn();
+    if (status === undefined) throw new MorayError("internal", "the datapath does not answer");
+    return status;
+  }
+
+  #receive(packet: Packet, local: number): void {
+    this.#options.listener.received(packet);
+    handDatagram(this.#datapath, packet, local);
+  }
+
+  #icmp(error: IcmpError): void {
+    const { destination } = error;
+    if (error.kind === "tooBig") {
+      const { mtu } = error;
+      this.#datapath.handlePathError({ kind: "packetTooBig", destination, mtu, local: false });
+    } else this.#datapath.handlePathError({ kind: "unreachable", destination, what: "port" });
+    this.#options.listener.wanted();
+  }
+
+  /** Looks at the interfaces, and for gaps in time, as the main thread does. */
+  #look(now: Instant): void {
+    if (now < this.#lookAt) return;
+    // The wall clock goes on while the machine sleeps; the monotonic one may not.
+    const wallMs = this.#options.wallClockMs();
+    const lateMs = wallMs - this.#lookedAtMs - INTERFACES_MS;
+    this.#lookedAtMs = wallMs;
+    this.#lookAt = after(now, INTERFACES_MS);
+    const interfaces = JSON.stringify(this.#options.host.interfaces);
+    if (interfaces === this.#interfaces && lateMs < SLEPT_MS) return;
+    this.#interfaces = interfaces;
+    this.control.handleLinkChanged(now, lateMs < SLEPT_MS ? {} : { sleptMs: lateMs });
+  }
+
+  #heedControl(): void {
+    const { listener } = this.#options;
+    for (let event; (event = this.control.pollEvent()) !== undefined;) {
+      if (event.kind === "log") listener.log(event.level, event.message);
+      else if (event.kind === "registered") this.#watch.open();
+    }
+    for (let request; (request = this.control.pollRequest()) !== undefined;) this.#ask(request);
+    for (let command; (command = this.control.pollCommand()) !== undefined;) this.#send(command);
+  }
+
+  #ask(request: MeshRequest): void {
+    const { discovery, now, listener } = this.#options;
+    const take = (answer: MeshAnswer): void => {
+      if (answer.kind === "serverInfo") {
+        const servers = STUN_SERVERS.map(formatSocketAddress);
+        this.#send({ kind: "setStunServers", servers });
+      }
+      this.control.handleAnswer(now(), answer);
+      listener.wanted();
+    };
+    discovery.call(this.#caller, request, (answer) => this.#enter(() => take(answer), false));
+  }
+
+  #enter(happening: () => void, droppable: boolean): void {
+    const { listener } = this.#options;
+    listener.enter(() => {
+      if (!this.#ended) happening();
+    }, droppable);
+  }
+
+  #send(command: CommandBody, done?: (reply: Reply) => void): void {
+    const id = this.#nextCommand++;
+    const pushed = this.#arena.commands.pushJson({ ...command, id });
+    if (!pushed) return this.#options.listener.fault("the command ring is full");
+    if (done !== undefined) this.#replies.set(id, done);
+    this.#arena.ringWorker();
+  }
+
+  #heedDatapath(): void {
+    const { now, listener } = this.#options;
+    this.#arena.answerMainBell();
+    for (let next; (next = this.#arena.events.popJson()) !== undefined;) {
+      const event = next as DatapathEvent;
+      if (event.kind === "reply") {
+        const done = this.#replies.get(event.id);
+        this.#replies.delete(event.id);
+        done?.(event);
+        const grave = !event.ok && ["internal", "limit", "config"].includes(event.code);
+        if (grave) listener.fault(`a command failed: ${event.message}`);
+      } else if (event.kind !== "accepted") {
+        listener.event(event);
+        this.control.handleDatapath(now(), event);
+      }
+    }
+  }
+}
+
+/** Gives a datagram to the datapath with the local end that it came to. */
+function handDatagram(datapath: Datapath, { source, bytes }: Packet, _local: number): void {
+  datapath.handleDatagram(source, bytes);
+}

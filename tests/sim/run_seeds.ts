@@ -1,0 +1,51 @@
+/** Runs many seeds, on as many threads as there are processors. @module */
+import { loadEngine } from "./engine_module.ts";
+import { scenarioOf } from "./scenario.ts";
+import { type Outcome, runWorld } from "./world.ts";
+
+/** Most threads: each holds the engines of one world. */
+const THREADS_MAX = 8;
+
+/** Runs seeds and returns what became of each, in their order. `onOutcome` hears of each as it ends. */
+export async function runSeeds(
+  seeds: readonly number[],
+  onOutcome: (outcome: Outcome) => void = () => undefined,
+): Promise<readonly Outcome[]> {
+  const outcomes = new Map<number, Outcome>();
+  const take = (outcome: Outcome): void => {
+    outcomes.set(outcome.seed, outcome);
+    onOutcome(outcome);
+  };
+  const threads = Math.min(THREADS_MAX, navigator.hardwareConcurrency, seeds.length);
+  if (threads <= 1) {
+    const module = loadEngine();
+    for (const seed of seeds) take(runWorld(scenarioOf(seed), { module }));
+  } else {
+    let next = 0;
+    const feed = (): number | undefined => seeds[next++];
+    await Promise.all(Array.from({ length: threads }, () => runThread(feed, take)));
+  }
+  return seeds.map((seed) => outcomes.get(seed)).filter((outcome) => outcome !== undefined);
+}
+
+/** Runs seeds on a thread of its own until there is none left. */
+async function runThread(
+  feed: () => number | undefined,
+  take: (outcome: Outcome) => void,
+): Promise<void> {
+  const worker = new Worker(new URL("./sim_worker.ts", import.meta.url), { type: "module" });
+  try {
+    for (let seed; (seed = feed()) !== undefined;) {
+      const answered = Promise.withResolvers<Outcome>();
+      worker.onmessage = ({ data }) => answered.resolve(data as Outcome);
+      worker.onerror = (event) => {
+        event.preventDefault();
+        answered.reject(new Error(`The thread of seed ${seed} died: ${event.message}`));
+      };
+      worker.postMessage(seed);
+      take(await answered.promise);
+    }
+  } finally {
+    worker.terminate();
+  }
+}
