@@ -5,27 +5,13 @@
  * A fault that waits for something (`waitsFor`) is tried all the same, and what it found is printed.
  */
 import { deepStrictEqual as assertEquals } from "node:assert/strict";
-import { type LabNode, type NatWorld, startNatWorld } from "../support/nat_mesh.ts";
-import { Lab } from "../support/natlab.ts";
+import type { LabNode } from "../support/nat_mesh.ts";
+import type { Lab } from "../support/natlab.ts";
 import type { Need } from "../support/needs.ts";
-import {
-  AGENT_FLAGS,
-  colonyFlags,
-  PathWatch,
-  startProbeServer,
-  wallMs,
-} from "../support/path_watch.ts";
+import { wallMs } from "../support/path_watch.ts";
+import { openScene, type Scene } from "../support/scene.ts";
 import { say } from "../support/say.ts";
-import { e2e, eventually, type Scope } from "../support/scope.ts";
-
-/** What a fault is done to. */
-interface Scene {
-  readonly lab: Lab;
-  readonly world: NatWorld;
-  readonly colony: LabNode;
-  readonly agent: LabNode;
-  readonly watch: PathWatch;
-}
+import { e2e, type Scope } from "../support/scope.ts";
 
 interface Fault {
   /** What happens. */
@@ -51,7 +37,6 @@ const SLEEP_RESUME_MS_MAX = 30_000;
 const PATIENCE = 2;
 /** After traffic flows again, how long the path is watched for changing once more. */
 const CALM_MS = 4_000;
-const CONNECT_MS_MAX = 30_000;
 const LINK = "delay=10ms,rate=20mbit";
 const PLAIN = `portrestricted,${LINK}`;
 /** A NAT whose ports after a reboot are not those before it. */
@@ -186,43 +171,6 @@ async function suffer(scope: Scope, fault: Fault): Promise<void> {
   if (waitsFor === undefined) assertEquals(found, []);
 }
 
-/** A colony and an agent that are connected, with streams between them. */
-async function openScene(
-  scope: Scope,
-  { colony: colonySite, agent: agentSite, sites = [] }: Fault,
-): Promise<Scene> {
-  const lab = scope.use(
-    await Lab.up("fault", { sites: [`c=${colonySite}`, `a=${agentSite}`, ...sites] }),
-  );
-  const world = await startNatWorld(scope, { lab });
-  const server = await startProbeServer(scope, { lab, host: "c1" });
-  const debug = ["--log-level", "debug"];
-  const colony = await world.start("colony", {
-    mesh: "reef",
-    host: "c1",
-    flags: [...colonyFlags(server), ...debug],
-  });
-  const agent = await world.start("agent", {
-    mesh: "reef",
-    host: "a1",
-    name: "walker",
-    flags: [...AGENT_FLAGS, ...debug],
-  });
-  scope.explain(() => Promise.resolve(logsOf({ colony, agent })));
-  await eventually(
-    "a direct path",
-    async () => (await agent.path("colony"))?.kind === "direct" ? true : undefined,
-    { timeoutMs: CONNECT_MS_MAX },
-  );
-  const watch = await PathWatch.start(scope, {
-    lab,
-    agentHost: "a1",
-    colony: { node: colony, peer: "walker" },
-    agent: { node: agent, peer: "colony" },
-  });
-  return { lab, world, colony, agent, watch };
-}
-
 /** When an action was done. */
 async function done(action: Promise<unknown>): Promise<number> {
   await action;
@@ -257,11 +205,6 @@ async function oneWayBlackHole(lab: Lab, agent: LabNode): Promise<number> {
   const { code, stderr } = await lab.exec("inet", ["ip", `-${family}`, "rule", "add", ...rule]);
   assertEquals(code, 0, stderr);
   return wallMs();
-}
-
-function logsOf({ colony, agent }: Pick<Scene, "colony" | "agent">): string {
-  const tail = ({ process }: LabNode): string => process.child.log.slice(-4_000);
-  return `--- colony\n${tail(colony)}\n--- agent\n${tail(agent)}`;
 }
 
 function shown(ms: number): string {

@@ -126,17 +126,18 @@ export class LabNode implements AsyncDisposable {
 
 /** Discovery in a lab, and a way to start nodes. */
 export interface NatWorld {
-  /** The service's process. */
+  /** The service's process; another one after {@linkcode NatWorld.restartDiscovery}. */
   readonly discovery: Moray;
+  /** Starts Discovery again at the same addresses, with an empty memory. The former one must have ended. */
+  restartDiscovery(): Promise<void>;
   /** Starts a colony or an agent; it ends with the scope. */
   start(role: "colony" | "agent", options: LabNodeOptions): Promise<LabNode>;
 }
 
-/** Flags of the Discovery that {@linkcode startNatWorld} starts, for a test that starts it again. */
-export function discoveryFlags(lab: Lab, store: string): readonly string[] {
+function discoveryFlags(lab: Lab): readonly string[] {
   const stun = [...lab.addresses("disco"), `[${lab.address("disco", 6)}]`];
   return [
-    ...["discovery", "--listen", `[::]:${HTTP_PORT}`, "--store", store],
+    ...["discovery", "--listen", `[::]:${HTTP_PORT}`, "--store", ":memory:"],
     ...stun.flatMap((address) => ["--stun-listen", `${address}:${STUN_PORT}`]),
   ];
 }
@@ -146,15 +147,22 @@ export async function startNatWorld(
   scope: Scope,
   { lab, program = SOURCE }: NatWorldOptions,
 ): Promise<NatWorld> {
-  const discovery = scope.use(
-    await Moray.start(discoveryFlags(lab, ":memory:"), {
-      program,
-      namespace: lab.namespace("disco"),
-      timeoutMs: START_MS_MAX,
-    }),
-  );
+  const startDiscovery = async (): Promise<Moray> =>
+    scope.use(
+      await Moray.start(discoveryFlags(lab), {
+        program,
+        namespace: lab.namespace("disco"),
+        timeoutMs: START_MS_MAX,
+      }),
+    );
+  let discovery = await startDiscovery();
   return {
-    discovery,
+    get discovery(): Moray {
+      return discovery;
+    },
+    restartDiscovery: async (): Promise<void> => {
+      discovery = await startDiscovery();
+    },
     start: async (role, options): Promise<LabNode> => {
       const node = await startNode(
         { role, lab, program, directory: () => scope.directory() },
