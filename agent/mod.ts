@@ -17,6 +17,17 @@
  */
 export { generatePrivateKey, type KeyPair, loadOrCreateKey, publicKeyOf } from "./key_file.ts";
 export { connectLocalApi } from "./local_api.ts";
+export type { NetcheckOptions } from "./netcheck/netcheck.ts";
+export type {
+  AllocationReport,
+  DiscoveryReport,
+  FamilyReport,
+  LifetimeReport,
+  NetcheckReport,
+  PortMappingReport,
+  StunServerReport,
+} from "./netcheck/report.ts";
+export { netcheck } from "./netcheck/start.ts";
 export type { ByteStream, ConnectOptions, Network, TunnelConn, TunnelListener } from "./network.ts";
 export { startAgent, startColony, startWireGuard } from "./node.ts";
 export type {

@@ -80,6 +80,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./ping.ts")).command,
   },
   {
+    name: "netcheck",
+    brief: "Examine the network: NAT, public addresses, STUN, and what they mean for connections",
+    load: async () => (await import("./netcheck.ts")).command,
+  },
+  {
     name: "keygen",
     brief: "Print a new WireGuard private key",
     load: async () => (await import("./keygen.ts")).command,

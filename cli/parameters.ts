@@ -235,6 +235,30 @@ export const PING = {
   ),
 } as const satisfies Parameters;
 
+/** `netcheck`. */
+export const NETCHECK = {
+  discovery: repeated("discovery", DISCOVERY_URL, {
+    group: "Network",
+    description:
+      "Base URL of a Discovery service to check, and to ask for STUN servers. Repeat for more.",
+    variables: ["CORAL_DISCOVERY_ENDPOINT"],
+    fallback: "none",
+  }),
+  stunServers: repeated("stun-servers", STUN_SERVER, {
+    group: "Network",
+    description: "STUN server; port 3478 where none is given. Repeat, or separate with commas.",
+    variables: ["CORAL_STUN_SERVERS"],
+    fallback: "the ones that Discovery names; stun.cloudflare.com where none answers",
+    commas: true,
+  }),
+  lifetime: toggle("lifetime", {
+    group: "Network",
+    description:
+      "Also measure how long the NAT keeps an idle mapping, which takes up to 4 minutes.",
+    fallback: "off",
+  }),
+} as const satisfies Parameters;
+
 /** `demo`. */
 export const KEEP = toggle("keep", {
   group: "Output",
@@ -253,6 +277,7 @@ export const FILE_KEYS: readonly string[] = [
       ...WIREGUARD_NODE,
       ...DISCOVERY_SERVICE,
       ...PING,
+      ...NETCHECK,
       KEEP,
     }).map((parameter) => parameter.name).filter((name) => name !== "config"),
   ),

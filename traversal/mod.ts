@@ -39,6 +39,7 @@ export * from "./path.ts";
 export * from "./path_agent.ts";
 export * from "./port_allocation.ts";
 export * from "./probe_trials.ts";
+export * from "./server_survey.ts";
 export * from "./stun/behaviour_server.ts";
 export * from "./port_mapping/mapping.ts";
 export * from "./port_mapping/pcp.ts";

@@ -77,7 +77,7 @@ export interface NatReport {
 
 /** Options of {@linkcode NatProbe}. */
 export interface NatProbeOptions {
-  /** Servers of one family, best first; at least one. The first that answers is used, others help to tell the mapping. */
+  /** Servers of one family, best first; at least one. The first that has a second address is used; each that was asked helps to tell the mapping. */
   readonly servers: readonly ProbeServer[];
   /** Source of transaction ids. */
   readonly rng: Rng;
@@ -87,7 +87,7 @@ export interface NatProbeOptions {
   readonly hostAddresses: readonly string[];
 }
 
-/** Servers of a list that are tried, and asked for the mapping. */
+/** Servers of a list that are asked. */
 const SERVERS_MAX = 4;
 /** Room for the answer with everything in it, over IPv6 and signed. */
 const ROOM_BYTES = 128;
@@ -102,6 +102,7 @@ export class NatProbe {
   readonly #observations: NatObservation[] = [];
   readonly #ports: PortObservation[] = [];
   #serversLeft: ProbeServer[];
+  readonly #answered: ProbeServer[] = [];
   #server: ProbeServer | undefined;
   #other: SocketAddress | undefined;
   /** Whether the server does what CHANGE-REQUEST asks of us. */
@@ -136,7 +137,7 @@ export class NatProbe {
 
   /** The server in use, for further probes; `undefined` if none answered. */
   get server(): ProbeServer | undefined {
-    return this.#observations.length === 0 ? undefined : this.#server;
+    return this.#server;
   }
 
   /** What is known now. */
@@ -194,30 +195,32 @@ export class NatProbe {
     }
   }
 
-  /** Asks the next server for our address and its second one. */
+  /** Asks the servers in turn for our address, until one has a second address. */
   #ask(now: Instant): void {
-    this.#server = this.#serversLeft.shift();
-    if (this.#server === undefined) return;
-    this.#askFirst(now, this.#server);
-    this.#next = (then) => this.#ask(then);
+    const server = this.#serversLeft.shift();
+    if (server !== undefined) return this.#askOne(now, server);
+    // Nobody has. Those who answered tell the mapping.
+    const [first] = this.#answered;
+    if (first === undefined) return;
+    this.#server = this.#answered.find(({ credentials }) => credentials !== undefined) ?? first;
+    this.#askNext(now, this.#server.address);
   }
 
-  #askFirst(now: Instant, server: ProbeServer): void {
+  #askOne(now: Instant, server: ProbeServer): void {
     const { address, credentials } = server;
     const trial = { ...signedBy(credentials), end: "subject", server: address } as const;
+    this.#next = (then) => this.#ask(then);
     this.#trials.start(now, { ...trial, bytesMin: ROOM_BYTES }, (outcome) => {
       if (outcome.kind === "refused" && credentials !== undefined) {
         // They have ended, or the server has started again: mapping can be told without them.
-        this.#server = { address };
-        this.#next = (then) => {
-          this.#askFirst(then, { address });
-          this.#next = (later) => this.#ask(later);
-        };
+        this.#next = (then) => this.#askOne(then, { address });
         return;
       }
-      if (!this.#take("subject", address, outcome)) return;
-      const other = outcome.kind === "mapped" ? outcome.otherAddress : undefined;
-      this.#other = isUsable(other, address) ? other : undefined;
+      if (outcome.kind !== "mapped" || !this.#take("subject", address, outcome)) return;
+      this.#answered.push(server);
+      if (!isUsable(outcome.otherAddress, address)) return;
+      this.#server = server;
+      this.#other = outcome.otherAddress;
       this.#next = (then) => this.#askForFiltering(then, address);
     });
   }
@@ -262,10 +265,8 @@ export class NatProbe {
 
   #askForMapping(now: Instant, server: SocketAddress): void {
     const other = this.#other;
-    if (other === undefined) {
-      this.#toAsk = this.#serversLeft.map(({ address }) => address)
-        .filter(({ hostname }) => familyOf(hostname) === familyOf(server.hostname));
-    } else if (other.hostname === server.hostname) this.#toAsk = [other];
+    if (other === undefined) return;
+    if (other.hostname === server.hostname) this.#toAsk = [other];
     else {
       this.#toAsk = [
         { hostname: other.hostname, port: server.port },
@@ -350,7 +351,7 @@ export class NatProbe {
 
   /** The filtering tests whose outcome means something. */
   #filteringTests(): FilteringTests {
-    const [other, server] = [this.#other, this.#observations[0]?.server];
+    const [other, server] = [this.#other, this.#server?.address];
     if (other === undefined || server === undefined || !this.#changes) {
       return { fromOtherAddress: undefined, fromOtherPort: undefined };
     }
@@ -363,7 +364,10 @@ export class NatProbe {
   }
 }
 
-function isUsable(other: SocketAddress | undefined, server: SocketAddress): boolean {
+function isUsable(
+  other: SocketAddress | undefined,
+  server: SocketAddress,
+): other is SocketAddress {
   return other !== undefined && !sameAddress(other, server) &&
     parseEndpoint(other, { allowLocal: true }) !== undefined &&
     familyOf(other.hostname) === familyOf(server.hostname) && other.port !== server.port &&

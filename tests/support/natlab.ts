@@ -66,11 +66,11 @@ export class Lab implements AsyncDisposable {
     return `${this.name}.${node}`;
   }
 
-  /** A server's first address or a host's address of the family on `eth0`. */
-  address(node: string, family: 4 | 6 = 4): string {
+  /** A server's address of the family, the first or that of an index, or a host's on `eth0`. */
+  address(node: string, family: 4 | 6 = 4, index = 0): string {
     const server = this.#state.servers[node];
     const card = this.#state.hosts[node]?.ifs["eth0"];
-    const ip = family === 4 ? server?.ip[0] ?? card?.ip : server?.ip6[0] ?? card?.ip6;
+    const ip = family === 4 ? server?.ip[index] ?? card?.ip : server?.ip6[index] ?? card?.ip6;
     if (ip === undefined) throw new Error(`${node} has no IPv${family} address`);
     return ip;
   }
