@@ -12,6 +12,8 @@ export interface Expectations {
   readonly prediction: boolean;
   /** Pairs that have no direct path are connected over a relay. */
   readonly relay: boolean;
+  /** Traffic resumes soon after the networks let it. */
+  readonly recovery: boolean;
   /** A path is changed at most once for each event in the networks. */
   readonly steadiness: boolean;
   /** A packet that somebody else delivers, though he cannot read it, moves no path. */
@@ -23,6 +25,14 @@ export const EXPECTATIONS: Expectations = {
   guessing: false,
   prediction: false,
   relay: false,
+  recovery: false,
   steadiness: false,
   validation: false,
 };
+
+/** What holds now, and what `names` (separated by commas) switches on besides; `undefined` if one is no switch. */
+export function expecting(names: string): Expectations | undefined {
+  const words = names.split(",").filter((word) => word !== "");
+  if (words.some((word) => !Object.hasOwn(EXPECTATIONS, word))) return undefined;
+  return { ...EXPECTATIONS, ...Object.fromEntries(words.map((word) => [word, true])) };
+}

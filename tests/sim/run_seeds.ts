@@ -1,4 +1,5 @@
 /** Runs many seeds, on as many threads as there are processors. @module */
+import { EXPECTATIONS, type Expectations } from "./expectations.ts";
 import { loadEngine } from "./engine_module.ts";
 import { scenarioOf } from "./scenario.ts";
 import { type Outcome, runWorld } from "./world.ts";
@@ -6,10 +7,26 @@ import { type Outcome, runWorld } from "./world.ts";
 /** Most threads: each holds the engines of one world. */
 const THREADS_MAX = 8;
 
-/** Runs seeds and returns what became of each, in their order. `onOutcome` hears of each as it ends. */
+/** How seeds are run. */
+export interface RunOptions {
+  /** What is expected. @default {@linkcode EXPECTATIONS} */
+  readonly expectations?: Expectations;
+  /** Hears of each world as it ends. */
+  readonly onOutcome?: (outcome: Outcome) => void;
+}
+
+/** What a thread is told to run. */
+export interface Order {
+  /** The seed. */
+  readonly seed: number;
+  /** What is expected of its world. */
+  readonly expectations: Expectations;
+}
+
+/** Runs seeds and returns what became of each, in their order. */
 export async function runSeeds(
   seeds: readonly number[],
-  onOutcome: (outcome: Outcome) => void = () => undefined,
+  { expectations = EXPECTATIONS, onOutcome = (): void => undefined }: RunOptions = {},
 ): Promise<readonly Outcome[]> {
   const outcomes = new Map<number, Outcome>();
   const take = (outcome: Outcome): void => {
@@ -19,10 +36,13 @@ export async function runSeeds(
   const threads = Math.min(THREADS_MAX, navigator.hardwareConcurrency, seeds.length);
   if (threads <= 1) {
     const module = loadEngine();
-    for (const seed of seeds) take(runWorld(scenarioOf(seed), { module }));
+    for (const seed of seeds) take(runWorld(scenarioOf(seed), { module, expectations }));
   } else {
     let next = 0;
-    const feed = (): number | undefined => seeds[next++];
+    const feed = (): Order | undefined => {
+      const seed = seeds[next++];
+      return seed === undefined ? undefined : { seed, expectations };
+    };
     await Promise.all(Array.from({ length: threads }, () => runThread(feed, take)));
   }
   return seeds.map((seed) => outcomes.get(seed)).filter((outcome) => outcome !== undefined);
@@ -30,19 +50,20 @@ export async function runSeeds(
 
 /** Runs seeds on a thread of its own until there is none left. */
 async function runThread(
-  feed: () => number | undefined,
+  feed: () => Order | undefined,
   take: (outcome: Outcome) => void,
 ): Promise<void> {
   const worker = new Worker(new URL("./sim_worker.ts", import.meta.url), { type: "module" });
   try {
-    for (let seed; (seed = feed()) !== undefined;) {
+    for (let order; (order = feed()) !== undefined;) {
       const answered = Promise.withResolvers<Outcome>();
       worker.onmessage = ({ data }) => answered.resolve(data as Outcome);
+      const { seed } = order;
       worker.onerror = (event) => {
         event.preventDefault();
         answered.reject(new Error(`The thread of seed ${seed} died: ${event.message}`));
       };
-      worker.postMessage(seed);
+      worker.postMessage(order);
       take(await answered.promise);
     }
   } finally {

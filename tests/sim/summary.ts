@@ -1,5 +1,6 @@
 /** What became of worlds, as text. @module */
 import type { Verdict } from "./oracle.ts";
+import type { Disturbance, Recovery } from "./watchdog.ts";
 import type { Outcome, PairOutcome } from "./world.ts";
 
 const VERDICTS: readonly Verdict[] = ["direct", "guess", "predict", "relay"];
@@ -20,10 +21,16 @@ export function formatSummary(outcomes: readonly Outcome[], elapsedMs: number): 
   const failed = outcomes.filter(({ violations }) => violations.length > 0);
   const pairs = outcomes.flatMap(({ pairs }) => pairs);
   const rows = VERDICTS.map((verdict) => formatVerdict(verdict, pairs));
+  const recoveries = (["start", "network", "sleep"] as const).map((after) =>
+    `after ${after}: ${
+      formatTimes(pairs.flatMap(({ recoveries }) => timesAfter(recoveries, after)))
+    }`
+  );
   const perSeed = (elapsedMs / Math.max(1, outcomes.length)).toFixed(0);
   const seeds = failed.map(({ seed }) => seed).join(" ");
   return [
     ...rows,
+    ...recoveries,
     `${outcomes.length} seeds in ${(elapsedMs / 1000).toFixed(1)} s (${perSeed} ms each), ` +
     (failed.length === 0 ? "all well" : `${failed.length} failed: ${seeds}`),
   ].join("\n");
@@ -31,14 +38,19 @@ export function formatSummary(outcomes: readonly Outcome[], elapsedMs: number): 
 
 function formatVerdict(verdict: Verdict, all: readonly PairOutcome[]): string {
   const pairs = all.filter((pair) => pair.verdict === verdict);
-  const of = (times: readonly (number | undefined)[]): string => {
-    const known = times.filter((time) => time !== undefined).sort((a, b) => a - b);
-    const at = (part: number): string => seconds(known[Math.floor(known.length * part)]);
-    return `${known.length}, p50 ${at(0.5)}, p95 ${at(0.95)}, last ${seconds(known.at(-1))}`;
-  };
   return `${verdict.padEnd(7)} ${pairs.length} pairs; ` +
-    `connected ${of(pairs.map(({ connectMs }) => connectMs))}; ` +
-    `healed ${of(pairs.map(({ healMs }) => healMs))}`;
+    `connected ${formatTimes(pairs.map(({ connectMs }) => connectMs))}; ` +
+    `healed ${formatTimes(pairs.map(({ healMs }) => healMs))}`;
+}
+
+function timesAfter(recoveries: readonly Recovery[], after: Disturbance): number[] {
+  return recoveries.filter((recovery) => recovery.after === after).map(({ ms }) => ms);
+}
+
+function formatTimes(times: readonly (number | undefined)[]): string {
+  const known = times.filter((time) => time !== undefined).sort((a, b) => a - b);
+  const at = (part: number): string => seconds(known[Math.floor(known.length * part)]);
+  return `${known.length}, p50 ${at(0.5)}, p95 ${at(0.95)}, last ${seconds(known.at(-1))}`;
 }
 
 function seconds(ms: number | undefined): string {

@@ -33,6 +33,7 @@ import { Pair } from "./pair.ts";
 import { chanceOf } from "./random.ts";
 import type { Fault, Scenario } from "./scenario.ts";
 import { type Print, Trace } from "./trace.ts";
+import { type Disturbance, type Recovery, Watchdog } from "./watchdog.ts";
 
 /** What a world is run with. */
 export interface WorldOptions {
@@ -54,6 +55,8 @@ export interface PairOutcome {
   readonly connectMs: number | undefined;
   /** From the healing to the first echoes answered at both ends; `undefined` if there were none. */
   readonly healMs: number | undefined;
+  /** How soon echoes were answered after each thing that happened to it. */
+  readonly recoveries: readonly Recovery[];
   /** Changes of the path at either end. */
   readonly moves: number;
   /** Events in the networks that may have changed it. */
@@ -83,6 +86,14 @@ const QUIET_PROBE_MS = 4000;
 const PING_TIMEOUT_MS = 3000;
 /** In the quiet, the longest time between answers: links lose some. */
 const QUIET_GAP_MS = 30_000;
+/** How often pairs are looked after. */
+const WATCH_MS = 1000;
+/** How soon a pair that may talk must, by what has happened to it. */
+const RECOVERY_MS: Readonly<Record<Disturbance, number>> = {
+  start: 15_000,
+  network: 15_000,
+  sleep: 30_000,
+};
 /** Changes of a path beyond one for each event and end: the LAN's answer may come after the Internet's. */
 const MOVES_SLACK = 2;
 /** Violations that are kept. */
@@ -109,6 +120,8 @@ class World {
   readonly #checks = new Map<SimNode, NodeChecks>();
   readonly #inner: Uint8Array[] = [];
   readonly #pairs: Pair[] = [];
+  readonly #watchdogs = new Map<Pair, Watchdog>();
+  readonly #degraded = new Set<string>();
   readonly #violations: string[] = [];
   readonly #mends = new Set<() => void>();
   readonly #verdicts = new Map<string, Verdict>();
@@ -140,6 +153,7 @@ class World {
   run(): Outcome {
     const { healAt, endAt, faults } = this.#scenario;
     for (const { at, fault } of faults) this.#at(at, () => this.#happen(fault));
+    this.#at(WATCH_MS, () => this.#watch());
     this.#at(healAt, () => this.#heal());
     this.#at(healAt + LIVENESS_MS, () => this.#demand());
     let happenings = 0;
@@ -201,7 +215,10 @@ class World {
       const pair = new Pair(agent, colony);
       this.#pairs.push(pair);
       const { chatterMs = 0 } = nodes.find(({ name }) => name === agent.name) ?? {};
-      if (chatterMs > 0) this.#chatter(pair, chatterMs);
+      if (chatterMs > 0) {
+        this.#watchdogs.set(pair, new Watchdog());
+        this.#chatter(pair, chatterMs);
+      }
     }
   }
 
@@ -211,7 +228,9 @@ class World {
     if (inner !== undefined) this.#inner.push(inner);
     this.#say(() => `${node.name} starts in ${node.site}`);
     for (const pair of this.#pairs) {
-      if (pair.has(node) && pair.otherOf(node).process !== undefined) pair.startedAt = this.#now;
+      if (!pair.has(node) || pair.otherOf(node).process === undefined) continue;
+      pair.startedAt = this.#now;
+      this.#watchdogs.get(pair)?.disturbed(this.#now, "start");
     }
   }
 
@@ -263,6 +282,7 @@ class World {
       if (rttMs === null) return;
       this.#trace.mix(rttMs);
       pair.heard(this.#now, from);
+      if (from === pair.agent) this.#watchdogs.get(pair)?.heard(this.#now);
       if (this.#now < this.#scenario.healAt || this.#healMs.has(pair)) return;
       if (!pair.heardSince(this.#scenario.healAt)) return;
       const healMs = this.#now - this.#scenario.healAt;
@@ -286,16 +306,19 @@ class World {
         this.#topology.rebootCarrier(fault.carrier);
         return this.#disturb((site) => this.#carrierOf(site) === fault.carrier);
       case "move":
-        return this.#change(fault.node, (node) => node.move(fault.site));
+        return this.#change(fault.node, "network", (node) => node.move(fault.site));
       case "cut":
         return this.#cut(fault);
       case "degrade":
         return this.#degrade(fault.site, fault.quality, fault.ms);
       case "sleep":
-        this.#change(fault.node, (node) => node.sleep(fault.how, fault.ms));
-        return this.#lasting(fault.ms, () => this.#change(fault.node, (node) => node.rise()));
+        this.#change(fault.node, "sleep", (node) => node.sleep(fault.how, fault.ms));
+        return this.#lasting(
+          fault.ms,
+          () => this.#change(fault.node, "sleep", (node) => node.rise()),
+        );
       case "restart":
-        return this.#change(fault.node, (node) => {
+        return this.#change(fault.node, "start", (node) => {
           if (node.process !== undefined) node.reboot(fault.ms);
         });
       case "discoveryDown":
@@ -322,9 +345,11 @@ class World {
   #degrade(name: string, quality: LinkQuality, ms: number): void {
     const { link, description } = this.#topology.site(name);
     link.quality = quality;
+    this.#degraded.add(name);
     this.#disturb((site) => site === name);
     this.#lasting(ms, () => {
       link.quality = description.link;
+      this.#degraded.delete(name);
       this.#disturb((site) => site === name);
     });
   }
@@ -338,18 +363,44 @@ class World {
     this.#after(ms, once);
   }
 
-  #change(name: string, change: (node: SimNode) => void): void {
+  #change(name: string, what: Disturbance, change: (node: SimNode) => void): void {
     const node = this.#nodes.get(name);
     if (node === undefined) return;
     change(node);
-    for (const pair of this.#pairs) if (pair.has(node)) pair.events++;
+    for (const pair of this.#pairs) if (pair.has(node)) this.#noteEvent(pair, what);
   }
 
   /** Notes that the networks of some sites have changed. */
   #disturb(which: (site: string) => boolean): void {
     for (const pair of this.#pairs) {
-      if (which(pair.agent.site) || which(pair.colony.site)) pair.events++;
+      if (which(pair.agent.site) || which(pair.colony.site)) this.#noteEvent(pair, "network");
     }
+  }
+
+  #noteEvent(pair: Pair, what: Disturbance): void {
+    pair.events++;
+    this.#watchdogs.get(pair)?.disturbed(this.#now, what);
+  }
+
+  /** Looks after pairs that are asked to talk all the time. */
+  #watch(): void {
+    const limitMs = (after: Disturbance): number =>
+      this.#expectations.recovery ? RECOVERY_MS[after] : Infinity;
+    for (const [pair, watchdog] of this.#watchdogs) {
+      const silentMs = watchdog.look(this.#now, this.#isAble(pair), limitMs);
+      if (silentMs === undefined) continue;
+      this.#violate(`${pair.name} could talk and has not for ${(silentMs / 1000).toFixed(1)} s`);
+    }
+    this.#after(WATCH_MS, () => this.#watch());
+  }
+
+  /** Whether nothing is in the way of a direct path at the moment. */
+  #isAble({ agent, colony }: Pair): boolean {
+    if (this.#discovery.down || this.#topology.stun.down) return false;
+    if (!agent.awake || !colony.awake) return false;
+    return [agent.site, colony.site].every((site) =>
+      !this.#degraded.has(site) && this.#topology.linksOf(site).every(({ dead }) => dead.size === 0)
+    ) && this.#isDue(this.#verdictOf({ agent, colony }));
   }
 
   #carrierOf(site: string): string | undefined {
@@ -429,12 +480,13 @@ class World {
         ? undefined
         : connectedAt - startedAt,
       healMs: this.#healMs.get(pair),
+      recoveries: this.#watchdogs.get(pair)?.recoveries ?? [],
       moves,
       events,
     };
   }
 
-  #verdictOf({ agent, colony }: Pair): Verdict {
+  #verdictOf({ agent, colony }: Pick<Pair, "agent" | "colony">): Verdict {
     const key = `${agent.site} ${colony.site}`;
     const known = this.#verdicts.get(key);
     if (known !== undefined) return known;
