@@ -20,6 +20,8 @@ export interface MachineSocketOptions<Event> {
   readonly clock: Clock;
   /** Takes the machine's events. */
   readonly onEvent: (event: Event) => void;
+  /** Called whenever the machine may want something that is no datagram. Absent: it never does. */
+  readonly onTurn?: () => void;
   /** Takes what the socket says at its end, and the first datagram that could not be sent. */
   readonly onError: (reason: string) => void;
 }
@@ -53,9 +55,10 @@ export class MachineSocket<Event> implements Disposable {
   /** Lets the machine act, and does what it wants. After every change made to it from outside. */
   turn(): void {
     if (this.#closed) return;
-    const { machine, clock, onEvent } = this.#options;
+    const { machine, clock, onEvent, onTurn } = this.#options;
     machine.handleTimeout(clock.now());
     for (let out; (out = machine.pollTransmit()) !== undefined;) this.#send(out);
+    onTurn?.();
     for (let event; (event = machine.pollEvent()) !== undefined;) onEvent(event);
     clearTimeout(this.#timer);
     // An event may have closed us.

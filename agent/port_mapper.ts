@@ -2,9 +2,9 @@
  * Asks the routers in front of this node to let its peers in: PCP, NAT-PMP and UPnP-IGD.
  *
  * ```text
- *   default gateway, IPv4 --PortControl (PCP, NAT-PMP)--+
- *                                                       +--> candidates `portMapped` --> datapath --> Discovery
- *   default gateway, IPv6 --PortControl (PCP: a pinhole)+
+ *   default gateway, IPv4 --GatewayMapper (PCP, NAT-PMP, UPnP)--+
+ *                                                               +--> candidates `portMapped` --> datapath --> Discovery
+ *   default gateway, IPv6 --GatewayMapper (PCP: a pinhole) -----+
  * ```
  *
  * Nothing waits for any of it: most networks have nobody who answers. A mapping leads to a peer only if its external address
@@ -15,7 +15,6 @@
  */
 import {
   type Clock,
-  type Family,
   formatSocketAddress,
   messageOf,
   parseSocketAddress,
@@ -24,14 +23,9 @@ import {
   type SocketAddress,
 } from "../core/mod.ts";
 import { defaultGateways, type Gateway, systemClock, systemRng } from "../io/mod.ts";
-import {
-  ANNOUNCE_PORT,
-  isPublicAddress,
-  type MappingEvent,
-  PortControl,
-  type PortMapping,
-} from "../traversal/mod.ts";
-import { MachineSocket, receiveAll } from "./machine_socket.ts";
+import { ANNOUNCE_PORT, isPublicAddress, type PortMapping } from "../traversal/mod.ts";
+import { GatewayMapper } from "./gateway_mapper.ts";
+import { receiveAll } from "./machine_socket.ts";
 import type { Log } from "./options.ts";
 import type { CandidateInfo } from "./shared/mod.ts";
 import type { PortMappingStatus } from "./status.ts";
@@ -78,7 +72,7 @@ export class PortMapper {
 
   /** What each gateway does for us. */
   get status(): readonly PortMappingStatus[] {
-    return this.#gateways.map((mapper) => mapper.status(this.#clock, this.#isReachable));
+    return this.#gateways.map((mapper) => mapper.status(this.#isReachable));
   }
 
   /** The system's interfaces have changed: asks gateways that are new, and forgets those that are gone. */
@@ -151,7 +145,7 @@ export class PortMapper {
         });
         this.#listeners.push(socket);
         receiveAll(socket, (datagram) => {
-          for (const mapper of this.#gateways) mapper.announced(datagram);
+          for (const mapper of this.#gateways) mapper.handleAnnouncement(datagram);
         }).catch((error) => this.#options.log("debug", `port mapping: ${messageOf(error)}`));
       } catch (error) {
         const message = `port mapping: no announcements of gateways: ${messageOf(error)}`;
@@ -194,131 +188,6 @@ export class PortMapper {
     this.#offeredAt = this.#clock.now();
     this.#options.onOffer(addresses);
   }
-}
-
-interface GatewayMapperOptions {
-  readonly gateway: Gateway;
-  readonly port: number;
-  readonly log: Log;
-  readonly rng: Rng;
-  readonly clock: Clock;
-  readonly onChange: () => void;
-}
-
-/** One gateway and what it does for us. */
-class GatewayMapper implements Disposable {
-  readonly gateway: Gateway;
-  readonly #options: GatewayMapperOptions;
-  readonly #control: PortControl;
-  readonly #socket: MachineSocket<MappingEvent> | undefined;
-  readonly #released = Promise.withResolvers<void>();
-  #mapping: PortMapping | undefined;
-  #reason: string | undefined = "asking";
-  #saidReason: string | undefined;
-
-  constructor(options: GatewayMapperOptions) {
-    const { gateway, port, rng, clock } = options;
-    this.#options = options;
-    this.gateway = gateway;
-    this.#control = new PortControl(clock.now(), {
-      gateway: gateway.address,
-      client: gateway.local,
-      internalPort: port,
-      rng,
-    });
-    try {
-      this.#socket = new MachineSocket({
-        machine: this.#control,
-        hostname: gateway.local,
-        interfaceName: gateway.interfaceName,
-        clock,
-        onEvent: (event) => this.#handle(event),
-        onError: (reason) => this.#failed(reason),
-      });
-    } catch (error) {
-      this.#failed(messageOf(error));
-    }
-  }
-
-  get mapping(): PortMapping | undefined {
-    return this.#mapping;
-  }
-
-  status(clock: Clock, isReachable: (mapping: PortMapping) => boolean): PortMappingStatus {
-    const { family, address } = this.gateway;
-    const mapping = this.#mapping;
-    const offered = mapping !== undefined && isReachable(mapping);
-    const left = mapping?.expiresAt === undefined ? null : mapping.expiresAt - clock.now();
-    return {
-      family,
-      gateway: address,
-      protocol: mapping?.protocol ?? null,
-      external: mapping === undefined ? null : formatSocketAddress(mapping.external),
-      lifetimeSeconds: left === null ? null : Math.max(0, Math.round(left / 1000)),
-      offered,
-      reason: offered ? null : mapping === undefined ? this.#reason ?? null : behindAnother(family),
-    };
-  }
-
-  check(): void {
-    this.#control.check(this.#options.clock.now());
-    this.#socket?.turn();
-  }
-
-  announced(datagram: Parameters<PortControl["handleAnnouncement"]>[1]): void {
-    if (this.#control.handleAnnouncement(this.#options.clock.now(), datagram)) this.#socket?.turn();
-  }
-
-  release(): Promise<void> {
-    if (this.#socket === undefined) return Promise.resolve();
-    this.#control.release(this.#options.clock.now());
-    this.#socket.turn();
-    return this.#released.promise;
-  }
-
-  [Symbol.dispose](): void {
-    this.#socket?.[Symbol.dispose]();
-    this.#mapping = undefined;
-  }
-
-  #handle(event: MappingEvent): void {
-    const { log, onChange } = this.#options;
-    switch (event.kind) {
-      case "mapped": {
-        this.#mapping = event.mapping;
-        this.#reason = undefined;
-        this.#saidReason = undefined;
-        const { protocol, gateway, external } = event.mapping;
-        const fields = { external: formatSocketAddress(external), gateway };
-        log("debug", `port mapped by ${protocol}`, fields);
-        return onChange();
-      }
-      case "lost":
-        this.#mapping = undefined;
-        this.#reason = event.reason;
-        log("debug", `port mapping lost: ${event.reason}`, { gateway: this.gateway.address });
-        return onChange();
-      case "failed":
-        return this.#failed(event.reason);
-      case "released":
-        return this.#released.resolve();
-    }
-  }
-
-  #failed(reason: string): void {
-    this.#reason = reason;
-    // Most networks have none, which is asked for ever: once is enough.
-    if (reason === this.#saidReason) return;
-    this.#saidReason = reason;
-    const gateway = this.gateway.address;
-    this.#options.log("debug", `no port mapping: ${reason}`, { gateway });
-  }
-}
-
-function behindAnother(family: Family): string {
-  return family === 4
-    ? "the gateway's own address is private, so another NAT is in front of it"
-    : "the gateway's answer is no public address";
 }
 
 function sameGateway(a: Gateway, b: Gateway): boolean {

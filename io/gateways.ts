@@ -1,8 +1,8 @@
 /**
  * The routers that this machine's default routes lead to.
  *
- * Linux tells them in `/proc/net`. Elsewhere none are known, since Deno has no call for them: what asks a gateway by
- * address is then left out, and what finds it by multicast (UPnP) works all the same.
+ * Linux tells them in `/proc/net`. Elsewhere their addresses are not known, since Deno has no call for them: what asks a gateway
+ * by address (PCP, NAT-PMP) is then left out, and what finds it by multicast (UPnP) works all the same.
  *
  * @module
  */
@@ -19,8 +19,11 @@ import {
 export interface Gateway {
   /** Family of `address`. */
   readonly family: Family;
-  /** Its address on our link, a canonical literal without a zone; IPv6 routers nearly always have a link-local one. */
-  readonly address: string;
+  /**
+   * Its address on our link, a canonical literal without a zone; IPv6 routers nearly always have a link-local one. `undefined`
+   * where the system does not tell.
+   */
+  readonly address: string | undefined;
   /** The interface that leads to it. */
   readonly interfaceName: string;
   /** Our address on that interface, canonical: what the router knows us by. */
@@ -51,6 +54,10 @@ const RTF_UP = 1;
 const RTF_GATEWAY = 2;
 /** More lines than this are not looked at: a router with the whole Internet's table is no host behind a NAT. */
 const ROUTES_MAX = 4096;
+/** More networks than this are not searched for a gateway. */
+const NETWORKS_MAX = 4;
+/** RFC 1918. */
+const PRIVATE_IPV4 = /^(10|192\.168|172\.(1[6-9]|2\d|3[01]))\./;
 
 /** Parses `/proc/net/route`: the default routes that have a gateway, best first. */
 export function parseIpv4Routes(text: string): readonly GatewayRoute[] {
@@ -100,6 +107,14 @@ export function localAddressTowards(
   return chosen === undefined ? undefined : canonicalIp(chosen.address);
 }
 
+/** Returns the networks in which there may be a gateway that nobody tells the address of: private IPv4 ones, four at most. */
+export function gatewaysToFind(addresses: readonly LocalAddress[]): readonly Gateway[] {
+  return addresses.filter(({ address }) => PRIVATE_IPV4.test(address)).slice(0, NETWORKS_MAX)
+    .map(({ name, address }) => (
+      { family: 4, address: undefined, interfaceName: name, local: address }
+    ));
+}
+
 /** Returns the best default gateway of each family to which we have an address. An unreadable table has none. */
 export function defaultGateways(): readonly Gateway[] {
   const addresses = Deno.networkInterfaces().map(({ name, address, netmask }) => ({
@@ -107,6 +122,7 @@ export function defaultGateways(): readonly Gateway[] {
     address: address.replace(/%.*$/, ""),
     netmask,
   }));
+  if (Deno.build.os !== "linux") return gatewaysToFind(addresses);
   const tables = [
     parseIpv4Routes(readTable("/proc/net/route")),
     parseIpv6Routes(readTable("/proc/net/ipv6_route")),
@@ -122,7 +138,6 @@ export function defaultGateways(): readonly Gateway[] {
 }
 
 function readTable(path: string): string {
-  if (Deno.build.os !== "linux") return "";
   try {
     return Deno.readTextFileSync(path);
   } catch {

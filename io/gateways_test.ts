@@ -1,6 +1,7 @@
 import { deepStrictEqual as assertEquals } from "node:assert/strict";
 import {
   defaultGateways,
+  gatewaysToFind,
   localAddressTowards,
   parseIpv4Routes,
   parseIpv6Routes,
@@ -63,6 +64,16 @@ Deno.test("localAddressTowards a link-local gateway takes a global address befor
   assertEquals(localAddressTowards(towards, addresses), "2001:db8::7");
   assertEquals(localAddressTowards(towards, addresses.slice(0, 2)), "fd00::7");
   assertEquals(localAddressTowards(towards, addresses.slice(0, 1)), undefined);
+});
+
+Deno.test("gatewaysToFind names private IPv4 networks, four at most", () => {
+  const netmask = "255.255.255.0";
+  const addresses = ["127.0.0.1", "10.0.0.9", "172.15.0.1", "172.16.0.1", "192.168.1.7", "8.8.8.8"]
+    .map((address) => ({ name: "en0", address, netmask }));
+  const locals = ["10.0.0.9", "172.16.0.1", "192.168.1.7"];
+  assertEquals(gatewaysToFind(addresses).map(({ local }) => local), locals);
+  assertEquals(gatewaysToFind([...addresses, ...addresses]).length, 4);
+  assertEquals(gatewaysToFind(addresses)[0]?.address, undefined);
 });
 
 Deno.test("defaultGateways has at most one of each family, each with an address of ours", () => {

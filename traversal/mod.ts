@@ -44,6 +44,8 @@ export * from "./stun/behaviour_server.ts";
 export * from "./port_mapping/mapping.ts";
 export * from "./port_mapping/pcp.ts";
 export * from "./port_mapping/port_control.ts";
+export * from "./port_mapping/upnp.ts";
+export * from "./port_mapping/upnp_control.ts";
 export * from "./stun/binding_answers.ts";
 export * from "./stun/binding_server.ts";
 export * from "./stun/binding_transaction.ts";
