@@ -93,9 +93,14 @@ export class Capture implements AsyncDisposable {
     wanted: (datagram: CapturedDatagram) => boolean,
   ): Promise<CapturedDatagram[]> {
     return eventually(`${count} captured datagrams`, async () => {
-      const found = parsePcap(await Deno.readFile(this.#file)).filter(wanted);
+      const found = (await this.datagrams()).filter(wanted);
       return found.length >= count ? found : undefined;
     });
+  }
+
+  /** What was captured so far. */
+  async datagrams(): Promise<CapturedDatagram[]> {
+    return parsePcap(await Deno.readFile(this.#file));
   }
 
   /** Ends the capture and returns its datagrams in order. */

@@ -28,6 +28,8 @@ export interface SceneOptions {
   readonly sites?: readonly string[];
   /** Further servers. @default [] */
   readonly servers?: readonly string[];
+  /** Called when the lab is up and nothing runs in it yet. */
+  readonly prepare?: (lab: Lab) => Promise<void>;
 }
 
 const CONNECT_MS_MAX = 30_000;
@@ -36,7 +38,7 @@ const LOG_CHARACTERS = 4_000;
 /** A colony and an agent that are connected, with streams between them. */
 export async function openScene(
   scope: Scope,
-  { colony: colonySite, agent: agentSite, sites = [], servers = [] }: SceneOptions,
+  { colony: colonySite, agent: agentSite, sites = [], servers = [], prepare }: SceneOptions,
 ): Promise<Scene> {
   const lab = scope.use(
     await Lab.up("fault", {
@@ -44,6 +46,7 @@ export async function openScene(
       sites: [`c=${colonySite}`, `a=${agentSite}`, ...sites],
     }),
   );
+  await prepare?.(lab);
   const world = await startNatWorld(scope, { lab });
   const server = await startProbeServer(scope, { lab, host: "c1" });
   const debug = ["--log-level", "debug"];
