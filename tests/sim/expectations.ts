@@ -14,6 +14,8 @@ export interface Expectations {
   readonly relay: boolean;
   /** Traffic resumes soon after the networks let it. */
   readonly recovery: boolean;
+  /** Bulk passes where a link is narrower than the tunnel's packets and nobody says so. */
+  readonly pathMtu: boolean;
   /** A path is changed at most once for each event in the networks. */
   readonly steadiness: boolean;
   /** A packet that somebody else delivers, though he cannot read it, moves no path. */
@@ -26,6 +28,7 @@ export const EXPECTATIONS: Expectations = {
   prediction: false,
   relay: false,
   recovery: false,
+  pathMtu: false,
   steadiness: false,
   validation: false,
 };

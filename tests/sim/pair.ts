@@ -73,6 +73,11 @@ export class Pair {
     return this.#ends.every(({ heardAt }) => heardAt >= sinceMs);
   }
 
+  /** Whether an echo was ever answered. */
+  get heardOnce(): boolean {
+    return this.#ends.some(({ heardAt }) => heardAt >= 0);
+  }
+
   /** When the end was last answered that has waited longer. */
   get heardAt(): number {
     return Math.min(...this.#ends.map(({ heardAt }) => heardAt));

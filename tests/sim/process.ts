@@ -37,6 +37,7 @@ import {
 import type { DiscoveredPeer } from "../../discovery/mod.ts";
 import { Engine } from "../../wg/mod.ts";
 import type { Caller, SimDiscovery } from "./discovery.ts";
+import { type EchoClient, EchoStreams } from "./echo_streams.ts";
 import type { Host } from "./net/host.ts";
 import type { IcmpError, Packet } from "./net/packet.ts";
 import { STUN_SERVERS } from "./net/topology.ts";
@@ -120,6 +121,7 @@ export class Process {
   readonly #arena: SharedArena;
   readonly #datapath: Datapath;
   readonly #watch: WatchClient;
+  readonly #streams: EchoStreams;
   readonly #replies = new Map<number, (reply: Reply) => void>();
   readonly #caller: Caller;
   #nextCommand = 1;
@@ -162,6 +164,11 @@ export class Process {
       rng: chanceOf(seed, `stun ${name} ${run}`),
       interfaces: () => host.interfaces,
     });
+    this.#streams = new EchoStreams({
+      arena: this.#arena,
+      send: (command, done) => this.#send(command, done),
+      wanted: () => listener.wanted(),
+    });
     const names = new NameTable(MESH);
     names.set(name, this.meshIpv6);
     this.control = new MeshControl({
@@ -200,6 +207,7 @@ export class Process {
     const own = [`${this.meshIpv6}/128`, ...(role === "colony" ? [`${COLONY_IPV4}/32`] : [])];
     this.#send({ kind: "setAddresses", addresses: own });
     this.#send({ kind: "linkChanged" });
+    this.#streams.listen();
     this.control.start(at);
   }
 
@@ -241,6 +249,17 @@ export class Process {
       done(reply.ok ? reply.value as number | null : null);
     });
     this.#options.listener.wanted();
+  }
+
+  /** Opens a stream to a peer's echo port; `undefined` while the peer is not known. */
+  openStream(publicKey: string): EchoClient | undefined {
+    const address = this.control.peers.find(publicKey)?.meshIpv6;
+    return address === undefined ? undefined : this.#streams.connect(address);
+  }
+
+  /** Streams that hold a slot. */
+  get streams(): number {
+    return this.#streams.size;
   }
 
   /** The datapath's state, as `status` tells it. */
@@ -331,11 +350,13 @@ export class Process {
         done?.(event);
         const grave = !event.ok && ["internal", "limit", "config"].includes(event.code);
         if (grave) listener.fault(`a command failed: ${event.message}`);
-      } else if (event.kind !== "accepted") {
+      } else if (event.kind === "accepted") this.#streams.accepted(event);
+      else {
         listener.event(event);
         this.control.handleDatapath(now(), event);
       }
     }
+    this.#streams.heed();
   }
 }
 

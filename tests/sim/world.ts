@@ -30,6 +30,7 @@ import { Topology } from "./net/topology.ts";
 import { type NodeWatcher, SimNode } from "./node.ts";
 import { judge, type Verdict } from "./oracle.ts";
 import { Pair } from "./pair.ts";
+import { BULK_BYTES, PairStreams } from "./pair_streams.ts";
 import { chanceOf } from "./random.ts";
 import type { Fault, Scenario } from "./scenario.ts";
 import { type Print, Trace } from "./trace.ts";
@@ -84,6 +85,10 @@ const PROBE_MS = 1000;
 const QUIET_PROBE_MS = 4000;
 /** A ping's patience. */
 const PING_TIMEOUT_MS = 3000;
+/** How long streams may take once a pair talks. */
+const STREAMS_MS = 50_000;
+/** The tunnel's largest packet in IPv6, UDP and WireGuard. */
+const OUTER_BYTES = 1280 + 80;
 /** In the quiet, the longest time between answers: links lose some. */
 const QUIET_GAP_MS = 30_000;
 /** How often pairs are looked after. */
@@ -121,6 +126,7 @@ class World {
   readonly #inner: Uint8Array[] = [];
   readonly #pairs: Pair[] = [];
   readonly #watchdogs = new Map<Pair, Watchdog>();
+  readonly #streams = new Map<Pair, PairStreams>();
   readonly #degraded = new Set<string>();
   readonly #violations: string[] = [];
   readonly #mends = new Set<() => void>();
@@ -214,6 +220,7 @@ class World {
     for (const agent of agents) {
       const pair = new Pair(agent, colony);
       this.#pairs.push(pair);
+      this.#streams.set(pair, new PairStreams(pair));
       const { chatterMs = 0 } = nodes.find(({ name }) => name === agent.name) ?? {};
       if (chatterMs > 0) {
         this.#watchdogs.set(pair, new Watchdog());
@@ -269,6 +276,8 @@ class World {
     const again = (): void => {
       if (this.#now >= this.#scenario.healAt) return;
       this.#ping(pair, pair.agent);
+      // From the first answer on: before, there is nobody to open a stream to.
+      if (pair.heardOnce) this.#streams.get(pair)?.drip();
       this.#after(everyMs, again);
     };
     this.#after(everyMs, again);
@@ -435,8 +444,34 @@ class World {
           `${pair.name} (${pair.agent.site} and ${pair.colony.site}: ${verdict}) does not talk ` +
             `${LIVENESS_MS / 1000} s after the healing: ${reasons.join("; ")}`,
         );
-      } else this.#watchQuiet(pair);
+      } else {
+        this.#watchQuiet(pair);
+        this.#streams.get(pair)?.startBulk();
+        this.#after(STREAMS_MS, () => this.#demandStreams(pair));
+      }
     }
+  }
+
+  /** Everything that was sent on streams is there. */
+  #demandStreams(pair: Pair): void {
+    const streams = this.#streams.get(pair);
+    if (streams === undefined) return;
+    const { broken, owed, bulk } = streams;
+    if (broken !== undefined) this.#violate(`${pair.name}: the long-lived stream broke: ${broken}`);
+    else if (owed > 0) {
+      this.#violate(`${pair.name}: ${owed} bytes of the long-lived stream are missing`);
+    }
+    if (bulk !== BULK_BYTES && (this.#expectations.pathMtu || this.#isWide(pair))) {
+      this.#violate(`${pair.name}: of ${BULK_BYTES} bytes in bulk there are ${bulk}`);
+    }
+    streams.close();
+  }
+
+  /** Whether every link between the two takes the tunnel's packets whole. */
+  #isWide({ agent, colony }: Pair): boolean {
+    return [agent.site, colony.site].every((site) =>
+      this.#topology.linksOf(site).every(({ quality }) => quality.mtu >= OUTER_BYTES)
+    );
   }
 
   #watchQuiet(pair: Pair): void {
