@@ -13,8 +13,12 @@ export const RUN = {
   peer: 12,
   kind: 16,
   address: 18,
+  local: 38,
   bytes: 40,
 } as const;
+
+/** Kinds of run that are not sent like the others. */
+export const RUN_KIND = { initiation: 1, probe: 5 } as const;
 
 /** `Event` (`wg/engine/src/event.rs`). */
 export const EVENT = {
@@ -27,7 +31,7 @@ export const EVENT = {
   bytes: 68,
 } as const;
 
-/** `Address`: family u16, port u16, 16 bytes. */
+/** `Address`: family u16, port u16, 16 bytes. A `Path` has the local end behind it, u16. */
 export const ADDRESS = { family: 0, port: 2, ip: 4, bytes: 20 } as const;
 
 /** `Part` (`wg/engine/src/tun/gro.rs`). */
@@ -72,7 +76,8 @@ export interface EngineExports {
   add_peer(hasPresharedKey: number, keepaliveSeconds: number, hostRoams: number): number;
   remove_peer(peer: number): void;
   set_endpoint(peer: number): void;
-  set_path_mtu(mtu: number): void;
+  set_peer_mtu(peer: number, mtu: number, tunMtu: number): void;
+  probe(peer: number, sequence: number, bytes: number): number;
   allow(peer: number, prefix: number): number;
   initiate(peer: number): void;
   peer_figures(peer: number): number;

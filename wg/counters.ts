@@ -22,6 +22,9 @@ export const COUNTER_NAMES = [
   "tunSource",
   "tunFull",
   "tunLoop",
+  "probeRefused",
+  "probeLimited",
+  "tunTooBig",
 ] as const;
 
 /** The name of a counter. */

@@ -15,114 +15,26 @@ import {
   RECEIVE_BYTES,
   RECEIVE_RUNS,
   RUN,
+  RUN_KIND,
   SCRATCH_BYTES,
   STREAM,
 } from "./abi.ts";
 import { COUNTER_NAMES, type CounterName } from "./counters.ts";
-import { TunExchange, type TunOptions, type TunWriter } from "./tun_exchange.ts";
+import type {
+  ConnectRefusal,
+  EngineEvent,
+  EngineOptions,
+  EnginePath,
+  EngineSink,
+  PeerFigures,
+  PeerId,
+  PeerOptions,
+  StreamId,
+  StreamState,
+  UdpId,
+} from "./engine_types.ts";
+import { TunExchange, type TunOptions } from "./tun_exchange.ts";
 import { type EngineHost, wasiImports } from "./wasi.ts";
-
-/** A peer's number inside one engine. Reused after removal. */
-export type PeerId = number & { readonly PeerId: unique symbol };
-/** A stream's number inside one engine. Reused after release. */
-export type StreamId = number & { readonly StreamId: unique symbol };
-/** A UDP socket's number inside one engine. */
-export type UdpId = number & { readonly UdpId: unique symbol };
-
-/** How an engine is started. */
-export interface EngineOptions {
-  /** The time of the start. */
-  readonly now: Instant;
-  /** Our static private key, 32 bytes; copied, and cleared inside where it is not needed. */
-  readonly privateKey: Uint8Array;
-  /** Largest inner packet in bytes, at least 1280. @default 1280 */
-  readonly mtu?: number;
-}
-
-/** A peer to add. */
-export interface PeerOptions {
-  /** Static public key, 32 bytes. */
-  readonly publicKey: Uint8Array;
-  /** Preshared key, 32 bytes. Absent: none. */
-  readonly presharedKey?: Uint8Array;
-  /** Persistent keepalive in seconds, 0 for none. */
-  readonly keepaliveSeconds: number;
-  /** True: the endpoint moves on handshakes only, and otherwise as told. False: as the WireGuard paper says. */
-  readonly hostRoams: boolean;
-}
-
-/** Datagrams of equal size to one address. */
-export interface TransmitRun {
-  /** All of them, one after another. Valid during the call only. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Size of each but the last. */
-  readonly segment: number;
-  /** Whom they are for; `undefined` for an answer to a stranger. */
-  readonly peer: PeerId | undefined;
-  /** Whether this is one handshake initiation, whose destinations the caller may choose. */
-  readonly initiation: boolean;
-  /** Where to; `undefined` only for an initiation to a peer without endpoint. */
-  readonly to: SocketAddress | undefined;
-}
-
-/** What the engine reports. */
-export type EngineEvent =
-  /** A session exists and the peer holds it too. */
-  | { readonly kind: "handshake"; readonly peer: PeerId; readonly from: SocketAddress }
-  /** A packet was authenticated; at most every 500 ms for one address. */
-  | { readonly kind: "heard"; readonly peer: PeerId; readonly from: SocketAddress }
-  /** A valid initiation from a key that is no peer. */
-  | { readonly kind: "unknownPeer"; readonly publicKey: Uint8Array; readonly from: SocketAddress }
-  /** A stream may have bytes, room or another state. */
-  | { readonly kind: "stream"; readonly stream: StreamId }
-  /** A connection arrived at a port listened on. */
-  | {
-    readonly kind: "accepted";
-    readonly stream: StreamId;
-    readonly port: number;
-    readonly remote: SocketAddress;
-  }
-  /** An echo reply. */
-  | { readonly kind: "echoReply"; readonly sequence: number; readonly from: string }
-  /** A UDP socket has a datagram. */
-  | { readonly kind: "datagram"; readonly socket: UdpId };
-
-/** Why a stream could not be opened. */
-export type ConnectRefusal = "noRoute" | "full" | "noAddress";
-
-/** The state of a stream. */
-export interface StreamState {
-  /** The handshake is done. */
-  readonly established: boolean;
-  /** Nothing more will come, and everything was read. */
-  readonly receiveFinished: boolean;
-  /** The connection is over. */
-  readonly closed: boolean;
-  /** Why it ended early. */
-  readonly error: "refused" | "reset" | "timedOut" | "aborted" | undefined;
-}
-
-/** A peer's figures. */
-export interface PeerFigures {
-  /** Milliseconds since the last handshake; `undefined` before the first. */
-  readonly handshakeAgeMs: number | undefined;
-  /** Bytes of inner packets sent. */
-  readonly txBytes: number;
-  /** Bytes of inner packets received. */
-  readonly rxBytes: number;
-  /** Where encrypted packets go. */
-  readonly endpoint: SocketAddress | undefined;
-}
-
-/** Receives what {@linkcode Engine.poll} has to say. */
-export interface EngineSink {
-  /** Sends a run. */
-  transmit(run: TransmitRun): void;
-  /** Takes an event. */
-  event(event: EngineEvent): void;
-  /** Writes a packet to the kernel's interface. Absent where there is none. */
-  readonly tun?: TunWriter;
-}
 
 const STREAM_ERRORS = [undefined, "refused", "reset", "timedOut", "aborted"] as const;
 const REFUSALS: Readonly<Record<number, ConnectRefusal>> = {
@@ -184,7 +96,7 @@ export class Engine {
 
   /** Moves the clock; it never goes back. */
   setNow(now: Instant): void {
-    this.#exports.set_now(now * 1000);
+    this.#exports.set_now(Math.round(now * 1000));
   }
 
   /** Replaces our addresses inside the tunnel; false when there are more than 8. */
@@ -212,10 +124,19 @@ export class Engine {
     this.#exports.remove_peer(peer);
   }
 
-  /** Sets where encrypted packets for a peer go. */
-  setEndpoint(peer: PeerId, endpoint: SocketAddress): void {
-    this.#putSocketAddress(this.#scratch, endpoint);
+  /** Sets where encrypted packets for a peer go, and the local end that they leave from. */
+  setEndpoint(peer: PeerId, remote: SocketAddress, local = 0): void {
+    this.#putPath(this.#scratch, remote, local);
     this.#exports.set_endpoint(peer);
+  }
+
+  /**
+   * Sends one probe along exactly this path, its inner packet `bytes` long (48 to 65,475): an event `probeReply` says when the peer
+   * has answered, and where from. `sequence` is a number of 32 bits. False without a session, and where the size cannot be.
+   */
+  probe(peer: PeerId, { local, remote }: EnginePath, sequence: number, bytes: number): boolean {
+    this.#putPath(this.#scratch, remote, local);
+    return this.#exports.probe(peer, sequence, bytes) === 1;
   }
 
   /** Gives a block to a peer; false when the table is full. */
@@ -224,10 +145,12 @@ export class Engine {
     return this.#exports.allow(peer, block.prefix) === 1;
   }
 
-  /** Says what the path to a host inside the tunnel carries now: streams to it make inner packets of at most `mtu` bytes. */
-  setPathMtu(host: Uint8Array, mtu: number): void {
-    this.#putAddress(this.#scratch, packIp(host), 0);
-    this.#exports.set_path_mtu(mtu);
+  /**
+   * Says what the path to a peer carries now: streams to it make inner packets of at most `mtu` bytes, and the kernel is told to
+   * send none larger than `tunMtu` through its interface.
+   */
+  setPeerMtu(peer: PeerId, mtu: number, tunMtu = mtu): void {
+    this.#exports.set_peer_mtu(peer, mtu, tunMtu);
   }
 
   /** Sends a fresh handshake initiation to a peer. */
@@ -245,6 +168,7 @@ export class Engine {
       txBytes: this.#view.getFloat64(at + 8, true),
       rxBytes: this.#view.getFloat64(at + 16, true),
       endpoint: this.#socketAddress(at + 24),
+      local: this.#view.getUint16(at + 24 + ADDRESS.bytes, true),
     };
   }
 
@@ -264,10 +188,15 @@ export class Engine {
 
   /**
    * Takes datagrams from the network, to be handled at the next {@linkcode Engine.poll} or {@linkcode Engine.take}: of `segment`
-   * bytes each, the last maybe shorter, one after another. Between two of these, all are in {@linkcode Engine.receiveBuffer}
+   * bytes each, the last maybe shorter, one after another, on the local end `local`. Between two of these, all are in {@linkcode Engine.receiveBuffer}
    * or none is. Drops them, and returns false, when {@linkcode Engine.receiveFull}.
    */
-  receive(from: SocketAddress, datagram: Uint8Array, segment: number = datagram.length): boolean {
+  receive(
+    from: SocketAddress,
+    datagram: Uint8Array,
+    segment: number = datagram.length,
+    local = 0,
+  ): boolean {
     if (this.receiveFull || datagram.length === 0) return false;
     const run = this.#receiveRuns + this.#received * RUN.bytes;
     const inPlace = datagram.buffer === this.#bytes.buffer;
@@ -279,14 +208,14 @@ export class Engine {
     this.#view.setUint32(run + RUN.offset, offset, true);
     this.#view.setUint32(run + RUN.length, datagram.length, true);
     this.#view.setUint32(run + RUN.segment, segment, true);
-    this.#putSocketAddress(run + RUN.address, from);
+    this.#putPath(run + RUN.address, from, local);
     this.#received++;
     return true;
   }
 
   /** Handles what was received, and hands out what is for the kernel's interface; the rest follows from the next poll. */
   take(now: Instant, sink: EngineSink): void {
-    this.#exports.set_now(now * 1000);
+    this.#exports.set_now(Math.round(now * 1000));
     if (this.#received === 0) return;
     while (this.#exports.receive(this.#received) === 1) this.#flushTun(sink);
     this.#flushTun(sink);
@@ -322,7 +251,7 @@ export class Engine {
     sink: EngineSink,
     read: (into: Uint8Array<ArrayBuffer>) => number,
   ): boolean {
-    this.#exports.set_now(now * 1000);
+    this.#exports.set_now(Math.round(now * 1000));
     const more = this.#tun?.sendTrain(read) ?? false;
     this.#flush(sink);
     this.#flushTun(sink);
@@ -479,12 +408,15 @@ export class Engine {
       const at = runs + i * RUN.bytes;
       const offset = start + this.#view.getUint32(at + RUN.offset, true);
       const peer = this.#view.getInt32(at + RUN.peer, true);
+      const kind = this.#view.getUint16(at + RUN.kind, true);
       sink.transmit({
         bytes: this.#bytes.subarray(offset, offset + this.#view.getUint32(at + RUN.length, true)),
         segment: this.#view.getUint32(at + RUN.segment, true),
         peer: peer < 0 ? undefined : peer as PeerId,
-        initiation: this.#view.getUint16(at + RUN.kind, true) === 1,
+        initiation: kind === RUN_KIND.initiation,
+        probe: kind === RUN_KIND.probe,
         to: this.#socketAddress(at + RUN.address),
+        local: this.#view.getUint16(at + RUN.local, true),
       });
     }
     this.#exports.transmit_clear();
@@ -507,26 +439,27 @@ export class Engine {
   #decodeEvent(at: number): EngineEvent | undefined {
     const peer = this.#view.getInt32(at + EVENT.peer, true) as PeerId;
     const a = this.#view.getUint32(at + EVENT.a, true);
+    const b = this.#view.getUint32(at + EVENT.b, true);
     const from = this.#socketAddress(at + EVENT.address);
     switch (this.#view.getUint32(at + EVENT.kind, true)) {
       case 1:
-        return from && { kind: "handshake", peer, from };
+        return from && { kind: "handshake", peer, from, local: b };
       case 2:
-        return from && { kind: "heard", peer, from };
+        return from && { kind: "heard", peer, from, local: b };
       case 3: {
         const publicKey = this.#bytes.slice(at + EVENT.key, at + EVENT.key + KEY_BYTES);
-        return from && { kind: "unknownPeer", publicKey, from };
+        return from && { kind: "unknownPeer", publicKey, from, local: b };
       }
       case 4:
         return { kind: "stream", stream: a as StreamId };
-      case 5: {
-        const port = this.#view.getUint32(at + EVENT.b, true);
-        return from && { kind: "accepted", stream: a as StreamId, port, remote: from };
-      }
+      case 5:
+        return from && { kind: "accepted", stream: a as StreamId, port: b, remote: from };
       case 6:
         return from && { kind: "echoReply", sequence: a, from: from.hostname };
       case 7:
         return { kind: "datagram", socket: a as UdpId };
+      case 8:
+        return from && { kind: "probeReply", peer, sequence: a, from, local: b };
     }
     return undefined;
   }
@@ -544,6 +477,11 @@ export class Engine {
   #renew(): void {
     this.#memory = new Uint8Array(this.#exports.memory.buffer as ArrayBuffer);
     this.#memoryView = new DataView(this.#memory.buffer);
+  }
+
+  #putPath(at: number, remote: SocketAddress, local: number): void {
+    this.#putSocketAddress(at, remote);
+    this.#view.setUint16(at + ADDRESS.bytes, local, true);
   }
 
   #putSocketAddress(at: number, { hostname, port }: SocketAddress): void {

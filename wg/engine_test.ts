@@ -1,6 +1,7 @@
 import { deepStrictEqual as assertEquals, fail, ok as assert } from "node:assert/strict";
 import { equals, type Instant, parseCidr, parseIp, type SocketAddress } from "../core/mod.ts";
-import { Engine, type EngineEvent, type PeerId, type StreamId } from "./engine.ts";
+import { Engine } from "./engine.ts";
+import type { EngineEvent, PeerId, StreamId, TransmitRun } from "./engine_types.ts";
 
 const MODULE = new WebAssembly.Module(
   Deno.readFileSync(new URL("./engine.wasm", import.meta.url)),
@@ -293,4 +294,95 @@ Deno.test("Engine's memory does not grow on the data path", () => {
     b.streamRead(other, (part) => part.length);
   }
   assertEquals([a.memoryBytes, b.memoryBytes], before);
+});
+
+/** Polls an engine and returns what it has to send, and what it says. */
+function drain(
+  engine: Engine,
+  now: Instant,
+): { readonly runs: readonly TransmitRun[]; readonly events: readonly EngineEvent[] } {
+  const [runs, events]: [TransmitRun[], EngineEvent[]] = [[], []];
+  engine.poll(now, {
+    transmit: (run) => runs.push({ ...run, bytes: run.bytes.slice() }),
+    event: (event) => events.push(event),
+  });
+  return { runs, events };
+}
+
+Deno.test("Engine's probe goes along its path only and its answer says where it came from", () => {
+  const pair = new Pair(11);
+  const [a, b] = pair.engines;
+  const [toB, toA] = pair.peers;
+  const path = { local: 300, remote: { hostname: "2001:db8::77", port: 7 } };
+  const seen = { hostname: "203.0.113.7", port: 77 };
+  assertEquals(a.probe(toB, path, 1, 100), false, "there is no session yet");
+  assertEquals(drain(a, pair.now).runs, []);
+  a.initiate(toB);
+  pair.run(100);
+
+  assert(a.probe(toB, path, 0xffff_fffe, 1300));
+  const [request, ...none] = drain(a, pair.now).runs;
+  assert(request !== undefined);
+  assertEquals(none, []);
+  const { bytes, ...run } = request;
+  assertEquals(run, {
+    segment: 1332,
+    peer: toB,
+    initiation: false,
+    probe: true,
+    to: path.remote,
+    local: 300,
+  });
+
+  assert(b.receive(seen, bytes, bytes.length, 9));
+  const answered = drain(b, pair.now);
+  const [reply] = answered.runs;
+  assert(reply !== undefined);
+  assertEquals([reply.to, reply.local, reply.probe, reply.bytes.length], [seen, 9, true, 80]);
+  assertEquals(answered.events, [{ kind: "heard", peer: toA, from: seen, local: 9 }]);
+
+  assert(a.receive(path.remote, reply.bytes, reply.bytes.length, 300));
+  assertEquals(drain(a, pair.now).events.filter((e) => e.kind === "probeReply"), [{
+    kind: "probeReply",
+    peer: toB,
+    sequence: 0xffff_fffe,
+    from: path.remote,
+    local: 300,
+  }]);
+});
+
+Deno.test("Engine's endpoint has a local end, which the figures and the runs name", () => {
+  const pair = new Pair(12);
+  const [a] = pair.engines;
+  const [toB] = pair.peers;
+  const elsewhere = { hostname: "198.51.100.4", port: 4 };
+  a.initiate(toB);
+  pair.run(100);
+  a.setEndpoint(toB, elsewhere, 12);
+  const figures = a.peerFigures(toB);
+  assertEquals([figures?.endpoint, figures?.local], [elsewhere, 12]);
+  const to = parseIp(INNER[1]);
+  assert(to && a.echo(to, { sequence: 1, length: 10 }));
+  const [run] = drain(a, pair.now).runs;
+  assertEquals([run?.to, run?.local], [elsewhere, 12]);
+  a.setEndpoint(toB, elsewhere);
+  assertEquals(a.peerFigures(toB)?.local, 0);
+});
+
+Deno.test("Engine's streams fit the path to their peer, before and after they are opened", () => {
+  const pair = new Pair(13);
+  const [a, b] = pair.engines;
+  const [toB] = pair.peers;
+  a.setPeerMtu(toB, 1280);
+  assert(b.listen(80));
+  const stream = a.connect({ hostname: INNER[1], port: 80 });
+  assert(typeof stream === "number");
+  pair.run(100);
+  for (const [mtu, size] of [[1280, 1312], [1420, 1452], [1124, 1156]] as const) {
+    a.setPeerMtu(toB, mtu);
+    pair.sent.length = 0;
+    a.streamWrite(stream, new Uint8Array(50_000));
+    pair.run(500);
+    assertEquals(Math.max(...pair.sent.map(({ length }) => length)), size);
+  }
 });

@@ -11,5 +11,6 @@
  */
 export * from "./counters.ts";
 export * from "./engine.ts";
+export * from "./engine_types.ts";
 export { packetsOfTrain, type TunOptions, type TunWriter } from "./tun_exchange.ts";
 export type { EngineHost } from "./wasi.ts";

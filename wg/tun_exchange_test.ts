@@ -1,6 +1,7 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import { concat, type Instant } from "../core/mod.ts";
-import { Engine, type EngineSink, type TransmitRun } from "./engine.ts";
+import { Engine } from "./engine.ts";
+import type { EngineSink, TransmitRun } from "./engine_types.ts";
 import { packetsOfTrain } from "./tun_exchange.ts";
 
 Deno.test("packetsOfTrain is what one segmented send holds", () => {

@@ -301,6 +301,7 @@ export class Datapath implements EngineSink {
       case "unknownPeer":
         return this.#meet(event);
       case "datagram":
+      case "probeReply":
         return;
     }
   }
@@ -310,7 +311,6 @@ export class Datapath implements EngineSink {
   }
 
   #accept({ stream, port, remote }: EngineEvent & { readonly kind: "accepted" }): void {
-    this.#peers.fitPath(remote.hostname);
     const slot = this.#streams.add(stream, remote);
     if (slot === undefined) return this.#engine.streamRelease(stream, { abort: true });
     this.#streams.handleStream(stream);
@@ -474,7 +474,6 @@ export class Datapath implements EngineSink {
       case "full":
         throw new MorayError("limit", "too many streams");
     }
-    this.#peers.fitPath(remote.hostname);
     const slot = this.#streams.add(stream, remote);
     if (slot === undefined) {
       this.#engine.streamRelease(stream, { abort: true });

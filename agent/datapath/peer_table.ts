@@ -8,7 +8,6 @@ import {
   type Instant,
   MorayError,
   parseCidr,
-  parseIp,
   parseKey,
   parseSocketAddress,
   type SocketAddress,
@@ -73,8 +72,6 @@ export class PeerTable {
   readonly #listener: PeerListener;
   readonly #byKey = new Map<string, Peer>();
   readonly #byId = new Map<PeerId, Peer>();
-  /** Those whose path is known to be narrow. */
-  readonly #narrow = new Set<Peer>();
   /** No path agent is due before this; `undefined` while none ever is. Kept, since a node may have thousands. */
   #dueAt: Instant | undefined;
 
@@ -154,8 +151,6 @@ export class PeerTable {
       connected: known?.connected ?? false,
       narrow: known?.narrow,
     };
-    if (known !== undefined) this.#narrow.delete(known);
-    if (peer.narrow !== undefined) this.#narrow.add(peer);
     this.#byKey.set(peer.publicKey, peer);
     this.#byId.set(id, peer);
     const endpoint = command.endpoint === undefined
@@ -171,7 +166,6 @@ export class PeerTable {
     this.#engine.removePeer(peer.id);
     this.#byKey.delete(publicKey);
     this.#byId.delete(peer.id);
-    this.#narrow.delete(peer);
     return peer;
   }
 
@@ -214,18 +208,8 @@ export class PeerTable {
       const until = now + NARROW_MS as Instant;
       // The engine pads to 16 bytes.
       peer.narrow = { mtu: inner - inner % 16, until };
-      this.#narrow.add(peer);
       this.#dueAt = earlier(this.#dueAt, until);
-      for (const address of peer.addresses) this.fitPath(address);
-    }
-  }
-
-  /** Makes the packets of streams to a peer's address as small as its path is known to want them. */
-  fitPath(address: string): void {
-    const ip = parseIp(address);
-    for (const { addresses, narrow } of this.#narrow) {
-      if (ip === undefined || !addresses.has(address)) continue;
-      this.#engine.setPathMtu(ip, narrow?.mtu ?? ANY_BYTES);
+      this.#engine.setPeerMtu(peer.id, peer.narrow.mtu, ANY_BYTES);
     }
   }
 
@@ -294,8 +278,7 @@ export class PeerTable {
     if (now < peer.narrow.until) this.#dueAt = earlier(this.#dueAt, peer.narrow.until);
     else {
       peer.narrow = undefined;
-      for (const address of peer.addresses) this.fitPath(address);
-      this.#narrow.delete(peer);
+      this.#engine.setPeerMtu(peer.id, ANY_BYTES);
     }
   }
 

@@ -4,9 +4,9 @@
 //! transmit buffer with its table of runs, the list of events, and a scratch area for arguments and stream bytes.
 //! All memory that the data path needs is taken at `start`.
 
-use crate::device::PeerOptions;
+use crate::device::{Ask, PeerOptions};
 use crate::engine::{Engine, CLOSED};
-use crate::event::Address;
+use crate::event::{Address, Path};
 use crate::peer::Roaming;
 use crate::transmit::Run;
 use std::cell::UnsafeCell;
@@ -39,7 +39,7 @@ fn state() -> &'static mut State {
     // SAFETY: as above: one thread, and no reference outlives an export.
     unsafe { &mut *STATE.0.get() }.get_or_insert_with(|| {
         drop(std::hint::black_box(Vec::<u8>::with_capacity(RESERVE_BYTES)));
-        let run = Run { offset: 0, length: 0, segment: 0, peer: -1, kind: 0, to: Address::default() };
+        let run = Run { offset: 0, length: 0, segment: 0, peer: -1, kind: 0, to: Path::default() };
         State {
             engine: None,
             receive: vec![0; RECEIVE_BYTES].into_boxed_slice(),
@@ -67,6 +67,12 @@ fn scratch_address(at: usize) -> Address {
     let mut ip = [0; 16];
     ip.copy_from_slice(&b[4..]);
     Address { family: u16::from_le_bytes([b[0], b[1]]), port: u16::from_le_bytes([b[2], b[3]]), ip }
+}
+
+/// An address with the local end behind it.
+fn scratch_path(at: usize) -> Path {
+    let local = &state().scratch[at + 20..at + 22];
+    Path { remote: scratch_address(at), local: u16::from_le_bytes([local[0], local[1]]) }
 }
 
 fn put_address(at: usize, a: Address) {
@@ -279,18 +285,22 @@ pub extern "C" fn remove_peer(peer: u32) {
     engine().remove_peer(peer);
 }
 
-/// Sets a peer's endpoint from the address in the scratch area.
+/// Sets a peer's endpoint from the path in the scratch area.
 #[no_mangle]
 pub extern "C" fn set_endpoint(peer: u32) {
-    engine().set_endpoint(peer, scratch_address(0));
+    engine().set_endpoint(peer, scratch_path(0));
 }
 
-/// The path to the host inside the tunnel whose address is in the scratch area carries inner packets of `mtu` bytes now.
+/// The path to a peer carries inner packets of `mtu` bytes now, and the kernel may send it packets of `tun_mtu` bytes.
 #[no_mangle]
-pub extern "C" fn set_path_mtu(mtu: usize) {
-    if let Some(ip) = scratch_address(0).ip_address() {
-        engine().set_path_mtu(Some(ip), mtu);
-    }
+pub extern "C" fn set_peer_mtu(peer: u32, mtu: usize, tun_mtu: usize) {
+    engine().set_peer_mtu(peer, mtu, tun_mtu);
+}
+
+/// Sends a probe with an inner packet of `bytes` along the path in the scratch area; 0 when there is no session.
+#[no_mangle]
+pub extern "C" fn probe(peer: u32, sequence: u32, bytes: usize) -> u32 {
+    u32::from(engine().probe(peer, Ask { path: scratch_path(0), sequence, bytes }))
 }
 
 /// Gives the prefix of the address in the scratch area to a peer; 0 when it is none or the table is full.
@@ -307,14 +317,15 @@ pub extern "C" fn initiate(peer: u32) {
 }
 
 /// Writes to the scratch area: milliseconds since the handshake (-1: none), bytes sent, bytes received, each `f64`, and the
-/// endpoint. 0 when there is no such peer.
+/// endpoint with its local end. 0 when there is no such peer.
 #[no_mangle]
 pub extern "C" fn peer_figures(peer: u32) -> u32 {
     let Some((figures, endpoint)) = engine().peer_figures(peer) else { return 0 };
     for (i, f) in figures.iter().enumerate() {
         state().scratch[8 * i..8 * i + 8].copy_from_slice(&f.to_le_bytes());
     }
-    put_address(24, endpoint);
+    put_address(24, endpoint.remote);
+    state().scratch[44..46].copy_from_slice(&endpoint.local.to_le_bytes());
     1
 }
 

@@ -44,6 +44,12 @@ pub enum Counter {
     TunFull,
     /// A datagram of our own for a peer that the kernel has led back into the tunnel: the peer's endpoint is in its AllowedIPs.
     TunLoop,
+    /// A packet from a peer's link-local address that is no probe for us.
+    ProbeRefused,
+    /// A peer's probe beyond what is answered in a second.
+    ProbeLimited,
+    /// A packet from the kernel's interface that the path to its peer does not carry; the kernel was told.
+    TunTooBig,
     /// One more than the last.
     Count,
 }

@@ -3,9 +3,10 @@
 
 use crate::allowed_ips::AllowedIps;
 use crate::counter::{Counter, Counters};
-use crate::event::{Address, Event, Events, Kind};
+use crate::event::{Event, Events, Kind, Path};
 use crate::handshake_limit::HandshakeLimit;
-use crate::peer::{Peer, Roaming, HEARD_INTERVAL_US};
+use crate::peer::{Peer, Roaming};
+use crate::probe::{self, Probe};
 use crate::transmit::{Transmit, DATA, INITIATION, RESPONSE};
 use boringtun::noise::errors::WireGuardError;
 use boringtun::noise::handshake::parse_handshake_anon;
@@ -60,6 +61,17 @@ impl Hasher for IndexHasher {
     }
 }
 
+/// A probe to send.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// Along which path.
+    pub path: Path,
+    /// What the reply will say.
+    pub sequence: u32,
+    /// Length of the inner packet.
+    pub bytes: usize,
+}
+
 /// What a call works with besides the device.
 pub struct Io<'a> {
     /// Microseconds on the host's monotonic clock.
@@ -87,6 +99,8 @@ pub struct Device {
     /// boringtun checks every handshake again; the decision has been made by then.
     unlimited: Arc<RateLimiter>,
     ticked_at: u64,
+    /// Our address for probes.
+    link_local: [u8; 16],
     /// Largest inner packet.
     mtu: usize,
     /// Where a datagram is decrypted to.
@@ -101,6 +115,7 @@ impl Device {
         Device {
             load: RateLimiter::new(&public_key, LOAD_PER_SECOND),
             unlimited: Arc::new(RateLimiter::new(&public_key, u64::MAX)),
+            link_local: probe::link_local(public_key.as_bytes()),
             private_key,
             public_key,
             peers: Vec::new(),
@@ -172,8 +187,8 @@ impl Device {
     }
 
     /// Takes a datagram from the network. An inner packet for us goes to `inner` with its peer's number.
-    pub fn receive(&mut self, io: &mut Io, from: Address, datagram: &[u8], inner: &mut dyn FnMut(&mut Io, &[u8])) {
-        let Some(source) = from.ip_address() else { return io.counters.add(Counter::Malformed) };
+    pub fn receive(&mut self, io: &mut Io, from: Path, datagram: &[u8], inner: &mut dyn FnMut(&mut Io, &[u8])) {
+        let Some(source) = from.remote.ip_address() else { return io.counters.add(Counter::Malformed) };
         let slot = match Tunn::parse_incoming_packet(datagram) {
             Err(_) => return io.counters.add(Counter::Malformed),
             Ok(Packet::HandshakeInit(_)) => match self.admit_initiation(io, from, source, datagram) {
@@ -202,7 +217,7 @@ impl Device {
     }
 
     /// The limits in front of the expensive part of a handshake. Also checks MAC1.
-    fn pass_limits(&mut self, io: &mut Io, from: Address, source: IpAddr, datagram: &[u8]) -> bool {
+    fn pass_limits(&mut self, io: &mut Io, from: Path, source: IpAddr, datagram: &[u8]) -> bool {
         if !self.limit.allow(io.now, source) {
             io.counters.add(Counter::HandshakeLimited);
             return false;
@@ -226,7 +241,7 @@ impl Device {
     }
 
     /// Whose initiation it is; strangers are reported to the host.
-    fn admit_initiation(&mut self, io: &mut Io, from: Address, source: IpAddr, datagram: &[u8]) -> Option<u32> {
+    fn admit_initiation(&mut self, io: &mut Io, from: Path, source: IpAddr, datagram: &[u8]) -> Option<u32> {
         if !self.pass_limits(io, from, source, datagram) {
             return None;
         }
@@ -238,7 +253,8 @@ impl Device {
         let slot = self.by_key.get(&half.peer_static_public).copied();
         if slot.is_none() {
             io.counters.add(Counter::UnknownPeer);
-            let event = Event { address: from, key: half.peer_static_public, ..Event::new(Kind::UnknownPeer) };
+            let key = half.peer_static_public;
+            let event = Event { address: from.remote, b: u32::from(from.local), key, ..Event::new(Kind::UnknownPeer) };
             io.events.push(io.counters, event);
         }
         slot
@@ -248,7 +264,7 @@ impl Device {
         &mut self,
         io: &mut Io,
         slot: u32,
-        from: Address,
+        from: Path,
         source: IpAddr,
         datagram: &[u8],
         inner: &mut dyn FnMut(&mut Io, &[u8]),
@@ -257,23 +273,24 @@ impl Device {
         let (source, length) = match peer.tunnel.decapsulate(Some(source), datagram, &mut self.plain) {
             TunnResult::Err(e) => return io.counters.add(counter_of(&e)),
             TunnResult::WriteToNetwork(reply) => {
-                // An initiation or a response has been authenticated, so this is where the peer is now.
-                peer.endpoint = from;
+                // An initiation or a response has been authenticated. It may still be a copy from elsewhere that overtook the peer's own.
+                peer.seen_at(from);
+                if datagram[0] == INITIATION {
+                    peer.answered(index_at(reply));
+                }
                 if let Some(space) = io.transmit.space(io.counters, reply.len()) {
                     space[..reply.len()].copy_from_slice(reply);
                     io.transmit.commit(reply.len(), slot as i32, from);
                 }
                 if datagram[0] == RESPONSE {
                     established(peer, slot, io, from);
-                } else {
-                    peer.unconfirmed = true;
                 }
                 return self.flush(io, slot);
             }
             TunnResult::Done => {
                 // A keepalive, or a cookie, which does not tell where the peer is.
                 if datagram[0] == DATA {
-                    heard(peer, slot, io, from);
+                    heard(peer, slot, io, from, peer.confirms(index_at(datagram)));
                     self.flush(io, slot);
                 }
                 return;
@@ -281,15 +298,57 @@ impl Device {
             TunnResult::WriteToTunnelV4(packet, ip) => (IpAddr::V4(ip), packet.len()),
             TunnResult::WriteToTunnelV6(packet, ip) => (IpAddr::V6(ip), packet.len()),
         };
-        let confirmed = peer.unconfirmed;
-        heard(peer, slot, io, from);
-        if confirmed {
+        let confirms = peer.confirms(index_at(datagram));
+        let is_probe = matches!(source, IpAddr::V6(ip) if ip.octets() == peer.link_local);
+        heard(peer, slot, io, from, confirms);
+        if confirms {
             self.flush(io, slot);
+        }
+        if is_probe {
+            return self.take_probe(io, slot, from, length);
         }
         if self.allowed_ips.find(source) != Some(slot) {
             return io.counters.add(Counter::SourceNotAllowed);
         }
         inner(io, &self.plain[..length]);
+    }
+
+    /// A packet of `length` bytes in the plain buffer is from the peer's link-local address. A request is answered at once to where it came
+    /// from, and in short: the way back need not carry what the way here did.
+    fn take_probe(&mut self, io: &mut Io, slot: u32, from: Path, length: usize) {
+        let Some(peer) = self.peers.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        match Probe::parse(&self.plain[..length], &self.link_local) {
+            None => io.counters.add(Counter::ProbeRefused),
+            Some(Probe::Reply(sequence)) => {
+                io.events.push(io.counters, Event { a: sequence, ..Event::from(Kind::ProbeReply, slot, from) });
+            }
+            Some(Probe::Request(_)) if !peer.answers.take(io.now) => io.counters.add(Counter::ProbeLimited),
+            Some(Probe::Request(sequence)) => {
+                let mut reply = [0; probe::PROBE_BYTES_MIN];
+                Probe::Reply(sequence).write(&self.link_local, &peer.link_local, &mut reply);
+                let Some(space) = io.transmit.space(io.counters, reply.len()) else { return };
+                if let TunnResult::WriteToNetwork(out) = peer.tunnel.encapsulate(&reply, space) {
+                    let length = out.len();
+                    io.transmit.commit_probe(length, slot as i32, from);
+                }
+            }
+        }
+    }
+
+    /// Sends a probe that is `bytes` long inside along one path; false without a session, and where that cannot be. `packet` is where
+    /// it is built.
+    pub fn probe(&mut self, io: &mut Io, slot: u32, Ask { path, sequence, bytes }: Ask, packet: &mut [u8]) -> bool {
+        let Some(peer) = self.peers.get_mut(slot as usize).and_then(Option::as_mut) else { return false };
+        let possible = (probe::PROBE_BYTES_MIN..=probe::PROBE_BYTES_MAX).contains(&bytes) && path.remote.family != 0;
+        if !possible || peer.tunnel.time_since_last_handshake().is_none() {
+            return false;
+        }
+        let Some(space) = io.transmit.space(io.counters, bytes) else { return false };
+        Probe::Request(sequence).write(&self.link_local, &peer.link_local, &mut packet[..bytes]);
+        let TunnResult::WriteToNetwork(out) = peer.tunnel.encapsulate(&packet[..bytes], space) else { return false };
+        let length = out.len();
+        io.transmit.commit_probe(length, slot as i32, path);
+        true
     }
 
     /// Sends what waited for the session. The plain buffer may hold a packet, so this writes straight to the transmit buffer.
@@ -303,10 +362,10 @@ impl Device {
         }
     }
 
-    /// Who is responsible for an inner address, and where that peer is.
-    pub fn peer_for(&mut self, inner: IpAddr) -> Option<(u32, Address)> {
+    /// Who is responsible for an inner address.
+    pub fn peer_for(&mut self, inner: IpAddr) -> Option<(u32, &Peer)> {
         let slot = self.allowed_ips.find(inner)?;
-        self.peer_mut(slot).map(|p| (slot, p.endpoint))
+        self.peer_mut(slot).map(|p| (slot, &*p))
     }
 
     /// Encrypts an inner packet for whoever is responsible for its destination. `packet` has room for the padding
@@ -321,7 +380,7 @@ impl Device {
     /// As [`send`](Self::send), for a peer that is known to be responsible.
     pub fn send_to(&mut self, io: &mut Io, slot: u32, packet: &mut [u8], length: usize) {
         let Some(peer) = self.peers.get_mut(slot as usize).and_then(Option::as_mut) else { return };
-        let padded = length.next_multiple_of(PADDING).min(self.mtu.max(length)).min(packet.len());
+        let padded = length.next_multiple_of(PADDING).min(self.mtu.min(peer.mtu).max(length)).min(packet.len());
         packet[length..padded].fill(0);
         let Some(space) = io.transmit.space(io.counters, padded) else { return };
         if let TunnResult::WriteToNetwork(out) = peer.tunnel.encapsulate(&packet[..padded], space) {
@@ -389,7 +448,7 @@ fn initiate(peer: &mut Peer, slot: u32, io: &mut Io) {
 fn emit(peer: &mut Peer, slot: u32, io: &mut Io, length: usize, kind: u8) {
     if kind == INITIATION {
         peer.initiation_sent(io.now);
-    } else if peer.endpoint.family == 0 {
+    } else if peer.endpoint.remote.family == 0 {
         return io.counters.add(Counter::NoEndpoint);
     }
     io.transmit.commit(length, slot as i32, peer.endpoint);
@@ -405,23 +464,24 @@ fn counter_of(error: &WireGuardError) -> Counter {
     }
 }
 
-fn established(peer: &mut Peer, slot: u32, io: &mut Io, from: Address) {
-    peer.handshake_done(io.now);
-    peer.revive_at = 0;
-    peer.heard = (from, io.now);
-    io.events.push(io.counters, Event { peer: slot as i32, address: from, ..Event::new(Kind::Handshake) });
+fn established(peer: &mut Peer, slot: u32, io: &mut Io, from: Path) {
+    peer.seen_at(from);
+    peer.handshake_done(io.now, from);
+    io.events.push(io.counters, Event::from(Kind::Handshake, slot, from));
 }
 
-/// A data packet was authenticated.
-fn heard(peer: &mut Peer, slot: u32, io: &mut Io, from: Address) {
-    if peer.roaming == Roaming::Stock {
-        peer.endpoint = from;
-    }
-    if peer.unconfirmed {
+/// A data packet was authenticated; `confirms`: the first one in a session that we answered.
+fn heard(peer: &mut Peer, slot: u32, io: &mut Io, from: Path, confirms: bool) {
+    peer.seen_at(from);
+    if confirms {
         return established(peer, slot, io, from);
     }
-    if peer.heard.0 != from || io.now >= peer.heard.1 + HEARD_INTERVAL_US {
-        peer.heard = (from, io.now);
-        io.events.push(io.counters, Event { peer: slot as i32, address: from, ..Event::new(Kind::Heard) });
+    if peer.heard_along(io.now, from) {
+        io.events.push(io.counters, Event::from(Kind::Heard, slot, from));
     }
+}
+
+/// Bytes 4 to 8 of a message: the receiver index of data, the sender index of a response.
+fn index_at(message: &[u8]) -> u32 {
+    message.get(4..8).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
 }

@@ -1,12 +1,13 @@
 //! Device, TCP, UDP and ICMP put together: what the exports in `abi` call.
 
 use crate::counter::{Counter, Counters};
-use crate::device::{Device, Io, PeerOptions};
-use crate::event::{Address, Event, Events, Kind};
+use crate::device::{Ask, Device, Io, PeerOptions};
+use crate::event::{Event, Events, Kind, Path};
 use crate::net::{Datagrams, ADDRESSES_MAX};
 use crate::transmit::Transmit;
 use crate::tun::division::{owner, udp_destination, Owner};
 use crate::tun::gso::Split;
+use crate::tun::unreachable::Reason;
 use crate::tun::{self, Tun};
 use rand_core::{OsRng, RngCore};
 use std::collections::HashMap;
@@ -123,7 +124,7 @@ impl Engine {
     }
 
     /// A peer's endpoint, until it moves.
-    pub fn set_endpoint(&mut self, peer: u32, endpoint: Address) {
+    pub fn set_endpoint(&mut self, peer: u32, endpoint: Path) {
         if let Some(p) = self.device.peer_mut(peer) {
             p.endpoint = endpoint;
         }
@@ -135,7 +136,7 @@ impl Engine {
     }
 
     /// Milliseconds since the last confirmed handshake (-1: none), bytes sent, bytes received, and the endpoint.
-    pub fn peer_figures(&mut self, peer: u32) -> Option<([f64; 3], Address)> {
+    pub fn peer_figures(&mut self, peer: u32) -> Option<([f64; 3], Path)> {
         let now = self.now;
         let p = self.device.peer_mut(peer)?;
         let age = if p.handshake_at == 0 { -1.0 } else { (now - p.handshake_at) as f64 / 1000.0 };
@@ -150,8 +151,22 @@ impl Engine {
         self.device.initiate(&mut io, peer);
     }
 
+    /// Sends a probe along one path; false without a session.
+    pub fn probe(&mut self, peer: u32, ask: Ask) -> bool {
+        let Engine { device, transmit, events, counters, packet, now, .. } = self;
+        device.probe(&mut Io { now: *now, transmit, events, counters }, peer, ask, packet)
+    }
+
+    /// Encrypts any packet for a peer.
+    #[cfg(test)]
+    pub fn send_inner(&mut self, peer: u32, inner: &[u8]) {
+        let Engine { device, transmit, events, counters, packet, now, .. } = self;
+        packet[..inner.len()].copy_from_slice(inner);
+        device.send_to(&mut Io { now: *now, transmit, events, counters }, peer, packet, inner.len());
+    }
+
     /// Takes one datagram from the network.
-    pub fn receive(&mut self, from: Address, datagram: &[u8]) {
+    pub fn receive(&mut self, from: Path, datagram: &[u8]) {
         let Engine { device, tcp, datagrams, addresses, transmit, events, counters, now, tun, .. } = self;
         let now = *now;
         let mut io = Io { now, transmit, events, counters };
@@ -213,19 +228,24 @@ impl Engine {
             io.counters.add(Counter::TunSource);
             return true;
         }
-        let Some((peer, endpoint)) = device.peer_for(to) else {
+        let Some((slot, peer)) = device.peer_for(to) else {
             io.counters.add(Counter::NoRoute);
-            tun.refuse(*now, length);
+            tun.refuse(*now, length, Reason::Nobody);
             return true;
         };
-        if udp_destination(split.packet()).is_some_and(|to| endpoint == to.into()) {
+        if udp_destination(split.packet()).is_some_and(|to| peer.endpoint.remote == to.into()) {
             // Encrypted, it would come here again, for ever.
             io.counters.add(Counter::TunLoop);
             return true;
         }
+        if let Some(mtu) = tun::smaller(&split, peer.tun_mtu) {
+            io.counters.add(Counter::TunTooBig);
+            tun.refuse(*now, length, Reason::TooBig(mtu));
+            return true;
+        }
         for i in 0..split.count() {
             let n = split.write(i, packet);
-            device.send_to(&mut io, peer, packet, n);
+            device.send_to(&mut io, slot, packet, n);
         }
         self.transmit.has_room()
     }
@@ -285,6 +305,11 @@ impl Engine {
             self.streams[id] = Some(handle);
         }
         self.stream_of.insert(handle, id as u32);
+        if let Some(connection) = self.tcp.get_mut(handle) {
+            if let Some((_, peer)) = self.device.peer_for(connection.remote.ip()) {
+                connection.set_mtu(self.now, peer.mtu);
+            }
+        }
         Some(id as u32)
     }
 
@@ -380,10 +405,14 @@ impl Engine {
         }
     }
 
-    /// The path inside the tunnel, to one address or to all, carries packets of this size now: streams follow, up and down within
-    /// the engine's own largest packet, and send again what was larger.
-    pub fn set_path_mtu(&mut self, remote: Option<IpAddr>, mtu: usize) {
-        self.tcp.set_path_mtu(self.now, remote, mtu);
+    /// The path to a peer carries inner packets of `mtu` bytes now: streams follow, up and down within the engine's own largest
+    /// packet, and send again what was larger. The kernel may send it packets of `tun_mtu` bytes.
+    pub fn set_peer_mtu(&mut self, peer: u32, mtu: usize, tun_mtu: usize) {
+        let Some(p) = self.device.peer_mut(peer) else { return };
+        p.mtu = mtu;
+        p.tun_mtu = tun_mtu;
+        let Engine { device, tcp, now, .. } = self;
+        tcp.set_path_mtu_where(*now, mtu, |remote| device.allowed_ips.find(remote) == Some(peer));
     }
 
     /// Lets go of a stream: in order, or with a reset.

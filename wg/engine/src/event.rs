@@ -4,6 +4,8 @@
 //!  0 kind u32      4 peer i32 (-1: none)   8 a u32   12 b u32
 //! 16 family u16 (0 none, 4, 6)   18 port u16   20 address, 16 bytes (IPv4 in the first four)
 //! 36 key, 32 bytes                                                                      (68 in all, little-endian)
+//!
+//! A path is an address and the number of a local end: family u16, port u16, address 16 bytes, local u16 (22 in all).
 //! ```
 
 use crate::counter::{Counter, Counters};
@@ -57,15 +59,32 @@ impl Address {
     }
 }
 
+/// Where a datagram goes or came from.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Path {
+    /// The other end.
+    pub remote: Address,
+    /// Which of the host's sockets: 0 for the node's own.
+    pub local: u16,
+}
+
+impl From<SocketAddr> for Path {
+    fn from(a: SocketAddr) -> Self {
+        Path { remote: a.into(), local: 0 }
+    }
+}
+
 /// The kinds of event. The numbers are the contract with `wg/engine.ts`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Kind {
-    /// A session exists and the peer holds it too. `address`: where from.
+    /// A session exists and the peer holds it too. `address` and local end `b`: where from.
     Handshake = 1,
-    /// A packet was authenticated; at most every [`crate::peer::HEARD_INTERVAL_US`] for one address. `address`: where from.
+    /// A packet was authenticated; at most every [`crate::peer::HEARD_INTERVAL_US`] for one path. `address` and local end `b`:
+    /// where from.
     Heard = 2,
-    /// An initiation from `key`, which is no peer. `address`: where from.
+    /// An initiation from `key`, which is no peer. `address` and local end `b`: where from.
     UnknownPeer = 3,
     /// Stream `a` may have bytes, room or another state.
     Stream = 4,
@@ -75,6 +94,8 @@ pub enum Kind {
     EchoReply = 6,
     /// UDP socket `a` has a datagram.
     Datagram = 7,
+    /// The peer has answered probe `a`. `address` and local end `b`: where from.
+    ProbeReply = 8,
 }
 
 /// One event as the host reads it.
@@ -99,6 +120,11 @@ impl Event {
     /// An event without values.
     pub fn new(kind: Kind) -> Self {
         Event { kind: kind as u32, peer: -1, a: 0, b: 0, address: Address::default(), key: [0; 32] }
+    }
+
+    /// An event about a peer that was heard from along `path`.
+    pub fn from(kind: Kind, peer: u32, path: Path) -> Self {
+        Event { peer: peer as i32, b: u32::from(path.local), address: path.remote, ..Event::new(kind) }
     }
 }
 

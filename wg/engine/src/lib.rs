@@ -13,8 +13,11 @@ pub mod event;
 pub mod handshake_limit;
 pub mod net;
 pub mod peer;
+pub mod probe;
 pub mod transmit;
 pub mod tun;
 
+#[cfg(test)]
+mod path_tests;
 #[cfg(test)]
 mod tests;

@@ -3,26 +3,26 @@
 use crate::counter::Counter;
 use crate::device::PeerOptions;
 use crate::engine::{Engine, Refusal, CLOSED, ESTABLISHED, RECEIVE_FINISHED};
-use crate::event::{Address, Event, Kind};
+use crate::event::{Event, Kind, Path};
 use crate::peer::Roaming;
 use crate::transmit::INITIATION;
 use std::net::{IpAddr, SocketAddr};
 
-const MTU: usize = 1420;
+pub(crate) const MTU: usize = 1420;
 
-struct World {
-    now: u64,
-    nodes: Vec<Engine>,
+pub(crate) struct World {
+    pub(crate) now: u64,
+    pub(crate) nodes: Vec<Engine>,
     /// Chooses what is lost: called with sender and datagram.
-    lose: fn(usize, &[u8]) -> bool,
-    events: Vec<Vec<Event>>,
+    pub(crate) lose: fn(usize, &[u8]) -> bool,
+    pub(crate) events: Vec<Vec<Event>>,
 }
 
-fn outer(node: usize) -> Address {
+pub(crate) fn outer(node: usize) -> Path {
     SocketAddr::from(([192, 0, 2, node as u8 + 1], 51820)).into()
 }
 
-fn mesh(node: usize) -> IpAddr {
+pub(crate) fn mesh(node: usize) -> IpAddr {
     IpAddr::from([10, 42, 0, node as u8 + 1])
 }
 
@@ -34,8 +34,20 @@ fn private_key(node: usize) -> [u8; 32] {
     [node as u8 + 7; 32]
 }
 
+/// What a node has to send, and where to.
+pub(crate) fn take(engine: &mut Engine) -> Vec<(Path, Vec<u8>)> {
+    let t = &engine.transmit;
+    let cut = |r: &crate::transmit::Run| {
+        let whole = &t.bytes()[r.offset as usize..(r.offset + r.length) as usize];
+        whole.chunks(r.segment as usize).map(|d| (r.to, d.to_vec())).collect::<Vec<_>>()
+    };
+    let out = t.runs().iter().flat_map(cut).collect();
+    engine.transmit.clear();
+    out
+}
+
 impl World {
-    fn new(count: usize, roaming: Roaming, psk: Option<[u8; 32]>) -> Self {
+    pub(crate) fn new(count: usize, roaming: Roaming, psk: Option<[u8; 32]>) -> Self {
         let now = 1_000_000;
         let mut nodes: Vec<Engine> = (0..count).map(|i| Engine::new(now, private_key(i), MTU)).collect();
         for a in 0..count {
@@ -53,21 +65,13 @@ impl World {
     }
 
     /// Carries datagrams until nobody has anything to say at this instant.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for _ in 0..10_000 {
             let mut carried = false;
             for i in 0..self.nodes.len() {
                 self.nodes[i].set_now(self.now);
                 let _more = self.nodes[i].poll();
-                let out: Vec<(Address, Vec<u8>)> = {
-                    let t = &self.nodes[i].transmit;
-                    let cut = |r: &crate::transmit::Run| {
-                        let whole = &t.bytes()[r.offset as usize..(r.offset + r.length) as usize];
-                        whole.chunks(r.segment as usize).map(|d| (r.to, d.to_vec())).collect::<Vec<_>>()
-                    };
-                    t.runs().iter().flat_map(cut).collect()
-                };
-                self.nodes[i].transmit.clear();
+                let out = take(&mut self.nodes[i]);
                 self.events[i].extend_from_slice(self.nodes[i].events.list());
                 self.nodes[i].events.clear();
                 for (to, datagram) in out {
@@ -88,7 +92,7 @@ impl World {
         panic!("never quiet");
     }
 
-    fn run(&mut self, us: u64) {
+    pub(crate) fn run(&mut self, us: u64) {
         let end = self.now + us;
         while self.now < end {
             self.settle();
@@ -98,15 +102,15 @@ impl World {
         self.settle();
     }
 
-    fn count(&self, node: usize, kind: Kind) -> usize {
+    pub(crate) fn count(&self, node: usize, kind: Kind) -> usize {
         self.events[node].iter().filter(|e| e.kind == kind as u32).count()
     }
 
-    fn accepted(&self, node: usize) -> Option<u32> {
+    pub(crate) fn accepted(&self, node: usize) -> Option<u32> {
         self.events[node].iter().find(|e| e.kind == Kind::Accepted as u32).map(|e| e.a)
     }
 
-    fn read_all(&mut self, node: usize, id: u32) -> Vec<u8> {
+    pub(crate) fn read_all(&mut self, node: usize, id: u32) -> Vec<u8> {
         let (a, b) = self.nodes[node].stream_peek(id);
         let all = [a, b].concat();
         self.nodes[node].stream_consume(id, all.len());
@@ -197,7 +201,7 @@ fn a_stranger_is_reported_and_gets_nothing() {
     w.nodes[0].initiate(0);
     w.settle();
     let event = w.events[1].iter().find(|e| e.kind == Kind::UnknownPeer as u32).expect("reported");
-    assert_eq!((event.key, event.address), (stranger, outer(0)));
+    assert_eq!((event.key, event.address), (stranger, outer(0).remote));
     assert_eq!(w.count(0, Kind::Handshake), 0);
     assert_eq!(w.nodes[1].counters.value(Counter::UnknownPeer), 1.0);
 }
@@ -269,7 +273,7 @@ fn roaming_follows_data_only_where_the_host_does_not_decide() {
         w.nodes[0].poll();
         let datagram = w.nodes[0].transmit.bytes()[..w.nodes[0].transmit.runs()[0].length as usize].to_vec();
         w.nodes[0].transmit.clear();
-        let elsewhere: Address = SocketAddr::from(([203, 0, 113, 5], 999)).into();
+        let elsewhere: Path = SocketAddr::from(([203, 0, 113, 5], 999)).into();
         w.nodes[1].receive(elsewhere, &datagram);
         assert_eq!(w.nodes[1].peer_figures(0).unwrap().1 == elsewhere, moved);
     }
@@ -338,7 +342,7 @@ fn ten_thousand_streams_do_not_fit_and_the_refusal_is_clean() {
 }
 
 /// What a node has for the kernel, each packet without its virtio header.
-fn for_kernel(engine: &mut Engine) -> Vec<Vec<u8>> {
+pub(crate) fn for_kernel(engine: &mut Engine) -> Vec<Vec<u8>> {
     let output = &mut engine.tun().expect("the node has an interface").output;
     let parts = output.finish().to_vec();
     assert!(parts.iter().all(|p| p.more == 0));
@@ -349,7 +353,7 @@ fn for_kernel(engine: &mut Engine) -> Vec<Vec<u8>> {
 }
 
 /// What the kernel would send: no virtio work, one IPv4 packet.
-fn from_kernel(engine: &mut Engine, protocol: u8, from: IpAddr, to: IpAddr, body: &[u8]) {
+pub(crate) fn from_kernel(engine: &mut Engine, protocol: u8, from: IpAddr, to: IpAddr, body: &[u8]) {
     let (IpAddr::V4(from), IpAddr::V4(to)) = (from, to) else { panic!("IPv4") };
     let mut packet = vec![0; 10];
     packet.extend([0x45, 0]);

@@ -2,12 +2,12 @@
 //! host can hand a run to segmentation offload in one call.
 //!
 //! ```text
-//!  0 offset u32   4 length u32   8 segment u32   12 peer i32   16 kind u16 (WireGuard's message type)
-//! 18 family u16  20 port u16    22 address, 16 bytes          (38, padded to 40)
+//!  0 offset u32   4 length u32   8 segment u32   12 peer i32   16 kind u16 (WireGuard's message type, or 5 for a probe)
+//! 18 family u16  20 port u16    22 address, 16 bytes         38 local u16                                      (40 in all)
 //! ```
 
 use crate::counter::{Counter, Counters};
-use crate::event::Address;
+use crate::event::Path;
 
 /// Bytes of datagrams between two flushes.
 pub const BUFFER_BYTES: usize = 1 << 20;
@@ -25,6 +25,8 @@ const OVERHEAD_BYTES: usize = 160;
 pub const INITIATION: u8 = 1;
 pub const RESPONSE: u8 = 2;
 pub const DATA: u8 = 4;
+/// A data message that is a probe, which goes alone and whole.
+const PROBE: u8 = 5;
 
 /// Equal-sized datagrams that lie one after another; only the last may be shorter.
 #[repr(C, align(4))]
@@ -38,10 +40,10 @@ pub struct Run {
     pub segment: u32,
     /// Which peer they are for, or -1.
     pub peer: i32,
-    /// WireGuard's message type, 1 to 4.
+    /// WireGuard's message type, 1 to 4, or 5 for a probe.
     pub kind: u16,
     /// Where to; family 0 on an initiation whose destinations the host chooses.
-    pub to: Address,
+    pub to: Path,
 }
 
 /// The transmit buffer.
@@ -73,10 +75,8 @@ impl Transmit {
     }
 
     /// The `length` bytes written to [`space`](Self::space) are a datagram for `to`.
-    pub fn commit(&mut self, length: usize, peer: i32, to: Address) {
+    pub fn commit(&mut self, length: usize, peer: i32, to: Path) {
         let kind = self.bytes[self.used];
-        let offset = self.used;
-        self.used += length;
         if let Some(run) = self.runs.last_mut() {
             let whole = run.length % run.segment == 0;
             let fits =
@@ -90,17 +90,28 @@ impl Transmit {
                 && length as u32 <= run.segment
             {
                 run.length += length as u32;
+                self.used += length;
                 return;
             }
         }
+        self.begin_run(length, peer, to, kind);
+    }
+
+    /// As [`commit`](Self::commit), for a probe: no other datagram joins it, since the network may take those and not this one.
+    pub fn commit_probe(&mut self, length: usize, peer: i32, to: Path) {
+        self.begin_run(length, peer, to, PROBE);
+    }
+
+    fn begin_run(&mut self, length: usize, peer: i32, to: Path, kind: u8) {
         self.runs.push(Run {
-            offset: offset as u32,
+            offset: self.used as u32,
             length: length as u32,
             segment: length as u32,
             peer,
             kind: u16::from(kind),
             to,
         });
+        self.used += length;
     }
 
     /// What is to be sent.
@@ -123,8 +134,13 @@ impl Transmit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Address;
 
-    fn put(t: &mut Transmit, c: &mut Counters, length: usize, kind: u8, to: Address) {
+    fn port(port: u16) -> Path {
+        Path { remote: Address { family: 4, port, ip: [1; 16] }, local: 0 }
+    }
+
+    fn put(t: &mut Transmit, c: &mut Counters, length: usize, kind: u8, to: Path) {
         t.space(c, length).unwrap()[0] = kind;
         t.commit(length, 0, to);
     }
@@ -132,20 +148,36 @@ mod tests {
     #[test]
     fn equal_datagrams_to_one_address_become_one_run() {
         let (mut t, mut c) = (Transmit::default(), Counters::default());
-        let a = Address { family: 4, port: 1, ip: [1; 16] };
-        let b = Address { port: 2, ..a };
-        for (n, to) in [(1452, a), (1452, a), (900, a), (1452, a), (1452, b), (2000, b)] {
+        let (a, b) = (port(1), port(2));
+        let c2 = Path { local: 7, ..b };
+        for (n, to) in [(1452, a), (1452, a), (900, a), (1452, a), (1452, b), (2000, b), (2000, c2), (2000, c2)] {
             put(&mut t, &mut c, n, 4, to);
         }
-        let runs: Vec<_> = t.runs().iter().map(|r| (r.length, r.segment, r.to.port)).collect();
-        assert_eq!(runs, [(3804, 1452, 1), (1452, 1452, 1), (1452, 1452, 2), (2000, 2000, 2)]);
+        let runs: Vec<_> = t.runs().iter().map(|r| (r.length, r.segment, r.to.remote.port, r.to.local)).collect();
+        let before = [(3804, 1452, 1, 0), (1452, 1452, 1, 0), (1452, 1452, 2, 0), (2000, 2000, 2, 0)];
+        assert_eq!(
+            runs,
+            [&before[..], &[(4000, 2000, 2, 7)]].concat(),
+            "an address by another local end is another path"
+        );
+    }
+
+    #[test]
+    fn a_probe_goes_alone() {
+        let (mut t, mut c) = (Transmit::default(), Counters::default());
+        put(&mut t, &mut c, 1452, 4, port(1));
+        t.space(&mut c, 1452).unwrap()[0] = 4;
+        t.commit_probe(1452, 0, port(1));
+        put(&mut t, &mut c, 1452, 4, port(1));
+        let runs: Vec<_> = t.runs().iter().map(|r| (r.offset, r.length, r.kind)).collect();
+        assert_eq!(runs, [(0, 1452, 4), (1452, 1452, 5), (2904, 1452, 4)]);
     }
 
     #[test]
     fn initiations_are_never_joined() {
         let (mut t, mut c) = (Transmit::default(), Counters::default());
         for _ in 0..2 {
-            put(&mut t, &mut c, 148, 1, Address::default());
+            put(&mut t, &mut c, 148, 1, Path::default());
         }
         assert_eq!(t.runs().len(), 2);
     }
@@ -155,7 +187,7 @@ mod tests {
         let (mut t, mut c) = (Transmit::default(), Counters::default());
         let mut n = 0;
         while t.space(&mut c, 1420).is_some() {
-            t.commit(1452, 0, Address { family: 4, port: (n % 60_000) as u16, ip: [0; 16] });
+            t.commit(1452, 0, port((n % 60_000) as u16));
             n += 1;
         }
         assert!(n > 700 && c.value(Counter::TransmitFull) == 1.0);

@@ -79,6 +79,14 @@ impl<'a> Split<'a> {
         self.packet
     }
 
+    /// Length of the longest packet that it becomes.
+    pub fn longest(&self) -> usize {
+        match self.kind {
+            Kind::Whole => self.packet.len(),
+            _ => (self.payload + self.size).min(self.packet.len()),
+        }
+    }
+
     /// How many packets it becomes, at least one.
     pub fn count(&self) -> usize {
         match self.kind {

@@ -2,7 +2,7 @@
 
 use super::gro::{Gro, Part};
 use super::gso::Split;
-use super::unreachable;
+use super::unreachable::{self, Reason};
 use super::vnet::{Header, Kind, BYTES};
 
 /// A small generator (xorshift64), so that failures can be repeated.
@@ -403,7 +403,7 @@ fn an_error_says_what_could_not_be_sent_and_looks_as_if_it_came_from_there() {
     for (flow, icmp) in [(Flow::udp(false), 1), (Flow::tcp(true), 58)] {
         let packet = flow.packet(1, 2, &[5; 500]);
         let mut out = [0; unreachable::ERROR_BYTES_MAX];
-        let n = unreachable::write(&packet, &mut out).expect("an error");
+        let n = unreachable::write(&packet, Reason::Nobody, &mut out).expect("an error");
         let error = &out[..n];
         let t = transport_of(&packet);
         let (from, to) = (super::ends(error), super::ends(&packet));
@@ -424,7 +424,7 @@ fn there_is_no_error_about_errors_groups_and_later_fragments() {
     let refused = |change: &dyn Fn(&mut Vec<u8>), v6: bool| {
         let mut packet = Flow::udp(v6).packet(1, 2, &[5; 50]);
         change(&mut packet);
-        unreachable::write(&packet, &mut [0; unreachable::ERROR_BYTES_MAX]).is_none()
+        unreachable::write(&packet, Reason::Nobody, &mut [0; unreachable::ERROR_BYTES_MAX]).is_none()
     };
     assert!(!refused(&|_| (), false) && !refused(&|_| (), true));
     let icmp = |kind: u8, v6: bool| {

@@ -1,5 +1,5 @@
-//! What a program is told that sends to where no peer is: an ICMP error (RFC 792, RFC 4443), so that it fails at once and not after
-//! its patience has ended.
+//! What a program is told whose packet does not go: an ICMP error (RFC 792, RFC 4443). If no peer is there, it fails at once and not
+//! after its patience has ended; if the path takes less, it sends less.
 
 use super::checksum::{pseudo, renew_ipv4, stored, IPV4_BYTES, IPV6_BYTES};
 use tcp::checksum::sum;
@@ -15,11 +15,24 @@ const QUOTED_BYTES_MAX: usize = 128;
 pub const ERROR_BYTES_MAX: usize = IPV6_BYTES + ICMP_BYTES + QUOTED_BYTES_MAX;
 const HOP_LIMIT: u8 = 64;
 
+/// Why a packet does not go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// No peer has the address.
+    Nobody,
+    /// The path takes packets of this size.
+    TooBig(usize),
+}
+
 /// Writes the error for a packet whose fixed header is whole; its length, or `None` where there must be none: for ICMP that may be an
 /// error itself, for what is not the first fragment, and for many receivers. It comes from the address that is not reached,
 /// since the kernel believes none that comes from its own.
-pub fn write(packet: &[u8], out: &mut [u8; ERROR_BYTES_MAX]) -> Option<usize> {
+pub fn write(packet: &[u8], reason: Reason, out: &mut [u8; ERROR_BYTES_MAX]) -> Option<usize> {
     let quoted = &packet[..packet.len().min(QUOTED_BYTES_MAX)];
+    let size = match reason {
+        Reason::Nobody => 0,
+        Reason::TooBig(mtu) => mtu as u32,
+    };
     let (fixed, kind) = if packet[0] >> 4 == 4 {
         let offset = u16::from_be_bytes([packet[6], packet[7]]) & 0x1fff;
         let asks = packet[9] != ICMP || packet.get(usize::from(packet[0] & 0xf) * 4) == Some(&ECHO_REQUEST);
@@ -27,15 +40,15 @@ pub fn write(packet: &[u8], out: &mut [u8; ERROR_BYTES_MAX]) -> Option<usize> {
         if !asks || offset != 0 || packet[16] >= 224 {
             return None;
         }
-        // Destination unreachable, the host.
-        (IPV4_BYTES, [3, 1])
+        // Destination unreachable: the host, or fragmentation needed.
+        (IPV4_BYTES, [3, if reason == Reason::Nobody { 1 } else { 4 }])
     } else {
         let asks = packet[6] != ICMPV6 || packet.get(IPV6_BYTES) == Some(&ECHO_REQUEST_V6);
         if !asks || packet[24] == 0xff {
             return None;
         }
-        // Destination unreachable, the address.
-        (IPV6_BYTES, [1, 3])
+        // Destination unreachable, the address; or packet too big.
+        (IPV6_BYTES, if reason == Reason::Nobody { [1, 3] } else { [2, 0] })
     };
     let length = fixed + ICMP_BYTES + quoted.len();
     let out = &mut out[..length];
@@ -55,6 +68,8 @@ pub fn write(packet: &[u8], out: &mut [u8; ERROR_BYTES_MAX]) -> Option<usize> {
         out[24..40].copy_from_slice(&packet[8..24]);
     }
     out[fixed..fixed + 2].copy_from_slice(&kind);
+    // RFC 1191 section 4 has two bytes for it, behind two that are zero.
+    out[fixed + 4..fixed + 8].copy_from_slice(&size.to_be_bytes());
     out[fixed + ICMP_BYTES..].copy_from_slice(quoted);
     let body = &out[fixed..];
     // Only ICMPv6 counts a pseudo-header (RFC 4443 section 2.3).

@@ -105,6 +105,8 @@ pub struct Connection {
     agreed_mss: usize,
     /// Largest packet that the path takes, and until when a lower one is believed.
     path_mtu: usize,
+    /// What the caller has said of the path.
+    told_mtu: usize,
     path_mtu_until: Option<Time>,
     ecn: ecn::Ecn,
     /// TS.Recent and Last.ACK.sent (RFC 7323 section 4.3).
@@ -161,6 +163,7 @@ impl Connection {
             sack: true,
             agreed_mss: mss,
             path_mtu: config.mtu,
+            told_mtu: config.mtu,
             path_mtu_until: None,
             ecn: ecn::Ecn::default(),
             recent: 0,

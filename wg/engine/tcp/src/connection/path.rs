@@ -37,7 +37,8 @@ impl Connection {
     /// larger ones counts as lost, without being taken for congestion, and goes again in smaller ones.
     pub fn set_mtu(&mut self, now: Time, mtu: usize) {
         let now = self.clock(now);
-        self.path_mtu = mtu.clamp(MIN_MTU, self.config.mtu);
+        self.told_mtu = mtu.clamp(MIN_MTU, self.config.mtu);
+        self.path_mtu = self.told_mtu;
         self.path_mtu_until = None;
         self.resize(now);
     }
@@ -63,7 +64,7 @@ impl Connection {
     pub(super) fn forget_mtu(&mut self, now: Time) {
         if self.path_mtu_until.is_some_and(|t| t <= now) {
             self.path_mtu_until = None;
-            self.path_mtu = self.config.mtu;
+            self.path_mtu = self.told_mtu;
             self.resize(now);
         }
     }

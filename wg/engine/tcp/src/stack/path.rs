@@ -23,13 +23,18 @@ impl Stack {
     /// The path to a peer, or to all, carries packets of this size now; connections to come start with what was said last for all.
     /// Raises as well as lowers, within [`Config::mtu`].
     pub fn set_path_mtu(&mut self, now: Time, remote: Option<IpAddr>, mtu: usize) {
-        let now = self.clock(now);
         if remote.is_none() {
             self.path_mtu = mtu;
         }
+        self.set_path_mtu_where(now, mtu, |r| remote.is_none_or(|remote| remote == r));
+    }
+
+    /// As [`set_path_mtu`](Self::set_path_mtu), for the connections there are to the hosts that `which` chooses.
+    pub fn set_path_mtu_where(&mut self, now: Time, mtu: usize, mut which: impl FnMut(IpAddr) -> bool) {
+        let now = self.clock(now);
         for h in self.table.handles() {
             let Some(e) = self.table.get_mut(h) else { continue };
-            if remote.is_none_or(|r| r == e.connection.remote.ip()) {
+            if which(e.connection.remote.ip()) {
                 e.connection.set_mtu(now, mtu);
                 self.touch(h);
             }
