@@ -249,11 +249,12 @@ export class GatewayMapper implements Disposable {
     this.#reasons.set(name, reason);
     const all = this.#reason();
     // Most gateways do nothing, and are asked for ever: the same answer is worth one line.
-    const complete = this.gateway.family === 6 || this.#reasons.has("upnp");
+    const { family, address } = this.gateway;
+    const complete = (family === 6 || this.#reasons.has("upnp")) &&
+      (address === undefined || this.#reasons.has("pcp"));
     if (!complete || all === this.#said || this.mapping !== undefined) return;
     this.#said = all;
-    const { address, interfaceName } = this.gateway;
-    const fields = { gateway: address ?? `on ${interfaceName}` };
+    const fields = { gateway: address ?? `on ${this.gateway.interfaceName}` };
     this.#options.log("debug", `no port mapping: ${all}`, fields);
   }
 

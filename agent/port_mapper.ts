@@ -15,6 +15,7 @@
  */
 import {
   type Clock,
+  familyOf,
   formatSocketAddress,
   messageOf,
   parseSocketAddress,
@@ -99,11 +100,13 @@ export class PortMapper {
       .map(({ address }) => parseSocketAddress(address)?.hostname)
       .filter((hostname) => hostname !== undefined);
     const hostnames = [...new Set(seen)].sort();
-    if (hostnames.join() === this.#reflexive.join()) return;
-    // An address that is new while others were known means that the gateway has another one now.
-    const moved = this.#reflexive.length > 0;
+    const gone = this.#reflexive.filter((hostname) => !hostnames.includes(hostname));
     this.#reflexive = hostnames;
-    if (moved) this.#gateways.forEach((mapper) => mapper.check());
+    // We are seen elsewhere now: the gateway may have another address.
+    const families = new Set(gone.map(familyOf));
+    for (const mapper of this.#gateways) {
+      if (families.has(mapper.gateway.family)) mapper.check();
+    }
     this.#offer();
   }
 

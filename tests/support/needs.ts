@@ -7,6 +7,7 @@
  * - `tun`: root and `/dev/net/tun`
  * - `natlab`: root, Python 3, and natbox built or Go to build it
  * - `wireguard-go`: found, or Go to build it, and `wg`
+ * - `gateway`: root, miniupnpd and nft
  * - `binary`: the compiled program
  * - any other: a command of that name
  */
@@ -17,6 +18,7 @@ export type Need =
   | "tun"
   | "natlab"
   | "wireguard-go"
+  | "gateway"
   | "binary"
   | "curl"
   | "tcpdump"
@@ -75,6 +77,8 @@ function missing(need: Need): string | undefined {
     case "wireguard-go":
       return missing("tun") ?? command("wg", "wireguard-tools") ??
         (isExecutable(`${toolFolder()}/wireguard-go`) ? undefined : command("go", "golang"));
+    case "gateway":
+      return missing("root") ?? command("miniupnpd", "miniupnpd") ?? command("nft", "nftables");
     case "binary":
       return binaryPath() === undefined
         ? "needs the compiled program: deno task compile, or MORAY_BIN"
