@@ -18,26 +18,22 @@
  * @module
  */
 import { after, earlier, type ErrorCode, type Instant, parseSocketAddress } from "../core/mod.ts";
-import type { DiscoveredPeer, DiscoveryFeatures, PeerEvent, WatchState } from "../discovery/mod.ts";
+import type { DiscoveredPeer, PeerEvent, WatchState } from "../discovery/mod.ts";
 import type { MeshAnswer, MeshControlOptions, MeshEvent, MeshRequest } from "./mesh_messages.ts";
 import { type MeshPeer, MeshPeers } from "./mesh_peers.ts";
 import type { Log } from "./options.ts";
 import { ownRecord } from "./own_record.ts";
 import { Pace, Retry } from "./pace.ts";
 import { PeerCommands } from "./peer_commands.ts";
+import { Presence } from "./presence.ts";
 import { Puncher } from "./puncher.ts";
-import { Registrar } from "./registrar.ts";
 import type { CandidateInfo, CommandBody, NodeEvent } from "./shared/mod.ts";
 import type { NatStatus, PathKind } from "./status.ts";
 
-/** How long the first registration waits for a STUN answer: two round trips around the world. */
-const FIRST_CANDIDATES_MS = 600;
 /** Waits before something is asked again that was not there or failed. */
 const RETRY = { first: 2000, longest: 60_000 };
 /** After a doubt, how long a new STUN answer may take before the punch goes out with what is known. */
 const REGATHER_FIRST_MS = 300;
-/** Least time between two inquiries of all STUN servers. */
-const REGATHER_GAP_MS = 5000;
 /** A colony leaves the first punch to the agent that has lost it, which has one peer to care for. */
 const COLONY_PATIENCE_MS = 3000;
 /** Peers that the node begins to connect to: each costs a key exchange, and all of them answer. */
@@ -60,7 +56,7 @@ interface Link {
 export class MeshControl {
   readonly #options: MeshControlOptions;
   readonly #peers: MeshPeers;
-  readonly #registrar: Registrar;
+  readonly #presence: Presence;
   readonly #commands = new PeerCommands();
   readonly #nodeCommands: CommandBody[] = [];
   readonly #requests: MeshRequest[] = [];
@@ -73,19 +69,9 @@ export class MeshControl {
   readonly #puncher: Puncher;
   #strangersIgnored = 0;
   #dropped = 0;
-  #candidates: readonly CandidateInfo[] = [];
-  #nat: NatStatus | undefined;
-  #features: DiscoveryFeatures | undefined;
   #connected = false;
-  /** Own addresses that changed since the last registration, so that peers know old ones. */
-  #unannounced = false;
-  /** What can the server do? */
-  readonly #info: Retry;
   /** Where is the colony? */
   readonly #lookUp: Retry;
-  /** When to register although no STUN server has answered. */
-  #firstRegistrationAt: Instant | undefined;
-  #regatheredAt: Instant | undefined;
   #saidNoColony = false;
   /** Peers of an earlier run that Discovery has not told of in this one. */
   readonly #unconfirmed = new Set<string>();
@@ -96,8 +82,7 @@ export class MeshControl {
     const { now, rng } = options;
     this.#options = options;
     this.#now = now;
-    this.#registrar = new Registrar(rng);
-    this.#info = new Retry(rng, RETRY);
+    this.#presence = new Presence(rng);
     this.#lookUp = new Retry(rng, RETRY);
     this.#connectPace = new Pace(now, CONNECT_PACE);
     this.#puncher = new Puncher(now, rng);
@@ -143,7 +128,7 @@ export class MeshControl {
     for (const peer of this.#options.cached) {
       if (this.#learn(now, peer) !== undefined) this.#unconfirmed.add(peer.publicKey);
     }
-    this.#info.begin(now);
+    this.#presence.start(now);
     if (this.#options.role === "agent") this.#lookUp.begin(now);
     this.handleTimeout(now);
   }
@@ -169,6 +154,9 @@ export class MeshControl {
         break;
       case "peerLost":
         this.#lost(now, event.publicKey);
+        break;
+      case "linksChanged":
+        this.#changeLinks(now, 0);
         break;
       case "log":
       case "fatal":
@@ -211,20 +199,14 @@ export class MeshControl {
       this.#punchAll(now);
     } else {
       this.#say(was ? "warn" : "debug", `Discovery: ${state.reason}`);
-      if (state.notRegistered) this.#registrar.begin(now);
+      if (state.notRegistered) this.#presence.forgotten(now);
     }
     this.handleTimeout(now);
   }
 
   /** This machine's links have changed, or it has slept for `sleptMs`: everything is found out again. */
   handleLinkChanged(now: Instant, { sleptMs = 0 }: { readonly sleptMs?: number } = {}): void {
-    this.#nodeCommands.push({ kind: "linkChanged" });
-    this.#regatheredAt = now;
-    // The registration's life went on while this machine's clock stood still.
-    if (sleptMs > 0 && this.#registrar.registered) this.#registrar.begin(now);
-    this.#punchAll(after(now, REGATHER_FIRST_MS));
-    if (this.#lookUp.at !== undefined) this.#lookUp.begin(now);
-    if (this.#info.at !== undefined) this.#info.begin(now);
+    this.#changeLinks(now, sleptMs);
     this.handleTimeout(now);
   }
 
@@ -233,15 +215,9 @@ export class MeshControl {
     if (answer.kind !== "failed") this.#connected = true;
     switch (answer.kind) {
       case "serverInfo":
-        this.#features = answer.features;
+        this.#presence.handleServerInfo(now, answer);
         // Nobody tells of changes there.
         if (!answer.features.watch && this.#options.role === "agent") this.#lookUp.later(now);
-        if (!this.#registrar.registered) {
-          const reflexive = this.#candidates.some(({ kind }) => kind === "serverReflexive");
-          const waits = answer.stun && !reflexive;
-          if (waits) this.#firstRegistrationAt = after(now, FIRST_CANDIDATES_MS);
-          else this.#registrar.begin(now);
-        }
         break;
       case "registered":
         this.#registered(now, answer.ttlMs);
@@ -267,15 +243,13 @@ export class MeshControl {
   /** Does what is due. */
   handleTimeout(now: Instant): void {
     this.#now = now;
-    if (this.#info.take(now)) this.#requests.push({ kind: "serverInfo" });
+    const { serverInfo, register, linkChanged } = this.#presence.take(now);
+    if (linkChanged) this.#nodeCommands.push({ kind: "linkChanged" });
+    if (linkChanged) this.#emit({ kind: "linkChanged" });
+    if (serverInfo) this.#requests.push({ kind: "serverInfo" });
     if (this.#lookUp.take(now)) this.#requests.push({ kind: "lookUpColony" });
-    if (this.#firstRegistrationAt !== undefined && now >= this.#firstRegistrationAt) {
-      this.#firstRegistrationAt = undefined;
-      this.#registrar.begin(now);
-    }
-    if (this.#registrar.take(now)) {
-      this.#unannounced = false;
-      const registration = ownRecord(this.#options, this.#candidates, this.#nat);
+    if (register) {
+      const registration = ownRecord(this.#options, this.#presence);
       this.#requests.push({ kind: "register", registration });
     }
     for (const peer of this.#connecting) {
@@ -289,10 +263,9 @@ export class MeshControl {
   /** When {@linkcode MeshControl.handleTimeout} must be called; `undefined` for never. */
   pollTimeout(): Instant | undefined {
     const now = this.#now;
-    let at = earlier(this.#info.at, this.#firstRegistrationAt);
-    at = earlier(at, earlier(this.#registrar.pollTimeout(), this.#lookUp.at));
+    let at = earlier(this.#presence.pollTimeout(), this.#lookUp.at);
     if (this.#connecting.size > 0) at = earlier(at, this.#connectPace.nextAt(now));
-    return this.#mayPunch() ? earlier(at, this.#puncher.pollTimeout(now)) : at;
+    return this.#presence.announced ? earlier(at, this.#puncher.pollTimeout(now)) : at;
   }
 
   /** Takes the next command for the datapath. */
@@ -317,20 +290,18 @@ export class MeshControl {
       const parsed = parseSocketAddress(address);
       return parsed !== undefined && !this.#peers.isInside(parsed.hostname);
     });
-    const changed = JSON.stringify(usable) !== JSON.stringify(this.#candidates);
-    this.#candidates = usable;
-    this.#nat = nat;
-    if (!changed) return;
-    this.#unannounced = true;
-    const awaited = this.#firstRegistrationAt !== undefined &&
-      usable.some(({ kind }) => kind === "serverReflexive");
-    if (awaited) this.#firstRegistrationAt = now;
-    this.#registrar.changed(now);
+    this.#presence.handleCandidates(now, usable, nat);
+  }
+
+  #changeLinks(now: Instant, sleptMs: number): void {
+    this.#presence.handleLinkChanged(now, sleptMs);
+    this.#punchAll(after(now, REGATHER_FIRST_MS));
+    if (this.#lookUp.at !== undefined) this.#lookUp.begin(now);
   }
 
   #registered(now: Instant, ttlMs: number): void {
-    const first = !this.#registrar.registered;
-    this.#registrar.succeeded(now, ttlMs);
+    const first = !this.#presence.known;
+    this.#presence.registered(now, ttlMs);
     if (first) this.#emit({ kind: "registered" });
     // Discovery's next punch carries what was just registered.
     this.#punchAll(now);
@@ -340,13 +311,12 @@ export class MeshControl {
     if (code === "unreachable" || code === "timedOut") this.#connected = false;
     switch (request.kind) {
       case "serverInfo":
-        if (!this.#registrar.registered) this.#emit({ kind: "notRegistered", code, message });
-        this.#info.later(now);
+        if (!this.#presence.known) this.#emit({ kind: "notRegistered", code, message });
+        this.#presence.noServerInfo(now);
         return this.#say("debug", `asking Discovery: ${message}`);
       case "register":
-        if (!this.#registrar.registered) this.#emit({ kind: "notRegistered", code, message });
-        this.#unannounced = true;
-        this.#registrar.failed(now);
+        if (!this.#presence.known) this.#emit({ kind: "notRegistered", code, message });
+        this.#presence.notRegistered(now);
         return this.#say("warn", `registration: ${message}`);
       case "lookUpColony":
         this.#lookUp.later(now);
@@ -382,7 +352,7 @@ export class MeshControl {
     this.#links.set(peer.publicKey, link);
     this.#connecting.add(peer);
     if (this.#options.role === "agent") {
-      if (this.#features?.watch !== false) this.#lookUp.end();
+      if (this.#presence.features?.watch !== false) this.#lookUp.end();
       this.#puncher.soon(link.peer.publicKey, now);
     }
     return link;
@@ -482,13 +452,10 @@ export class MeshControl {
 
   /** Has the STUN servers asked again, unless a peer proves that the node's mappings stand. */
   #regather(now: Instant): void {
-    const recent = this.#regatheredAt !== undefined && now - this.#regatheredAt < REGATHER_GAP_MS;
-    if (recent) return;
     for (const { path, doubted } of this.#links.values()) {
       if (path === "direct" && !doubted) return;
     }
-    this.#regatheredAt = now;
-    this.#nodeCommands.push({ kind: "regather" });
+    if (this.#presence.takeRegather(now)) this.#nodeCommands.push({ kind: "regather" });
   }
 
   #foundAgent(now: Instant, { publicKey, peer }: MeshAnswer & { readonly kind: "agent" }): void {
@@ -512,7 +479,7 @@ export class MeshControl {
       return this.#lookUp.later(now);
     }
     this.#learn(now, colony);
-    if (this.#features?.watch !== false) return this.#lookUp.end();
+    if (this.#presence.features?.watch !== false) return this.#lookUp.end();
     const link = this.#links.get(colony.publicKey);
     if (link?.path === "direct" && !link.doubted) this.#lookUp.rarely(now);
     else this.#lookUp.later(now);
@@ -532,18 +499,13 @@ export class MeshControl {
     }
   }
 
-  /** A punch before the registration, or while it holds what is no longer ours, would send the peer to the wrong place. */
-  #mayPunch(): boolean {
-    const { registered, underWay, failing } = this.#registrar;
-    return registered && !underWay && (failing || !this.#unannounced);
-  }
-
   #punchDue(now: Instant): void {
-    if (!this.#mayPunch()) return;
+    if (!this.#presence.announced) return;
     for (let publicKey; (publicKey = this.#puncher.take(now)) !== undefined;) {
       if (this.#peers.find(publicKey)?.goneAt !== undefined) this.#puncher.done(publicKey);
-      else if (this.#features?.punch === true) this.#requests.push({ kind: "punch", publicKey });
-      else {
+      else if (this.#presence.features?.punch === true) {
+        this.#requests.push({ kind: "punch", publicKey });
+      } else {
         // On a Discovery without punches a fresh look-up has to do.
         this.#puncher.answered(publicKey, now);
         if (this.#options.role === "agent") this.#lookUp.later(now);
@@ -562,7 +524,7 @@ export class MeshControl {
     if (code !== "refused") return;
     this.#hint(publicKey, "Discovery does not know it");
     // Discovery has forgotten this node or the other one: it may have lost its memory.
-    this.#registrar.begin(now);
+    this.#presence.forgotten(now);
     if (this.#options.role === "agent") this.#lookUp.later(now);
   }
 

@@ -22,7 +22,8 @@ import {
   parseSocketAddress,
 } from "../core/mod.ts";
 import { type DiscoveredPeer, DiscoveryClient } from "../discovery/mod.ts";
-import { systemClock, systemRng, watchInterfaces } from "../io/mod.ts";
+import { listInterfaces, systemClock, systemRng, watchInterfaces, watchSleep } from "../io/mod.ts";
+import { isVirtualInterface } from "../traversal/mod.ts";
 import { COLONY_IPV4, meshIpv6Of } from "./addressing.ts";
 import { loadOrCreateKey } from "./key_file.ts";
 import { startLocalApi } from "./local_api.ts";
@@ -41,8 +42,11 @@ import type { NodeStatus, PingReply } from "./status.ts";
 
 /** Fits every path (RFC 8200 section 5: 1280), until path MTU discovery raises it. */
 const MESH_MTU = 1280;
-/** How often the system's interfaces are looked at. */
+/** How often the system's interfaces are looked at, where it does not tell of changes, and where it does. */
 const INTERFACES_MS = 2000;
+const INTERFACES_RARELY_MS = 30_000;
+/** How often the clocks are compared. */
+const CLOCKS_MS = 2000;
 /** Commands that the datapath has not answered; more wait in the control, where a later word makes an earlier one void. */
 const COMMANDS_UNANSWERED_MAX = 256;
 /** Changes of the peers that come within this time are written together. */
@@ -165,10 +169,22 @@ class MeshNode implements RunningNode {
     await core.client.send({ kind: "linkChanged" });
     this.#control.start(systemClock.now());
     this.#drain();
+    const { signal } = this.#ended;
+    const changed = (sleptMs: number): void =>
+      this.#do((now) => this.#control.handleLinkChanged(now, { sleptMs }));
     watchInterfaces({
-      intervalMs: INTERFACES_MS,
-      signal: this.#ended.signal,
-      onChange: () => this.#do((now) => this.#control.handleLinkChanged(now)),
+      intervalMs: core.datapath.watchesLinks ? INTERFACES_RARELY_MS : INTERFACES_MS,
+      signal,
+      onChange: () => changed(0),
+      list: () => listInterfaces().filter(({ name }) => !isVirtualInterface(name)),
+    });
+    watchSleep({
+      everyMs: CLOCKS_MS,
+      signal,
+      onWake: (awayMs) => {
+        this.#options.log("info", `awake again after ${Math.round(awayMs / 1000)} s`);
+        changed(awayMs);
+      },
     });
     await this.#first.promise;
   }
@@ -297,6 +313,8 @@ class MeshNode implements RunningNode {
         return this.#watch();
       case "notRegistered":
         return this.#notRegistered(event);
+      case "linkChanged":
+        return this.#discovery.reconnect();
       case "connected":
         return void this.#measure(event.peer);
       case "peersChanged":

@@ -14,8 +14,10 @@ const OWN = ["host", "configured"];
 /** Returns the record for a node's candidates, best first, and its NAT, where that is known. */
 export function ownRecord(
   options: MeshControlOptions,
-  candidates: readonly CandidateInfo[],
-  nat: NatStatus | undefined,
+  { candidates, nat }: {
+    readonly candidates: readonly CandidateInfo[];
+    readonly nat: NatStatus | undefined;
+  },
 ): Registration {
   const { mesh: meshId, publicKey, role, name, meshIpv6, connectPort } = options;
   const of = (kinds: readonly string[]): SocketAddress[] =>

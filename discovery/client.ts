@@ -1,14 +1,20 @@
 /**
  * The client of Discovery: ours, and plain Coral ones.
  *
- * It speaks JSON, tries its URLs in order and stays with the one that answers. Where a server lacks punches or Watch
+ * It speaks JSON, tries its URLs in order, the next one soon after one that is silent, and stays with the one that answers. Where a server lacks punches or Watch
  * streams, {@linkcode DiscoveryClient.features} says so, and the caller polls with lookups.
  *
  * @module
  */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type CallOptions, type Client, Code } from "@connectrpc/connect";
-import { formatSocketAddress, MorayError, type SocketAddress } from "../core/mod.ts";
+import {
+  assert,
+  formatSocketAddress,
+  messageOf,
+  MorayError,
+  type SocketAddress,
+} from "../core/mod.ts";
 import {
   type DiscoveryService,
   EndpointSchema,
@@ -17,6 +23,7 @@ import {
   type RegisterColonyResponse,
 } from "../proto/mod.ts";
 import type { NatHint, StunCredentials } from "../traversal/mod.ts";
+import { Connections } from "./client/connections.ts";
 import {
   type DiscoveredPeer,
   NAT_NUMBER,
@@ -24,6 +31,7 @@ import {
   parseColony,
   parsePeer,
 } from "./client/peer.ts";
+import { staggered } from "./client/staggered.ts";
 import { callError, createDiscoveryClient, type Fetch, hasCode } from "./client/transport.ts";
 import {
   BACKOFF_MIN_MS,
@@ -37,6 +45,8 @@ import type { NodeKey, Role } from "./store/store.ts";
 
 /** Time that a call may take on one URL. */
 export const CALL_TIMEOUT_MS = 5000;
+/** Time after which the next URL is asked too; RFC 8305 section 8 has at most two seconds for connections. */
+export const STAGGER_MS = 500;
 /** Life of a registration where the server says nothing sensible. */
 const TTL_DEFAULT_MS = 300_000;
 /** Bounds of a TTL that is believed. */
@@ -172,6 +182,7 @@ export class DiscoveryClient {
   readonly #log: Log;
   readonly #now: () => number;
   readonly #options: DiscoveryClientOptions;
+  readonly #connections = new Connections();
   /** Index of the server that answered last. */
   #current = 0;
   #features = NO_FEATURES;
@@ -179,7 +190,7 @@ export class DiscoveryClient {
   /** Creates a client. Throws `MorayError` `usage` for a URL that is none. */
   constructor(options: DiscoveryClientOptions) {
     if (options.urls.length === 0) throw new MorayError("usage", "No Discovery URL given");
-    const fetch = options.fetch ?? ((input, init) => globalThis.fetch(input, init));
+    const fetch = options.fetch ?? this.#connections.fetch;
     this.#servers = options.urls.map((text) => {
       const url = parseUrl(text);
       return { url, client: createDiscoveryClient(url, fetch) };
@@ -187,6 +198,19 @@ export class DiscoveryClient {
     this.#log = options.log;
     this.#now = options.now ?? Date.now;
     this.#options = options;
+  }
+
+  /**
+   * Gives up every open connection, because the network has changed: calls open new ones, and Watch streams are opened again
+   * at once, without a change of their state. Afterwards {@linkcode DiscoveryClient.close} must be called in the end.
+   */
+  reconnect(): void {
+    this.#connections.renew();
+  }
+
+  /** Lets go of what {@linkcode DiscoveryClient.reconnect} opened. */
+  close(): void {
+    this.#connections.close();
   }
 
   /** The URL in use: the one that answered last, or the first. */
@@ -351,6 +375,7 @@ export class DiscoveryClient {
       servers: this.#servers,
       first: this.#current,
       onServer: (index) => this.#current = index,
+      epoch: () => this.#connections.epoch,
       now: this.#now,
       random,
       silenceMaxMs: silenceMaxMs ?? SILENCE_MAX_MS,
@@ -361,40 +386,42 @@ export class DiscoveryClient {
     return watcher.run();
   }
 
-  /** Runs a call on the current server, then on the others if it cannot be reached. */
+  /** Runs a call on the current server, and on the others if that cannot be reached or takes its time. */
   async #call<T>(
     { signal }: CallSettings,
     body: (server: Server, options: CallOptions) => Promise<T>,
   ): Promise<T> {
     const timeoutMs = this.#options.timeoutMs ?? CALL_TIMEOUT_MS;
-    const failures: MorayError[] = [];
     const first = this.#current;
-    for (let i = 0; i < this.#servers.length; i++) {
-      const index = (first + i) % this.#servers.length;
-      const server = this.#servers[index];
-      if (server === undefined) continue;
-      try {
-        signal?.throwIfAborted();
-        const result = await body(
-          server,
-          signal === undefined ? { timeoutMs } : { timeoutMs, signal },
-        );
-        this.#current = index;
-        return result;
-      } catch (error) {
-        const named = error instanceof MorayError
-          ? error
-          : callError(error, { url: server.url, signal });
-        if (!(named instanceof MorayError)) throw named;
-        if (named.code !== "unreachable" && named.code !== "timedOut") throw named;
-        this.#log("debug", named.message);
-        failures.push(named);
-      }
+    const count = this.#servers.length;
+    const outcome = await staggered({
+      count,
+      staggerMs: STAGGER_MS,
+      signal,
+      isFinal: (error) =>
+        !(error instanceof MorayError) ||
+        (error.code !== "unreachable" && error.code !== "timedOut"),
+      attempt: async (i, ended) => {
+        const server = this.#servers[(first + i) % count];
+        assert(server !== undefined, "an index of the list");
+        try {
+          return await body(server, { timeoutMs, signal: ended });
+        } catch (error) {
+          const named = error instanceof MorayError
+            ? error
+            : callError(error, { url: server.url, signal: ended });
+          if (!ended.aborted) this.#log("debug", messageOf(named));
+          throw named;
+        }
+      },
+    });
+    if (outcome.ok) {
+      this.#current = (first + outcome.index) % count;
+      return outcome.value;
     }
-    const [only, ...others] = failures;
-    if (only !== undefined && others.length === 0) throw only;
-    const messages = failures.map(({ message }) => message).join("; ");
-    throw new MorayError("unreachable", messages, only);
+    const [only, ...others] = outcome.errors;
+    if (others.length === 0) throw only;
+    throw new MorayError("unreachable", outcome.errors.map(messageOf).join("; "), only);
   }
 }
 

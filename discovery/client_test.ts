@@ -229,6 +229,46 @@ Deno.test("A watch survives the server's restart and tells what went meanwhile",
   }
 });
 
+Deno.test("A watch goes on over new connections when the network has changed, and calls do too", async () => {
+  await using server = await start();
+  const discovery = client(server.url);
+  await discovery.register(COLONY);
+  await using watching = new Watching(discovery, 1);
+  await watching.until("synchronized");
+  try {
+    for (const seed of [2, 3]) {
+      discovery.reconnect();
+      assertEquals(await watching.next(), "synchronized");
+      await discovery.register(agent(seed));
+      assertEquals(await watching.next(), `+${seed}`);
+    }
+    assertEquals(watching.states.length, 1, "it never counted as lost");
+  } finally {
+    discovery.close();
+  }
+});
+
+Deno.test("DiscoveryClient asks the next URL soon while one is silent, and stays with the one that answers", async () => {
+  const asked = Promise.withResolvers<void>();
+  const abort = new AbortController();
+  const silent = Deno.serve({ ...LOCAL, signal: abort.signal, onListen: () => {} }, () => {
+    asked.resolve();
+    return new Promise(() => {});
+  });
+  await using server = await start();
+  try {
+    // The silent one would have an hour.
+    const urls = [`http://127.0.0.1:${silent.addr.port}`, server.url];
+    const discovery = client(urls, { timeoutMs: 3_600_000 });
+    await discovery.register(COLONY);
+    await asked.promise;
+    assertEquals(discovery.url, server.url);
+  } finally {
+    abort.abort();
+    await silent.finished;
+  }
+});
+
 Deno.test("A watch tells that its node must register, and goes on once it has", async () => {
   await using server = await start();
   const discovery = client(server.url);

@@ -94,6 +94,11 @@ const PRIVATE = blocks(
 /** `::/96`: unspecified, loopback and the deprecated IPv4-compatible addresses. */
 const IPV4_COMPATIBLE = blocks("::/96");
 
+/** Returns whether an interface leads into a tunnel or a virtual network of this machine, by its name. */
+export function isVirtualInterface(name: string): boolean {
+  return VIRTUAL_INTERFACE.test(name) || VIRTUAL_ETHERNET.test(name);
+}
+
 /**
  * Returns the candidates of this node's interfaces for a bound port, best first: no loopback or link-local address,
  * no tunnel or container interface, at most {@linkcode HOST_CANDIDATES_MAX}.
@@ -105,7 +110,7 @@ export function hostCandidates(
 ): readonly Candidate[] {
   const found: Candidate[] = [];
   for (const { name, address } of interfaces) {
-    if (VIRTUAL_INTERFACE.test(name) || VIRTUAL_ETHERNET.test(name)) continue;
+    if (isVirtualInterface(name)) continue;
     if (exclude.includes(name)) continue;
     const hostname = canonicalIp(address);
     if (hostname === undefined || isLocalScope(hostname)) continue;

@@ -2,7 +2,7 @@
 import { messageOf, MorayError, type SocketAddress } from "../../core/mod.ts";
 import { EventFd, TcpSockets } from "../../io/mod.ts";
 import { DatapathClient, type NodeEvent, SharedArena } from "../shared/mod.ts";
-import type { WorkerHello, WorkerStart } from "./worker.ts";
+import type { WorkerHello, WorkerMessage, WorkerStart } from "./worker.ts";
 
 /** Options of {@linkcode startDatapath}. */
 export interface StartDatapathOptions {
@@ -30,6 +30,8 @@ export interface RunningDatapath {
   readonly publicKey: Uint8Array;
   /** Where the socket is bound, `host:port`. */
   readonly local: string;
+  /** Whether the event `linksChanged` comes; otherwise somebody has to look at the interfaces. */
+  readonly watchesLinks: boolean;
   /** Ends the Worker: in order if it answers within `graceMs`, else at once. Safe to call twice. */
   stop(graceMs: number): Promise<void>;
 }
@@ -51,8 +53,9 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
     takeSocket: (conn) => sockets?.take(conn),
   });
   const hello = Promise.withResolvers<WorkerHello>();
-  worker.onmessage = ({ data }: MessageEvent<WorkerHello | 0 | { panic: string }>): void => {
+  worker.onmessage = ({ data }: MessageEvent<WorkerMessage>): void => {
     if (data === 0) client.handleWake();
+    else if ("links" in data) options.onEvent({ kind: "linksChanged" });
     else if ("panic" in data) client.close(data.panic);
     else hello.resolve(data);
   };
@@ -96,6 +99,7 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
     client,
     publicKey: answer.publicKey,
     local: answer.local,
+    watchesLinks: answer.watchesLinks,
     stop: async (graceMs) => {
       const timeout = AbortSignal.timeout(graceMs);
       const late = new Promise<void>((resolve) =>

@@ -15,7 +15,8 @@ import {
   MorayError,
   type SocketAddress,
 } from "../../core/mod.ts";
-import { listInterfaces, systemClock, systemRng } from "../../io/mod.ts";
+import { LinkMonitor, listInterfaces, systemClock, systemRng } from "../../io/mod.ts";
+import { isVirtualInterface } from "../../traversal/mod.ts";
 import { Engine } from "../../wg/mod.ts";
 import { SharedArena } from "../shared/mod.ts";
 import { Datapath } from "./datapath.ts";
@@ -55,8 +56,15 @@ export type WorkerHello =
     readonly local: string;
     /** Whether a wake-up is a ring of the eventfd, not a message. */
     readonly rings: boolean;
+    /** Whether changes of the system's links are told as they happen, each as `{ links: true }`. */
+    readonly watchesLinks: boolean;
   }
   | { readonly ok: false; readonly code: ErrorCode; readonly message: string };
+
+/** What the Worker says: first its hello, then wake-ups (0), why it panicked, and that the system's links have changed. */
+export type WorkerMessage = WorkerHello | 0 | { readonly panic: string } | {
+  readonly links: true;
+};
 
 /**
  * The wall clock for handshakes: set once and monotonic from there, since a peer refuses every timestamp that is older
@@ -72,6 +80,7 @@ interface Running {
   readonly driver: PortableDriver | FastDriver;
   readonly sockets: SocketSplices | undefined;
   readonly tun: TunPort | undefined;
+  readonly links: LinkMonitor | undefined;
 }
 
 let running: Running | undefined;
@@ -129,14 +138,32 @@ function start(options: WorkerStart): WorkerHello {
         if (!datapath.handleTun()) driver.unwatch(tun.fd);
       });
     }
+    const links = driver instanceof FastDriver ? openLinks(driver, tun?.name) : undefined;
+    opened.use(links);
     const { publicKey } = engine;
     const [local = ""] = driver.localEndpoints;
     opened.move();
-    running = { datapath, driver, sockets, tun };
-    return { ok: true, publicKey, local, rings: driver instanceof FastDriver };
+    running = { datapath, driver, sockets, tun, links };
+    const rings = driver instanceof FastDriver;
+    return { ok: true, publicKey, local, rings, watchesLinks: links !== undefined };
   } catch (error) {
     const code = error instanceof MorayError ? error.code : "internal";
     return { ok: false, code, message: messageOf(error) };
+  }
+}
+
+/** Has the kernel's notices told to the main thread; `undefined` where there are none, and the main thread has to look. */
+function openLinks(driver: FastDriver, own: string | undefined): LinkMonitor | undefined {
+  try {
+    const ignores = (name: string): boolean => name === own || isVirtualInterface(name);
+    const links = LinkMonitor.open({ ignores });
+    driver.watch(links.fd, () => {
+      if (links.read()) postMessage({ links: true });
+    });
+    return links;
+  } catch (error) {
+    if (error instanceof MorayError && error.code === "unsupported") return undefined;
+    throw error;
   }
 }
 
@@ -188,7 +215,7 @@ function openTun(
 }
 
 /** The fast driver's life: never returns to the event loop before the end. */
-function loop({ datapath, sockets, tun }: Running, driver: FastDriver): void {
+function loop({ datapath, sockets, tun, links }: Running, driver: FastDriver): void {
   let more = false;
   while (!datapath.stopped) {
     const dueAt = datapath.step(() => postMessage(0));
@@ -198,6 +225,7 @@ function loop({ datapath, sockets, tun }: Running, driver: FastDriver): void {
   }
   datapath.step(() => postMessage(0));
   sockets?.[Symbol.dispose]();
+  links?.[Symbol.dispose]();
   tun?.close();
   driver.close();
   close();

@@ -418,6 +418,12 @@ export interface PeerTrustedEvent {
   readonly publicKey: string;
 }
 
+/** The system has told of a change of its interfaces, addresses or default routes. The main thread decides what follows. */
+export interface LinksChangedEvent {
+  /** Which event this is. */
+  readonly kind: "linksChanged";
+}
+
 /** A line for the node's log. */
 export interface LogEvent {
   /** Which event this is. */
@@ -449,5 +455,6 @@ export type DatapathEvent =
   | PeerMovedEvent
   | PeerDoubtedEvent
   | PeerTrustedEvent
+  | LinksChangedEvent
   | LogEvent
   | FatalEvent;

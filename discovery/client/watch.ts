@@ -67,6 +67,8 @@ export interface WatchContext {
   readonly first: number;
   /** Called with the index of a server that answered. */
   readonly onServer: (index: number) => void;
+  /** The signal that is aborted when the network has changed, so that the stream must be opened again. */
+  readonly epoch: () => AbortSignal;
   /** Now, unix milliseconds. */
   readonly now: () => number;
   /** A number of [0, 1) for jitter. */
@@ -110,9 +112,14 @@ export class Watcher {
     while (!signal.aborted) {
       const server = servers[index];
       assert(server !== undefined, "a watch has a server");
-      const outcome = await this.#stream(index, server);
+      const epoch = this.#context.epoch();
+      const outcome = await this.#stream(index, { ...server, epoch });
       if (outcome.callback !== undefined) throw outcome.callback.error;
       if (signal.aborted) break;
+      if (epoch.aborted) {
+        failures = 0;
+        continue;
+      }
       if (outcome.live) failures = 0;
       if (hasCode(outcome.error, Code.Unimplemented)) {
         unsupported.add(index);
@@ -126,7 +133,7 @@ export class Watcher {
       log("debug", "watch interrupted", { reason: messageOf(outcome.error) });
       if (!outcome.live && !notRegistered) index = (index + 1) % servers.length;
       const backoffMs = Math.min(BACKOFF_MAX_MS, backoffMinMs * 2 ** Math.min(failures++, 16));
-      await delay(backoffMs * (0.5 + random() / 2), signal);
+      await delay(backoffMs * (0.5 + random() / 2), [signal, epoch]);
     }
     return "aborted";
   }
@@ -134,12 +141,15 @@ export class Watcher {
   /** Runs one stream to its end. */
   async #stream(
     index: number,
-    { url, client }: WatchContext["servers"][number],
+    { url, client, epoch }: WatchContext["servers"][number] & { readonly epoch: AbortSignal },
   ): Promise<StreamOutcome> {
     const { meshId, publicKey, signal } = this.#options;
     const attempt = new AbortController();
     const abort = (): void => attempt.abort(signal.reason);
+    const renew = (): void =>
+      attempt.abort(new ConnectError("the network has changed", Code.Unavailable));
     signal.addEventListener("abort", abort);
+    epoch.addEventListener("abort", renew);
     let silence: ReturnType<typeof setTimeout> | undefined;
     const listen = (ms: number): void => {
       clearTimeout(silence);
@@ -166,6 +176,7 @@ export class Watcher {
     } finally {
       clearTimeout(silence);
       signal.removeEventListener("abort", abort);
+      epoch.removeEventListener("abort", renew);
       // Also ends the request where the loop was left early.
       attempt.abort();
     }
@@ -282,16 +293,16 @@ class CallbackError extends Error {
   }
 }
 
-/** Resolves after `ms`, or when the signal is aborted. */
-function delay(ms: number, signal: AbortSignal): Promise<void> {
+/** Resolves after `ms`, or when one of the signals is aborted. */
+function delay(ms: number, signals: readonly AbortSignal[]): Promise<void> {
   return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
+    if (signals.some(({ aborted }) => aborted)) return resolve();
     const timer = setTimeout(done, ms);
     function done(): void {
       clearTimeout(timer);
-      signal.removeEventListener("abort", done);
+      for (const signal of signals) signal.removeEventListener("abort", done);
       resolve();
     }
-    signal.addEventListener("abort", done);
+    for (const signal of signals) signal.addEventListener("abort", done);
   });
 }

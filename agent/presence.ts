@@ -1,0 +1,181 @@
+/**
+ * How a mesh node makes itself known: what Discovery can do, the node's own addresses, when they are registered, and when
+ * they are looked for again. Pure.
+ *
+ * ```text
+ *   start --serverInfo--> first STUN answer, or 600 ms --register--> announced
+ *                              ^                                        |  own address changes, link changes, sleep
+ *                              +----------------------------------------+
+ * ```
+ *
+ * @module
+ */
+import { after, earlier, type Instant, type Rng } from "../core/mod.ts";
+import type { DiscoveryFeatures } from "../discovery/mod.ts";
+import { Retry } from "./pace.ts";
+import { Registrar } from "./registrar.ts";
+import type { CandidateInfo } from "./shared/mod.ts";
+import type { NatStatus } from "./status.ts";
+
+/** How long the first registration waits for a STUN answer: two round trips around the world. */
+const FIRST_CANDIDATES_MS = 600;
+/** Waits before something is asked again that failed. */
+const RETRY = { first: 2000, longest: 60_000 };
+/** Least time between two inquiries of all STUN servers. */
+const REGATHER_GAP_MS = 5000;
+/** Changes of links come in bursts, an address after its carrier, a route after its address: so often at most they are taken up. */
+const LINK_GAP_MS = 250;
+
+/** What is due. */
+export interface PresenceDue {
+  /** Ask what the server can do. */
+  readonly serverInfo: boolean;
+  /** Register; an answer to {@linkcode Presence.registered} or {@linkcode Presence.notRegistered} must follow. */
+  readonly register: boolean;
+  /** Tell the datapath that the links have changed. */
+  readonly linkChanged: boolean;
+}
+
+/** A node's presence in its mesh. */
+export class Presence {
+  readonly #registrar: Registrar;
+  readonly #info: Retry;
+  #features: DiscoveryFeatures | undefined;
+  #candidates: readonly CandidateInfo[] = [];
+  #nat: NatStatus | undefined;
+  /** Own addresses that changed since the last registration, so that peers know old ones. */
+  #unannounced = false;
+  /** When to register although no STUN server has answered. */
+  #firstAt: Instant | undefined;
+  #regatheredAt: Instant | undefined;
+  #linkTakenAt: Instant | undefined;
+  #linkAt: Instant | undefined;
+
+  /** A node that nobody knows. */
+  constructor(rng: Rng) {
+    this.#registrar = new Registrar(rng);
+    this.#info = new Retry(rng, RETRY);
+  }
+
+  /** What the server can do; `undefined` before it has said. */
+  get features(): DiscoveryFeatures | undefined {
+    return this.#features;
+  }
+
+  /** Own candidates, best first. */
+  get candidates(): readonly CandidateInfo[] {
+    return this.#candidates;
+  }
+
+  /** The NAT in front of this node, once known. */
+  get nat(): NatStatus | undefined {
+    return this.#nat;
+  }
+
+  /** Whether the node was ever registered in this run. */
+  get known(): boolean {
+    return this.#registrar.registered;
+  }
+
+  /**
+   * Whether peers that look this node up now find its present addresses: a punch before that would send them to the wrong
+   * place. Where the registration fails, what they have must do.
+   */
+  get announced(): boolean {
+    const { registered, underWay, failing } = this.#registrar;
+    return registered && !underWay && (failing || !this.#unannounced);
+  }
+
+  /** Begins. */
+  start(now: Instant): void {
+    this.#info.begin(now);
+  }
+
+  /** Takes own candidates, without those that are useless to others. */
+  handleCandidates(now: Instant, candidates: readonly CandidateInfo[], nat: NatStatus): void {
+    const moved = JSON.stringify(candidates) !== JSON.stringify(this.#candidates);
+    const renamed = nat.hint !== this.#nat?.hint;
+    this.#candidates = candidates;
+    this.#nat = nat;
+    if (moved) this.#unannounced = true;
+    if (this.#firstAt !== undefined && isSeen(candidates)) this.#firstAt = now;
+    if (moved || renamed) this.#registrar.changed(now);
+  }
+
+  /** Takes what the server can do, and whether there is any STUN server to wait for. */
+  handleServerInfo(
+    now: Instant,
+    { features, stun }: { readonly features: DiscoveryFeatures; readonly stun: boolean },
+  ): void {
+    this.#features = features;
+    if (this.known) return;
+    if (stun && !isSeen(this.#candidates)) this.#firstAt = after(now, FIRST_CANDIDATES_MS);
+    else this.#registrar.begin(now);
+  }
+
+  /** The server did not say what it can do. */
+  noServerInfo(now: Instant): void {
+    this.#info.later(now);
+  }
+
+  /** The registration stands. */
+  registered(now: Instant, ttlMs: number): void {
+    this.#registrar.succeeded(now, ttlMs);
+  }
+
+  /** The registration was not taken. */
+  notRegistered(now: Instant): void {
+    this.#unannounced = true;
+    this.#registrar.failed(now);
+  }
+
+  /** Discovery does not know the node any more. */
+  forgotten(now: Instant): void {
+    this.#registrar.begin(now);
+  }
+
+  /** The links have changed, or the machine has slept. */
+  handleLinkChanged(now: Instant, sleptMs: number): void {
+    const taken = this.#linkTakenAt;
+    const soonest = taken === undefined ? now : after(taken, LINK_GAP_MS);
+    this.#linkAt = earlier(this.#linkAt, soonest > now ? soonest : now);
+    // The registration's life went on while this machine's clock stood still.
+    if (sleptMs > 0 && this.known) this.#registrar.begin(now);
+    if (this.#info.at !== undefined) this.#info.begin(now);
+  }
+
+  /** Returns whether STUN servers are to be asked again now, because a path is in doubt. */
+  takeRegather(now: Instant): boolean {
+    const recent = this.#regatheredAt !== undefined && now - this.#regatheredAt < REGATHER_GAP_MS;
+    if (!recent) this.#regatheredAt = now;
+    return !recent;
+  }
+
+  /** Takes what is due now. */
+  take(now: Instant): PresenceDue {
+    if (this.#firstAt !== undefined && now >= this.#firstAt) {
+      this.#firstAt = undefined;
+      this.#registrar.begin(now);
+    }
+    const register = this.#registrar.take(now);
+    if (register) this.#unannounced = false;
+    const linkChanged = this.#linkAt !== undefined && now >= this.#linkAt;
+    if (linkChanged) {
+      this.#linkAt = undefined;
+      this.#linkTakenAt = now;
+      this.#regatheredAt = now;
+    }
+    return { serverInfo: this.#info.take(now), register, linkChanged };
+  }
+
+  /** When {@linkcode Presence.take} has something. */
+  pollTimeout(): Instant | undefined {
+    const registerAt = earlier(this.#firstAt, this.#registrar.pollTimeout());
+    return earlier(earlier(registerAt, this.#info.at), this.#linkAt);
+  }
+}
+
+/** Whether anybody outside has seen the node. */
+function isSeen(candidates: readonly CandidateInfo[]): boolean {
+  return candidates.some(({ kind }) => kind === "serverReflexive");
+}
