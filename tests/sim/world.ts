@@ -583,6 +583,8 @@ function describe(event: NodeEvent, nameOf: (publicKey: string) => string): stri
       return `${event.level}: ${event.message}`;
     case "fatal":
       return `fatal: ${event.message}`;
+    case "linksChanged":
+      return event.kind;
     default:
       return `${event.kind} ${nameOf(event.publicKey)}`;
   }
