@@ -60,6 +60,7 @@ export class GatewayMapper implements Disposable {
   #upnpTimer: ReturnType<typeof setTimeout> | undefined;
   /** Why each of them has no mapping. */
   readonly #reasons = new Map<"pcp" | "upnp", string>();
+  /** What the log was told last. */
   #said: string | undefined;
 
   /** Starts asking. */
@@ -231,13 +232,17 @@ export class GatewayMapper implements Disposable {
     switch (event.kind) {
       case "mapped": {
         this.#reasons.clear();
-        this.#said = undefined;
         const { protocol, gateway, external } = event.mapping;
-        const fields = { external: formatSocketAddress(external), gateway };
-        log("debug", `port mapped by ${protocol}`, fields);
+        const said = `port mapped by ${protocol}`;
+        // A gateway may change its mind about the address as often as it likes.
+        if (said !== this.#said) {
+          log("debug", said, { external: formatSocketAddress(external), gateway });
+        }
+        this.#said = said;
         return onChange();
       }
       case "lost":
+        this.#said = undefined;
         log("debug", `port mapping lost: ${event.reason}`);
         return onChange();
       case "failed":
