@@ -39,8 +39,8 @@ export interface EchoOptions {
   readonly arena: SharedArena;
   /** Sends a command. */
   readonly send: (command: CommandBody, done: (reply: Reply) => void) => void;
-  /** There is something for the Worker to do. */
-  readonly wanted: () => void;
+  /** Rings for the Worker. */
+  readonly ring: () => void;
 }
 
 /** All echo streams of one process. */
@@ -122,10 +122,9 @@ export class EchoStreams {
   }
 
   #tell(slot: StreamSlot): void {
-    const { arena, wanted } = this.#options;
+    const { arena, ring } = this.#options;
     arena.markForWorker(slot);
-    arena.ringWorker();
-    wanted();
+    ring();
   }
 }
 

@@ -130,6 +130,7 @@ export class Process {
   #lookedAtMs: number;
   #dueAt: Instant | undefined;
   #mainWanted = false;
+  #workerWanted = false;
   #ended = false;
 
   /** Starts the program. */
@@ -167,7 +168,10 @@ export class Process {
     this.#streams = new EchoStreams({
       arena: this.#arena,
       send: (command, done) => this.#send(command, done),
-      wanted: () => listener.wanted(),
+      ring: () => {
+        if (this.#arena.ringWorker()) this.#workerWanted = true;
+        listener.wanted();
+      },
     });
     const names = new NameTable(MESH);
     names.set(name, this.meshIpv6);
@@ -230,8 +234,10 @@ export class Process {
         break;
       }
       this.#heedControl();
-      this.#arena.answerWorkerBell();
-      this.#datapath.handleBell();
+      if (this.#workerWanted) {
+        this.#workerWanted = false;
+        this.#datapath.handleBell();
+      }
       this.#dueAt = this.#datapath.step(() => this.#mainWanted = true);
       if (!this.#mainWanted) break;
       this.#mainWanted = false;
@@ -336,7 +342,7 @@ export class Process {
     const pushed = this.#arena.commands.pushJson({ ...command, id });
     if (!pushed) return this.#options.listener.fault("the command ring is full");
     if (done !== undefined) this.#replies.set(id, done);
-    this.#arena.ringWorker();
+    if (this.#arena.ringWorker()) this.#workerWanted = true;
   }
 
   #heedDatapath(): void {
