@@ -85,6 +85,8 @@ const PROBE_MS = 1000;
 const QUIET_PROBE_MS = 4000;
 /** A ping's patience. */
 const PING_TIMEOUT_MS = 3000;
+/** Between the pings of a pair that needs what the program cannot do yet. */
+const HOPELESS_MS = 20_000;
 /** How long streams may take once a pair talks. */
 const STREAMS_MS = 50_000;
 /** The tunnel's largest packet in IPv6, UDP and WireGuard. */
@@ -278,7 +280,9 @@ class World {
       this.#ping(pair, pair.agent);
       // From the first answer on: before, there is nobody to open a stream to.
       if (pair.heardOnce) this.#streams.get(pair)?.drip();
-      this.#after(everyMs, again);
+      // Whom nothing is asked of shakes hands in vain, which costs more than all the rest.
+      const hopeless = !pair.heardOnce && !this.#isDue(this.#verdictOf(pair));
+      this.#after(hopeless ? Math.max(everyMs, HOPELESS_MS) : everyMs, again);
     };
     this.#after(everyMs, again);
   }
@@ -427,7 +431,9 @@ class World {
         this.#ping(pair, pair.agent);
         this.#ping(pair, pair.colony);
       }
-      const waiting = this.#pairs.some((pair) => !this.#healMs.has(pair));
+      const waiting = this.#pairs.some((pair) =>
+        !this.#healMs.has(pair) && this.#isDue(this.#verdictOf(pair))
+      );
       this.#after(waiting ? PROBE_MS : QUIET_PROBE_MS, probe);
     };
     probe();
