@@ -35,9 +35,22 @@ export * from "./gatherer.ts";
 export * from "./mapping_lifetime.ts";
 export * from "./nat.ts";
 export * from "./nat_probe.ts";
+export {
+  type GuessClues,
+  type GuessPlan,
+  type NatCircumstances,
+  planGuess,
+  type PortSequence,
+  sequenceOf,
+} from "./guess.ts";
+export type { LocalRequest } from "./guess_run.ts";
 export * from "./path.ts";
 export * from "./path_agent.ts";
+export { MTU_ASSUMED, MTU_FLOOR, OUTER_BYTES } from "./path_mtu.ts";
+export type { PathState } from "./path_record.ts";
+export * from "./path_report.ts";
 export * from "./port_allocation.ts";
+export { type PathProbe, PROBE_BYTES } from "./probe_book.ts";
 export * from "./probe_trials.ts";
 export * from "./server_survey.ts";
 export * from "./stun/behaviour_server.ts";

@@ -1,285 +1,304 @@
 /**
- * Decides where to look for one peer: which handshakes go out when and where to, and which address is the peer's.
+ * Decides about the paths to one peer: which handshakes and probes go out when and where to, and which path carries the data.
  *
- * The WireGuard handshake itself is the connectivity check: one initiation goes to every candidate at once, and the
- * first answer makes a session. The host owns the engine and the sockets; this machine only decides.
+ * A session starts on whatever answers first and only improves from there. The host owns the engine and the sockets; this machine
+ * only decides.
  *
  * ```text
- *   connect(), new candidate, lost             authenticated            nothing authenticated for 180 s
- *  trying ---------------------------> trying ---------------> connected --------------------------------> trying
- *   initiations at 0 200 500 1000 2000 ms, every 5 s for 30 s, then after 10 20 40 60 60 ... s, for ever
+ *          connect(), lost                authenticated                nothing authenticated for 180 s
+ *  idle --------------------> trying ------------------> connected -------------------------------------> trying
+ *                             FanOut: initiations         ProbeBook: probes          GuessRun: in both, without a direct path
  *
- *  punch(window): initiations every 250 ms while the other side does the same, in any state
+ *  while connected:
+ *                    no answer for 1.5 s                             the path in use answers
+ *     trusted --------------------------------> doubted ----------------------------------------> trusted
+ *        |  \                                   data goes out on the best others too
+ *        |   \  link change; the peer is heard     |
+ *        |    \ where it was not known             |  no answer for 4.5 s, and another path has answered
+ *        |     +------> questioned ----------------+---------------------------------------------> trusted, moved
+ *        |              1 s to answer
+ *        |  a better path has answered for 200 ms
+ *        +---------------------------------------------------------------------------------------> trusted, moved
  * ```
+ *
+ * Nothing but an authenticated packet moves anything, and where the peer answers probes, nothing but the answer to a probe on
+ * the very path that the data would take: a copied handshake or data packet from elsewhere only makes the agent ask there.
  *
  * @module
  */
-import {
-  after,
-  earlier,
-  formatSocketAddress,
-  type Instant,
-  sameAddress,
-  type SocketAddress,
-} from "../core/mod.ts";
-import { type Candidate, mergeCandidates } from "./candidate.ts";
+import { after, earlier, type Instant } from "../core/mod.ts";
+import type { Candidate } from "./candidate.ts";
+import { FanOut } from "./fan_out.ts";
+import type { NatCircumstances } from "./guess.ts";
+import { GuessRun, type LocalRequest } from "./guess_run.ts";
+import { type Path, samePath } from "./path.ts";
+import { type ChoiceEvent, PathChoice } from "./path_choice.ts";
+import { comparePaths } from "./path_rank.ts";
+import type { PathRecord } from "./path_record.ts";
+import type {
+  Initiation,
+  PathAgentOptions,
+  PathAgentStatus,
+  PathEvent,
+  Route,
+} from "./path_report.ts";
+import { reasonOf } from "./path_reason.ts";
+import { PathTable } from "./path_table.ts";
+import { type PathProbe, PROBE_BYTES, ProbeBook } from "./probe_book.ts";
+import { type ProbeContext, probeDueAt, RETRY_PROBE_MS, stepSearch } from "./probe_timing.ts";
 
-/** What happened to the path. */
-export type PathEvent =
-  | {
-    /** The peer answered: there is a session. */
-    readonly kind: "connected";
-    /** Where packets to the peer go from now on. */
-    readonly remote: SocketAddress;
-  }
-  | {
-    /** The peer is reached elsewhere. */
-    readonly kind: "moved";
-    /** Where packets to the peer go from now on. */
-    readonly remote: SocketAddress;
-  }
-  | {
-    /** Nothing was heard for {@linkcode LOST_MS}; the agent is trying again by itself. */
-    readonly kind: "lost";
-  };
-
-/** One WireGuard handshake initiation to make, and where its copies go. */
-export interface Initiation {
-  /** Receivers of the same bytes: at least 1, at most {@linkcode FAN_OUT_MAX}. */
-  readonly destinations: readonly SocketAddress[];
-}
-
-/** How a path does. */
-export interface PathAgentStatus {
-  /** Whether there is a session that was heard of within {@linkcode LOST_MS}. */
-  readonly connected: boolean;
-  /** The peer's address while connected. */
-  readonly remote: SocketAddress | undefined;
-  /** When anything was last authenticated; `undefined` for never. */
-  readonly lastHeardAt: Instant | undefined;
-  /** Initiations asked for since the last connection, or since the start. */
-  readonly attempts: number;
-  /** Why there is no session: one sentence for a person; `undefined` while connected. */
-  readonly reason: string | undefined;
-}
-
-/** Options of {@linkcode PathAgent}. */
-export interface PathAgentOptions {
-  /** The present. */
-  readonly now: Instant;
-  /** Lets only handshakes move the remote, never data. @default false */
-  readonly sticky?: boolean;
-}
-
-/** Most receivers of one initiation. With more addresses known, the best half stays and the others take turns. */
-export const FAN_OUT_MAX = 16;
+/** Most receivers of one initiation of the schedule. With more paths known, half stays and the others take turns. */
+export const FAN_OUT_MAX = 24;
 /** Silence after which a connection counts as lost: WireGuard's REJECT_AFTER_TIME, the end of every session key. */
 export const LOST_MS = 180_000;
-/** Longest coordinated punch; a longer window is cut. */
-export const PUNCH_WINDOW_MS_MAX = 30_000;
 
-/** Waits between the fan-outs of the schedule; the last one repeats for ever. */
-const GAPS_MS = [
-  ...[200, 300, 500, 1000],
-  ...Array<number>(6).fill(5_000),
-  ...[10_000, 20_000, 40_000, 60_000],
-];
-const PUNCH_INTERVAL_MS = 250;
-/** WireGuard responders drop initiations of one peer that come within 20 ms, and timestamps are 16 ms coarse. */
-const INITIATION_GAP_MS = 50;
-/** The remote must be silent for this long before data from elsewhere moves it. */
+/** The path in use must be silent for this long before an error of the network counts. */
 const SILENT_MS = 1_000;
-/** An engine's own initiation goes to the remote alone while it was heard from within this time. */
-const TRUSTED_MS = 15_000;
-/** After the first answer, how long an answer from a host candidate may still win. */
-const SAME_LAN_MS = 300;
-/** Addresses remembered because the peer was authenticated there; the one longest ago is forgotten. */
-const LEARNED_MAX = 4;
-/** Schedule restarts by new candidates at once, and the time that gives one back: whoever feeds candidates cannot flood. */
-const RESTARTS_MAX = 10;
-const RESTART_EVERY_MS = 6_000;
-/** Events not yet taken; the oldest is dropped. A host that drains after each call never has more than two. */
-const EVENTS_MAX = 8;
+/** An engine's own initiation goes to the path in use alone while that was heard within this time. */
+const HEARD_MS = 15_000;
+/** Called this late, the process has slept, and everything known is of the past. */
+const LEAP_MS = 5_000;
+/** A peer that has not answered a probe after this time in its first session does not answer any. */
+const PATIENCE_MS = 3_000;
+/** A path proven within this time is no news. */
+const KNOWN_MS = 60_000;
+/** Working paths, besides a relay, that are probed as often as a NAT wants it. */
+const WARM_MAX = 2;
+/** Data within this time counts once. */
+const SENT_EVERY_MS = 100;
+/** Events not yet taken; the oldest is dropped. A host that drains after each call never has more than five. */
+const EVENTS_MAX = 16;
+const MTU_MAX = 1280;
+const KEEPALIVE_MS = 25_000;
+const NO_COPIES: readonly Path[] = [];
 
-/** The path to one peer. */
+/** The paths to one peer. */
 export class PathAgent {
-  readonly #sticky: boolean;
-  /** Best first. */
-  #candidates: readonly Candidate[] = [];
-  /** Where the peer was authenticated, latest first. */
-  #learned: readonly SocketAddress[] = [];
+  readonly #options: PathAgentOptions;
+  readonly #table: PathTable;
+  readonly #fanOut: FanOut;
+  readonly #book: ProbeBook;
+  readonly #guess: GuessRun;
   #wanted = false;
-  /** Position in {@linkcode GAPS_MS}. */
-  #step = 0;
-  /** When the schedule's next fan-out is due; `undefined` while it rests. */
-  #nextAt: Instant | undefined;
-  #punch: { nextAt: Instant; readonly until: Instant } | undefined;
-  #initiationDue = false;
-  #lastInitiationAt: Instant | undefined;
+  /** Since when there is no direct path. */
+  #missingSince: Instant | undefined;
+  /** Initiation of a guess, not yet taken; the next one replaces it. */
+  #guessed: Initiation | undefined;
   #attempts = 0;
-  #fanOuts = 0;
+  #turns = 0;
   /** `undefined` while not connected. */
-  #connection: { readonly since: Instant; remote: SocketAddress; heardAt: Instant } | undefined;
+  #choice: PathChoice | undefined;
+  /** Whether the peer answers probes; `undefined` until that is known. */
+  #answers: boolean | undefined;
   #lastHeardAt: Instant | undefined;
-  #restartsLeft = RESTARTS_MAX;
-  #restartsCountedAt: Instant;
+  #toldMtu: number | undefined;
+  #route: Route = { primary: undefined, also: NO_COPIES };
+  #copies: readonly Path[] | undefined;
+  /** Earliest deadline; `null` where it must be found again. */
+  #dueAt: Instant | undefined | null = null;
   #events: PathEvent[] = [];
-  #dropped = 0;
+  #eventsDropped = 0;
 
   /** Creates an agent that knows no candidate and tries nothing. */
-  constructor({ now, sticky = false }: PathAgentOptions) {
-    this.#sticky = sticky;
-    this.#restartsCountedAt = now;
+  constructor(options: PathAgentOptions) {
+    const { now, rng, mtuMax = MTU_MAX, noDirect = false, noGuess = false, leads = false } =
+      options;
+    this.#options = options;
+    this.#table = new PathTable({ mtuMax, noDirect });
+    this.#fanOut = new FanOut(now);
+    this.#book = new ProbeBook(now);
+    this.#guess = new GuessRun({ noGuess: noGuess || noDirect, leads, ...(rng && { rng }) });
   }
 
-  /** Events and schedule restarts dropped at a limit. */
+  /** Events, probes and schedule restarts dropped at a limit. */
   get dropped(): number {
-    return this.#dropped;
+    return this.#eventsDropped + this.#book.refused + this.#fanOut.refused;
   }
 
   /**
    * Replaces the peer's candidates; the worst over `CANDIDATES_MAX` are left out.
    *
-   * While not connected, an address that was not known before restarts the schedule at once.
+   * An address that was not known before is tried at once: by initiations while not connected, by probes otherwise.
    */
   setCandidates(now: Instant, candidates: readonly Candidate[]): void {
-    const known = this.#addresses();
-    this.#candidates = mergeCandidates(candidates);
-    const unseen = this.#candidates.some(({ address }) => !includes(known, address));
-    const trying = this.#wanted && this.#connection === undefined;
-    if (trying && unseen && this.#takeRestart(now)) this.#start(now);
+    const fresh = this.#table.setCandidates(candidates, this.#choice?.primary);
+    this.#listed(now, fresh);
+  }
+
+  /** Replaces this node's local ends that are allocations on relays. */
+  setRelays(now: Instant, locals: readonly number[]): void {
+    this.#listed(now, this.#table.setRelays(locals, this.#choice?.primary));
+  }
+
+  /** Takes what is known of both sides' NATs, whenever that changes. */
+  setNat(now: Instant, nat: NatCircumstances): void {
+    this.#guess.setNat(nat);
     this.handleTimeout(now);
   }
 
   /** Asks for a session. Does nothing while connected or already trying. */
   connect(now: Instant): void {
     if (this.#wanted) return;
-    this.#wanted = true;
-    if (this.#connection !== undefined) return;
-    this.#start(now);
-    this.handleTimeout(now);
+    this.#want(now);
+    if (this.#choice !== undefined) return;
+    this.#fanOut.start(now);
+    this.#step(now);
   }
 
   /**
-   * Tries everything again at once: this node's link has changed.
+   * Tries everything again at once: this node's link has changed, or it has slept.
    *
-   * While connected too, until a handshake completes, since the peer learns the new address from it.
+   * While connected too: the path in use has to prove itself, and the peer learns the new address from the handshake.
    */
   restart(now: Instant): void {
-    if (!this.#wanted && this.#connection === undefined) return;
-    this.#start(now);
-    this.handleTimeout(now);
+    if (!this.#wanted && this.#choice === undefined) return;
+    this.#renew(now);
+    this.#step(now);
   }
 
   /**
-   * Opens a coordinated window: an initiation to all candidates now and every 250 ms, until a handshake completes or
-   * `windowMs` (at most {@linkcode PUNCH_WINDOW_MS_MAX}) is over. Works while connected too: the other side may have
-   * lost what this side still has. A window that is no positive number is ignored.
+   * Opens a coordinated window: initiations now and every 250 ms, until a handshake completes or `windowMs` is over, 30 s at
+   * most. Works while connected too: the other side may have lost what this side still has. A window that is no positive
+   * number is ignored.
    */
   punch(now: Instant, windowMs: number): void {
-    if (!(windowMs > 0)) return;
-    const until = after(now, Math.min(windowMs, PUNCH_WINDOW_MS_MAX));
-    const running = this.#punch?.until ?? until;
-    this.#punch = { nextAt: now, until: until > running ? until : running };
-    this.handleTimeout(now);
+    if (!this.#fanOut.punch(now, windowMs)) return;
+    for (const record of this.#table.all) if (!record.works) record.search();
+    this.#guess.punch();
+    this.#step(now);
   }
 
   /**
-   * Tells that the engine authenticated a packet from `source`.
+   * Tells that the engine authenticated a packet that came over a path.
    *
    * `handshake`: the packet completed a handshake: a response, or the first packet of a session that this side
-   * answered. `data`: any other packet of a session, keepalives included.
+   * answered. `data`: any other packet of a session, keepalives and answers to probes included.
    */
-  handleAuthenticated(now: Instant, source: SocketAddress, what: "handshake" | "data"): void {
-    const connection = this.#connection;
+  handleAuthenticated(now: Instant, path: Path, what: "handshake" | "data"): void {
+    const choice = this.#choice;
+    const record = this.#table.learn(now, path, choice?.primary);
+    if (record === undefined) return;
+    const known = record.provenAt !== undefined && now - record.provenAt < KNOWN_MS;
+    record.heardAt = now;
     this.#lastHeardAt = now;
-    if (connection === undefined) {
-      this.#connection = { since: now, remote: source, heardAt: now };
-      this.#attempts = 0;
-      this.#learn(source);
-      this.#rest();
-      this.#emit({ kind: "connected", remote: source });
-      return;
+    if (choice === undefined) this.#connected(now, record);
+    else {
+      if (what === "handshake") this.#fanOut.rest();
+      if (record !== choice.primary) {
+        if (this.#answers === false) {
+          if (choice.follow(now, record, what)) this.#moved(choice);
+        } else if (!known) this.#heardElsewhere(now, { choice, record, what });
+      }
     }
-    if (what === "handshake") this.#rest();
-    if (sameAddress(source, connection.remote)) {
-      connection.heardAt = now;
-    } else if (this.#moves(now, source, what)) {
-      connection.remote = source;
-      connection.heardAt = now;
-      this.#learn(source);
-      this.#emit({ kind: "moved", remote: source });
+    this.#step(now);
+  }
+
+  /** Data goes out to the peer: not keepalives, handshakes, probes or answers to them. */
+  handleSent(now: Instant): void {
+    const choice = this.#choice;
+    if (choice === undefined) return;
+    if (choice.sentAt !== undefined && now - choice.sentAt < SENT_EVERY_MS) return;
+    choice.sent(now);
+    this.#dueAt = null;
+  }
+
+  /** Tells that the peer answered a probe, and over which path the answer came. */
+  handleProbeReply(now: Instant, path: Path, sequence: number): void {
+    const probe = this.#book.take(sequence);
+    if (probe === undefined || this.#choice === undefined) return;
+    const { record, sentAt, bytes, purpose } = probe;
+    this.#lastHeardAt = now;
+    if (samePath(record.path, path)) {
+      this.#answers = true;
+      record.answered(now, sentAt);
+      record.mtu.alive(sentAt);
+      if (purpose === "alive") record.measured(now - sentAt);
+      else record.mtu.answered(now, bytes);
+    } else {
+      // It proves that datagrams arrive, but not that this pair of addresses carries both ways: ask there.
+      this.#table.learn(now, path, this.#choice.primary);
     }
+    this.#step(now);
+  }
+
+  /** Tells that a probe could not be sent: it is not one without an answer. */
+  handleProbeRefused(path: Path, sequence: number): void {
+    const probe = this.#book.take(sequence);
+    if (probe === undefined || !samePath(probe.record.path, path)) return;
+    if (probe.purpose === "alive") probe.record.refused(probe.sentAt);
+    this.#answers ??= false;
+    this.#dueAt = null;
+  }
+
+  /**
+   * Takes the hint that IP packets of more than `mtu` bytes do not pass (an ICMP error, which may be forged). It makes the agent
+   * measure, and changes nothing by itself.
+   */
+  handleTooBig(now: Instant, path: Path, mtu: number): void {
+    this.#table.find(path)?.mtu.hint(now, mtu);
+    this.#step(now);
   }
 
   /**
    * Takes the hint that nobody answers at an address (an ICMP error, which may be forged).
    *
-   * If it is the remote, and the remote has been silent for a second, every address is tried again, as the peer may have
-   * moved. The connection stays what it is until something is authenticated elsewhere.
+   * If it is the path in use, and that has been silent for a second, everything is tried again, as the peer may have
+   * moved. Nothing is given up until something is authenticated elsewhere.
    */
-  handleUnreachable(now: Instant, destination: SocketAddress): void {
-    const connection = this.#connection;
-    if (connection === undefined || !sameAddress(connection.remote, destination)) return;
-    if (this.#nextAt !== undefined || now - connection.heardAt < SILENT_MS) return;
-    if (!this.#takeRestart(now)) return;
-    this.#start(now);
-    this.handleTimeout(now);
+  handleUnreachable(now: Instant, path: Path): void {
+    const choice = this.#choice;
+    if (choice === undefined || !samePath(choice.primary.path, path)) return;
+    const { heardAt } = choice.primary;
+    if (this.#fanOut.running || (heardAt !== undefined && now - heardAt < SILENT_MS)) return;
+    if (!this.#fanOut.restart(now)) return;
+    for (const record of this.#table.all) record.search();
+    this.#step(now);
   }
 
-  /** Advances time: makes the next initiation due, or declares the connection lost. */
+  /** Takes the ends that the host opened when {@linkcode PathAgent.pollLocal} asked for some: maybe fewer, maybe none. */
+  handleLocals(now: Instant, opened: readonly number[]): void {
+    this.#guess.handleLocals(now, opened);
+    this.#step(now);
+  }
+
+  /** Advances time. */
   handleTimeout(now: Instant): void {
-    const lostAt = this.#lostAt();
-    if (lostAt !== undefined && now >= lostAt) {
-      this.#connection = undefined;
-      this.#wanted = true;
-      this.#start(now);
-      this.#emit({ kind: "lost" });
-    }
-    if (this.#punch !== undefined && now > this.#punch.until) this.#punch = undefined;
-    const initiationAt = this.#initiationAt();
-    if (initiationAt === undefined || now < initiationAt) return;
-    this.#initiationDue = true;
-    this.#lastInitiationAt = now;
-    if (this.#nextAt !== undefined && now >= this.#nextAt) {
-      this.#nextAt = after(now, GAPS_MS[this.#step] ?? GAPS_MS.at(-1) ?? 0);
-      if (this.#step < GAPS_MS.length) this.#step++;
-    }
-    if (this.#punch !== undefined && now >= this.#punch.nextAt) {
-      this.#punch.nextAt = after(now, PUNCH_INTERVAL_MS);
-      if (this.#punch.nextAt > this.#punch.until) this.#punch = undefined;
-    }
+    const dueAt = this.pollTimeout();
+    if (dueAt !== undefined && now - dueAt > LEAP_MS) this.#renew(now);
+    this.#step(now);
   }
 
-  /** When {@linkcode PathAgent.handleTimeout} must be called; `undefined` for never. */
+  /** When {@linkcode PathAgent.handleTimeout} must be called; `undefined` for never. Ask after every other call. */
   pollTimeout(): Instant | undefined {
-    return earlier(this.#lostAt(), this.#initiationAt());
+    if (this.#dueAt === null) this.#dueAt = this.#nextDue();
+    return this.#dueAt;
   }
 
-  /**
-   * Takes the initiation that is due: the host asks the engine for one fresh handshake initiation and sends the same
-   * bytes to every destination.
-   */
+  /** Takes the initiation that is due. Ask until there is none. */
   pollInitiation(): Initiation | undefined {
-    if (!this.#initiationDue) return undefined;
-    this.#initiationDue = false;
-    const destinations = this.#fanOut();
-    if (destinations.length === 0) return undefined;
-    this.#attempts++;
-    this.#fanOuts++;
-    return { destinations };
+    const due = this.#fanOut.poll();
+    if (due !== undefined) {
+      const destinations = this.#destinations();
+      if (destinations.length > 0) {
+        this.#attempts++;
+        return { destinations, fresh: due.fresh };
+      }
+    }
+    const guessed = this.#guessed;
+    this.#guessed = undefined;
+    return guessed;
   }
 
-  /**
-   * Where an initiation goes that the engine made by itself (rekey, silent peer): to the remote alone if it was heard
-   * from within 15 s, otherwise to the remote and the candidates, at most {@linkcode FAN_OUT_MAX}.
-   */
-  destinations(now: Instant): readonly SocketAddress[] {
-    const connection = this.#connection;
-    if (connection !== undefined && now - connection.heardAt <= TRUSTED_MS) {
-      return [connection.remote];
-    }
-    return this.#fanOut();
+  /** Takes the probe that is due. Ask until there is none. */
+  pollProbe(): PathProbe | undefined {
+    return this.#book.poll();
+  }
+
+  /** Takes the next request about extra local ends. Ask until there is none. */
+  pollLocal(): LocalRequest | undefined {
+    const request = this.#guess.pollLocal();
+    if (request?.kind === "close") this.#table.dropLocals(new Set(request.locals));
+    return request;
   }
 
   /** Takes the next event. */
@@ -287,128 +306,269 @@ export class PathAgent {
     return this.#events.shift();
   }
 
-  /** How the path does now. */
+  /** Where data goes now. The answer is the same object while nothing changes. */
+  route(now: Instant): Route {
+    const choice = this.#choice;
+    const primary = choice?.primary.path;
+    const certain = choice === undefined || choice.trusted(now);
+    if (!certain && this.#copies === undefined) {
+      this.#copies = choice.copies(this.#table.all).map(({ path }) => path);
+    }
+    const also = certain ? NO_COPIES : this.#copies ?? NO_COPIES;
+    if (this.#route.primary !== primary || this.#route.also !== also) {
+      this.#route = { primary, also };
+    }
+    return this.#route;
+  }
+
+  /**
+   * Where an initiation goes that the engine made by itself (rekey, silent peer): on the path in use alone if it was heard
+   * within 15 s, otherwise everywhere.
+   */
+  destinations(now: Instant): readonly Path[] {
+    const primary = this.#choice?.primary;
+    if (primary?.heardAt !== undefined && now - primary.heardAt <= HEARD_MS) return [primary.path];
+    return this.#destinations();
+  }
+
+  /** How the connection does now. */
   status(now: Instant): PathAgentStatus {
+    const primary = this.#choice?.primary;
+    const relayed = primary !== undefined && primary.relays > 0;
+    const direct = primary !== undefined && !relayed;
     return {
-      connected: this.#connection !== undefined,
-      remote: this.#connection?.remote,
+      connected: primary !== undefined,
+      path: primary?.path,
+      relayed,
+      rttMs: primary?.rttMs,
+      mtu: primary?.mtu.mtu,
       lastHeardAt: this.#lastHeardAt,
       attempts: this.#attempts,
-      reason: this.#connection === undefined ? this.#reason(now) : undefined,
+      reason: direct ? undefined : this.#reason(now, relayed),
+      paths: Array.from(this.#table.all, (record) => ({
+        path: record.path,
+        kind: record.kind,
+        state: record.state,
+        rttMs: record.rttMs,
+        mtu: record.mtu.settled ? record.mtu.mtu : undefined,
+        probes: record.probes,
+        replies: record.replies,
+      })),
     };
   }
 
-  #reason(now: Instant): string {
-    const count = this.#addresses().length;
-    if (count === 0) return "no endpoint of this peer is known";
-    const endpoints = plural(count, "endpoint");
-    if (this.#attempts === 0) {
-      return this.#nextAt === undefined && this.#punch === undefined
-        ? `${endpoints} known, no session was asked for`
-        : `about to try ${endpoints}`;
-    }
-    const tried = `${plural(this.#attempts, "handshake")} to ${endpoints}, no answer`;
-    if (this.#lastHeardAt === undefined) return tried;
-    return `${tried}; last heard of ${Math.round((now - this.#lastHeardAt) / 1000)} s ago`;
+  #reason(now: Instant, relayed: boolean): string {
+    const direct = [...this.#table.all].filter(({ relays }) => relays === 0);
+    return reasonOf({
+      now,
+      relayed,
+      noDirect: this.#options.noDirect ?? false,
+      endpoints: direct.length,
+      relays: this.#table.size - direct.length,
+      attempts: this.#attempts,
+      trying: this.#fanOut.running,
+      probes: direct.reduce((sum, { probes }) => sum + probes, 0),
+      replies: direct.reduce((sum, { replies }) => sum + replies, 0),
+      lastHeardAt: this.#lastHeardAt,
+      nat: this.#guess.nat,
+      guess: this.#guess,
+    });
   }
 
-  #moves(now: Instant, source: SocketAddress, what: "handshake" | "data"): boolean {
-    const connection = this.#connection;
-    if (connection === undefined) return false;
-    if (now - connection.since <= SAME_LAN_MS) {
-      if (this.#isHost(connection.remote)) return false;
-      if (this.#isHost(source)) return true;
-    }
-    if (what === "handshake") return true;
-    return !this.#sticky && now - connection.heardAt >= SILENT_MS;
+  /** The list of addresses or own ends is another. */
+  #listed(now: Instant, fresh: boolean): void {
+    if (fresh) this.#guess.reconsider();
+    if (fresh && this.#wanted && this.#choice === undefined) this.#fanOut.restart(now);
+    this.#step(now);
   }
 
-  #isHost(address: SocketAddress): boolean {
-    return this.#candidates.some((candidate) =>
-      candidate.kind === "host" && sameAddress(candidate.address, address)
+  #want(now: Instant): void {
+    this.#wanted = true;
+    this.#missingSince = now;
+  }
+
+  #renew(now: Instant): void {
+    this.#fanOut.start(now);
+    this.#guess.renew();
+    for (const record of this.#table.all) record.renew();
+    this.#choice?.question(now);
+  }
+
+  #connected(now: Instant, record: PathRecord): void {
+    this.#choice = new PathChoice(now, record);
+    this.#attempts = 0;
+    this.#fanOut.rest();
+    for (const other of this.#table.all) other.search();
+    // A handshake is a round trip.
+    record.provenAt = now;
+    this.#emit({ kind: "connected", path: record.path });
+  }
+
+  #moved(choice: PathChoice): void {
+    this.#emit({ kind: "moved", path: choice.primary.path });
+  }
+
+  /** The peer was heard on a path that is not known to work. It is asked there, and on the path in use if that is silent. */
+  #heardElsewhere(now: Instant, { choice, record, what }: {
+    readonly choice: PathChoice;
+    readonly record: PathRecord;
+    readonly what: "handshake" | "data";
+  }): void {
+    if (record.probedAt === undefined || now - record.probedAt >= RETRY_PROBE_MS) record.search();
+    const { heardAt } = choice.primary;
+    const silent = heardAt === undefined || now - heardAt >= SILENT_MS;
+    if (choice.questioned || (what === "data" && !silent)) return;
+    choice.question(now);
+    choice.primary.search();
+  }
+
+  /** Does everything that is due. */
+  #step(now: Instant): void {
+    const lostAt = this.#lostAt();
+    if (lostAt !== undefined && now >= lostAt) this.#lose(now);
+    if (this.#table.size > 0) this.#fanOut.handleTimeout(now);
+    if (this.#choice !== undefined) this.#tend(now, this.#choice);
+    this.#guessOn(now);
+    this.#copies = undefined;
+    this.#dueAt = null;
+  }
+
+  #lose(now: Instant): void {
+    this.#choice = undefined;
+    this.#toldMtu = undefined;
+    this.#book.clear();
+    for (const record of this.#table.all) record.forget();
+    this.#want(now);
+    this.#fanOut.start(now);
+    this.#emit({ kind: "lost" });
+  }
+
+  /** Judges the paths of a session, and asks them. */
+  #tend(now: Instant, choice: PathChoice): void {
+    if (now - choice.since >= PATIENCE_MS) this.#answers ??= false;
+    const evidence = { records: this.#table.all, probing: this.#answers === true };
+    for (const event of choice.judge(now, evidence)) {
+      this.#chosen(now, choice, event);
+    }
+    const context = this.#context(choice);
+    for (const record of this.#table.all) {
+      if (probeDueAt(record, context) > now) continue;
+      stepSearch(record);
+      const made = this.#book.add(now, record, { bytes: PROBE_BYTES, purpose: "alive" });
+      if (made) record.probed(now);
+      else record.probedAt = now;
+    }
+    this.#measure(now, choice);
+    const { path, mtu: { mtu } } = choice.primary;
+    if (mtu === this.#toldMtu) return;
+    this.#toldMtu = mtu;
+    this.#emit({ kind: "mtu", path, mtu });
+  }
+
+  #chosen(now: Instant, choice: PathChoice, event: ChoiceEvent): void {
+    switch (event) {
+      case "moved":
+        return this.#moved(choice);
+      case "trusted":
+        this.#fanOut.calm();
+        return this.#emit({ kind: "trusted" });
+      case "doubted":
+        // The session may be gone at the other side: that only a handshake tells.
+        this.#fanOut.start(now);
+        this.#fanOut.handleTimeout(now);
+        this.#emit({ kind: "doubted" });
+        break;
+      case "ask":
+        break;
+      default:
+        return event satisfies never;
+    }
+    for (const record of this.#table.all) record.search();
+  }
+
+  /** Looks for the largest size that the path in use carries. */
+  #measure(now: Instant, choice: PathChoice): void {
+    if (this.#answers !== true || choice.questioned) return;
+    const { primary } = choice;
+    primary.mtu.start(now);
+    const clues = { rttMs: primary.rttMs, sentAt: choice.sentAt };
+    for (let bytes; (bytes = primary.mtu.poll(now, clues)) !== undefined;) {
+      this.#book.add(now, primary, { bytes, purpose: "size" });
+    }
+  }
+
+  #guessOn(now: Instant): void {
+    const direct = [...this.#table.all].some((record) =>
+      record.relays === 0 && (record.works || record === this.#choice?.primary)
     );
-  }
-
-  /** Starts the schedule from its beginning, due at `now`. */
-  #start(now: Instant): void {
-    this.#step = 0;
-    this.#nextAt = now;
-  }
-
-  /** Stops schedule and punch. */
-  #rest(): void {
-    this.#nextAt = undefined;
-    this.#punch = undefined;
-    this.#initiationDue = false;
-  }
-
-  #takeRestart(now: Instant): boolean {
-    const earned = Math.floor((now - this.#restartsCountedAt) / RESTART_EVERY_MS);
-    if (earned > 0) {
-      this.#restartsLeft = Math.min(RESTARTS_MAX, this.#restartsLeft + earned);
-      this.#restartsCountedAt = after(this.#restartsCountedAt, earned * RESTART_EVERY_MS);
+    const missing = !direct && (this.#wanted || this.#choice !== undefined);
+    this.#missingSince = missing ? this.#missingSince ?? now : undefined;
+    const used = new Set<number>();
+    for (const record of this.#table.all) {
+      if (record.works || record === this.#choice?.primary) used.add(record.path.local);
     }
-    if (this.#restartsLeft === 0) {
-      this.#dropped++;
-      return false;
-    }
-    this.#restartsLeft--;
-    return true;
+    const { candidates } = this.#table;
+    this.#guess.handle(now, { missingSince: this.#missingSince, candidates, used });
+    const destinations = this.#guess.pollBatch();
+    if (destinations === undefined) return;
+    this.#guessed = { destinations, fresh: this.#fanOut.beside(now) };
   }
 
-  /** When the next initiation is due; `undefined` if there is nowhere to send it. */
-  #initiationAt(): Instant | undefined {
-    if (this.#candidates.length === 0 && this.#learned.length === 0) return undefined;
-    const dueAt = earlier(this.#nextAt, this.#punch?.nextAt);
-    if (dueAt === undefined || this.#lastInitiationAt === undefined) return dueAt;
-    const allowedAt = after(this.#lastInitiationAt, INITIATION_GAP_MS);
-    return dueAt > allowedAt ? dueAt : allowedAt;
+  #context(choice: PathChoice): ProbeContext {
+    const working = [...this.#table.all].filter((record) =>
+      record.works && record !== choice.primary
+    ).sort(comparePaths);
+    const warm = working.filter(({ relays }) => relays === 0).slice(0, WARM_MAX);
+    return {
+      since: choice.since,
+      primary: choice.primary,
+      sentAt: choice.sentAt,
+      suspectedAt: this.#answers === true ? choice.suspectedAt : undefined,
+      warm: new Set([...warm, ...working.filter(({ relays }) => relays > 0).slice(0, 1)]),
+      keepaliveMs: this.#options.keepaliveMs ?? KEEPALIVE_MS,
+    };
+  }
+
+  #nextDue(): Instant | undefined {
+    let at = earlier(this.#lostAt(), this.#guess.dueAt());
+    if (this.#table.size > 0) at = earlier(at, this.#fanOut.dueAt());
+    const choice = this.#choice;
+    if (choice === undefined) return at;
+    at = earlier(at, choice.dueAt(this.#answers === true));
+    const context = this.#context(choice);
+    for (const record of this.#table.all) at = earlier(at, probeDueAt(record, context));
+    if (this.#answers !== true || choice.questioned) return at;
+    const { mtu, rttMs } = choice.primary;
+    return earlier(at, mtu.dueAt({ rttMs, sentAt: choice.sentAt }));
   }
 
   #lostAt(): Instant | undefined {
-    if (this.#connection === undefined || this.#lastHeardAt === undefined) return undefined;
+    if (this.#choice === undefined || this.#lastHeardAt === undefined) return undefined;
     return after(this.#lastHeardAt, LOST_MS);
   }
 
-  /** Every known address once: the remote, the candidates, best first, then where the peer was before. */
-  #addresses(): readonly SocketAddress[] {
-    const byText = new Map<string, SocketAddress>();
-    const remote = this.#connection === undefined ? [] : [this.#connection.remote];
-    const candidates = this.#candidates.map(({ address }) => address);
-    for (const address of [...remote, ...candidates, ...this.#learned]) {
-      const text = formatSocketAddress(address);
-      if (!byText.has(text)) byText.set(text, address);
-    }
-    return [...byText.values()];
-  }
-
-  #fanOut(): readonly SocketAddress[] {
-    const all = this.#addresses();
-    if (all.length <= FAN_OUT_MAX) return all;
+  /** Paths for an initiation: the one in use, those that work, then each kind of the others in turn. */
+  #destinations(): readonly Path[] {
+    const primary = this.#choice?.primary;
+    const all = this.#table.inTurns().filter((record) =>
+      // An end that was opened for a guess serves the path that it found.
+      record === primary || record.works || record.ownRelay || !record.extra
+    );
+    const rank = (record: PathRecord): number => record === primary ? 0 : record.works ? 1 : 2;
+    const sorted = all.map((record) => ({ record, rank: rank(record) }))
+      .sort((a, b) => a.rank - b.rank).map(({ record }) => record.path);
+    if (sorted.length <= FAN_OUT_MAX) return sorted;
     const kept = FAN_OUT_MAX / 2;
-    const turns = all.slice(kept);
-    const from = this.#fanOuts * kept % turns.length;
-    return [...all.slice(0, kept), ...[...turns.slice(from), ...turns].slice(0, kept)];
-  }
-
-  #learn(address: SocketAddress): void {
-    const others = this.#learned.filter((known) => !sameAddress(known, address));
-    this.#learned = [address, ...others].slice(0, LEARNED_MAX);
+    const turns = sorted.slice(kept);
+    const from = this.#turns++ * kept % turns.length;
+    return [...sorted.slice(0, kept), ...[...turns.slice(from), ...turns].slice(0, kept)];
   }
 
   #emit(event: PathEvent): void {
     if (this.#events.length === EVENTS_MAX) {
       this.#events.shift();
-      this.#dropped++;
+      this.#eventsDropped++;
     }
     this.#events.push(event);
   }
-}
-
-function includes(list: readonly SocketAddress[], address: SocketAddress): boolean {
-  return list.some((known) => sameAddress(known, address));
-}
-
-function plural(count: number, noun: string): string {
-  return count === 1 ? `1 ${noun}` : `${count} ${noun}s`;
 }

@@ -1,246 +1,65 @@
-/**
- * Two path agents behind port-restricted NATs in a seeded world: loss, delay, skew, lost sessions, rebooted NATs. Virtual
- * time; the handshake is WireGuard's in shape (fresh initiations only, replays dropped, the initiator remembers two).
- */
+/** Two path agents in the toy world of `testing/path_world.ts`: what they reach together, and how fast. */
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
-import {
-  after,
-  earlier,
-  formatSocketAddress,
-  type Instant,
-  sameAddress,
-  type SocketAddress,
-} from "../core/mod.ts";
-import { type Candidate, FAN_OUT_MAX, PathAgent } from "./mod.ts";
-import { seeded, type SeededRng } from "./testing/fuzz.ts";
+import type { Instant } from "../core/mod.ts";
+import { type Network, PathWorld, type Side, type WorldOptions } from "./testing/path_world.ts";
 
-const SEEDS = 500;
-
-type Message =
-  | { readonly kind: "initiation"; readonly id: number }
-  | { readonly kind: "response"; readonly id: number }
-  | { readonly kind: "data"; readonly session: number };
-
-interface Packet {
-  readonly at: Instant;
-  readonly source: SocketAddress;
-  readonly destination: SocketAddress;
-  readonly message: Message;
-}
-
-/** One node, its toy engine, and the NAT in front of it: endpoint-independent mapping, address and port-dependent filtering. */
-class Side {
-  readonly agent = new PathAgent({ now: 0 as Instant });
-  readonly host: SocketAddress;
-  external: SocketAddress;
-  readonly #permitted = new Set<string>();
-  /** Own initiations that a response may still answer, latest first. */
-  #mine: number[] = [];
-  /** Highest initiation of the other side seen: older ones are replays. */
-  #seen = -1;
-  /** Sessions that this side answered and that no packet has confirmed. */
-  readonly #unconfirmed = new Set<number>();
-  readonly #sessions = new Set<number>();
-  connectedAt: Instant | undefined;
-  losses = 0;
-
-  constructor(n: number) {
-    this.host = { hostname: `192.168.${n}.2`, port: 51820 };
-    this.external = { hostname: `203.0.113.${n}`, port: 40000 + n };
-  }
-
-  candidates(): Candidate[] {
-    return [
-      { kind: "host", address: this.host },
-      { kind: "serverReflexive", address: this.external },
-    ];
-  }
-
-  /** Whether the NAT sends it out; it then lets answers in. */
-  leave(destination: SocketAddress): void {
-    this.#permitted.add(formatSocketAddress(destination));
-  }
-
-  admits({ source, destination }: Packet): boolean {
-    return sameAddress(destination, this.external) &&
-      this.#permitted.has(formatSocketAddress(source));
-  }
-
-  rebootNat(): void {
-    this.external = { ...this.external, port: this.external.port + 1000 };
-    this.#permitted.clear();
-  }
-
-  initiate(id: number): Message {
-    this.#mine = [id, ...this.#mine].slice(0, 2);
-    return { kind: "initiation", id };
-  }
-
-  /** Takes a packet and returns what the engine answers. */
-  receive(now: Instant, { source, message }: Packet): Message | undefined {
-    switch (message.kind) {
-      case "initiation":
-        if (message.id <= this.#seen) return undefined;
-        this.#seen = message.id;
-        this.#unconfirmed.add(message.id);
-        return { kind: "response", id: message.id };
-      case "response":
-        if (!this.#mine.includes(message.id)) return undefined;
-        this.#mine = this.#mine.filter((id) => id !== message.id);
-        this.#sessions.add(message.id);
-        this.agent.handleAuthenticated(now, source, "handshake");
-        return { kind: "data", session: message.id };
-      case "data": {
-        const first = this.#unconfirmed.delete(message.session);
-        if (!first && !this.#sessions.has(message.session)) return undefined;
-        this.#sessions.add(message.session);
-        this.agent.handleAuthenticated(now, source, first ? "handshake" : "data");
-        return undefined;
-      }
-      default:
-        return message satisfies never;
-    }
-  }
-}
-
-/** The network between two sides, and what the outside does to them. */
-class World {
-  readonly sides: readonly [Side, Side] = [new Side(1), new Side(2)];
-  readonly rng: SeededRng;
-  readonly loss: number;
-  readonly #delayMs: number;
-  readonly #wire: Packet[] = [];
-  readonly #plans: { at: Instant; run: (now: Instant) => void }[] = [];
-  readonly trace: string[] = [];
-  readonly #lastInitiationAt = new Map<Side, Instant>();
-  #nextId = 0;
-  now = 0 as Instant;
-
-  constructor(seed: number, lossMax: number) {
-    this.rng = seeded(seed);
-    this.loss = this.rng.below(lossMax + 1) / 100;
-    this.#delayMs = 5 + this.rng.below(75);
-  }
-
-  /** Has something done after `ms`. */
-  plan(ms: number, run: (now: Instant) => void): void {
-    this.#plans.push({ at: after(this.now, ms), run });
-    this.#plans.sort((a, b) => a.at - b.at);
-  }
-
-  /** Runs until `done` or the deadline; returns whether it was done. */
-  run(deadlineMs: number, done: () => boolean): boolean {
-    while (!done()) {
-      const timeout = earlier(this.sides[0].agent.pollTimeout(), this.sides[1].agent.pollTimeout());
-      const next = earlier(earlier(this.#wire[0]?.at, this.#plans[0]?.at), timeout);
-      if (next === undefined || next > deadlineMs) return false;
-      assert(next >= this.now, `time ran back from ${this.now} to ${next}`);
-      this.now = next;
-      const [packet] = this.#wire;
-      const [plan] = this.#plans;
-      if (packet?.at === next) this.#deliver(this.#wire.shift());
-      else if (plan?.at === next) this.#plans.shift()?.run(next);
-      else for (const { agent } of this.sides) agent.handleTimeout(next);
-      for (const side of this.sides) this.#drain(side);
-    }
-    return true;
-  }
-
-  connected(): boolean {
-    return this.sides.every(({ agent }) => agent.status(this.now).connected);
-  }
-
-  #deliver(packet: Packet | undefined): void {
-    if (packet === undefined) return;
-    const side = this.sides.find((side) => side.admits(packet));
-    const answer = side?.receive(this.now, packet);
-    if (side !== undefined && answer !== undefined) this.#send(side, packet.source, answer);
-  }
-
-  #drain(side: Side): void {
-    for (let due; (due = side.agent.pollInitiation()) !== undefined;) {
-      const { destinations } = due;
-      const last = this.#lastInitiationAt.get(side);
-      assert(last === undefined || this.now - last >= 50, "initiations within 50 ms");
-      assert(destinations.length > 0 && destinations.length <= FAN_OUT_MAX);
-      this.#lastInitiationAt.set(side, this.now);
-      const message = side.initiate(this.#nextId++);
-      for (const destination of destinations) this.#send(side, destination, message);
-    }
-    for (let event; (event = side.agent.pollEvent()) !== undefined;) {
-      this.trace.push(`${this.now} ${side.host.hostname} ${event.kind}`);
-      if (event.kind === "connected") side.connectedAt ??= this.now;
-      if (event.kind === "lost") side.losses++;
-      if (event.kind === "lost") continue;
-      const other = this.sides.find((candidate) => candidate !== side);
-      assert(other !== undefined && sameAddress(event.remote, other.external), "a foreign remote");
-    }
-  }
-
-  #send(side: Side, destination: SocketAddress, message: Message): void {
-    side.leave(destination);
-    if (this.rng.chance(this.loss)) return;
-    const at = after(this.now, this.#delayMs + this.rng.below(30));
-    this.#wire.push({ at, source: side.external, destination, message });
-    this.#wire.sort((a, b) => a.at - b.at);
-  }
-}
-
-/** A world in which both sides learn of each other about now and, if asked, punch. */
-function start(seed: number, { lossMax, punch }: { lossMax: number; punch: boolean }): World {
-  const world = new World(seed, lossMax);
-  const [a, b] = world.sides;
-  for (const [side, other] of [[a, b], [b, a]] as const) {
-    world.plan(world.rng.below(300), (now) => {
-      side.agent.setCandidates(now, other.candidates());
-      side.agent.connect(now);
-      if (punch) side.agent.punch(now, 5000);
-    });
-  }
-  return world;
-}
+const SEEDS = 200;
 
 Deno.test("two path agents behind port-restricted NATs always connect, whatever is lost", () => {
   for (let seed = 0; seed < SEEDS; seed++) {
-    const world = start(seed, { lossMax: 40, punch: seed % 2 === 0 });
-    const done = world.run(300_000, () => world.connected());
-    assert(done, `seed ${seed}, loss ${world.loss}: ${world.trace.join(", ")}`);
+    const world = new PathWorld(seed, { lossMax: 40 });
+    world.meet({ punch: seed % 2 === 0 });
+    assert(world.run(300_000, () => world.connected()), failure(seed, world));
   }
 });
 
 Deno.test("a punched pair connects with p50 below 1 s and p95 below 3 s at up to 5 % loss", () => {
   const times: number[] = [];
   for (let seed = 0; seed < SEEDS; seed++) {
-    const world = start(seed, { lossMax: 5, punch: true });
-    assert(world.run(300_000, () => world.connected()), `seed ${seed}`);
+    const world = new PathWorld(seed, { lossMax: 5 });
+    world.meet({ punch: true });
+    assert(world.run(300_000, () => world.connected()), failure(seed, world));
     times.push(world.now);
   }
-  times.sort((x, y) => x - y);
-  const [p50 = Infinity, p95 = Infinity] = [times[SEEDS * 0.5], times[SEEDS * 0.95]];
+  const [p50, p95] = [quantile(times, 0.5), quantile(times, 0.95)];
   assert(p50 < 1000 && p95 < 3000, `p50 ${p50} ms, p95 ${p95} ms`);
 });
 
-Deno.test("a NAT that reboots costs the session, and the new mapping brings it back", () => {
-  for (let seed = 0; seed < 100; seed++) {
-    const world = start(seed, { lossMax: 20, punch: true });
-    assert(world.run(300_000, () => world.connected()), `seed ${seed}`);
+Deno.test("a punched pair with a round trip of 800 ms or 2 s needs no more than two of them", () => {
+  for (const delayMs of [400, 1000]) {
+    for (let seed = 0; seed < 50; seed++) {
+      const world = new PathWorld(seed, { delayMs });
+      world.meet({ punch: true });
+      const limit = 300 + 250 + 5 * delayMs + 50;
+      assert(world.run(limit, () => world.connected()), failure(seed, world));
+    }
+  }
+});
+
+Deno.test("traffic goes on within 6.5 s of a NAT's reboot, with Discovery's help, and the session stays", () => {
+  for (let seed = 0; seed < 60; seed++) {
+    const world = started(seed, { lossMax: 5, discoveryMs: 400 });
+    for (const side of world.sides) world.chat(side, 100);
+    world.run(20_000 + world.rng.below(5_000));
     const [a, b] = world.sides;
     a.rebootNat();
-    // Nobody has anything to say: only the silence tells.
-    assert(world.run(world.now + 400_000, () => a.losses > 0 && b.losses > 0), `seed ${seed}`);
-    world.plan(world.rng.below(20_000), (now) => b.agent.setCandidates(now, a.candidates()));
-    const done = world.run(world.now + 300_000, () => world.connected());
-    assert(done, `seed ${seed}, loss ${world.loss}: ${world.trace.join(", ")}`);
-    assertEquals(b.agent.status(world.now).remote, a.external);
+    const at = world.now;
+    world.run(6_000);
+    const back = (): boolean =>
+      world.sides.every(({ dataAt }) => dataAt !== undefined && dataAt > at + 500);
+    assert(world.run(500, back), failure(seed, world));
+    world.run(60_000);
+    assertEquals(a.count("lost") + b.count("lost"), 0);
+    assertEquals(a.count("moved"), 0, failure(seed, world));
+    assertEquals(b.count("moved"), 1, failure(seed, world));
   }
 });
 
 Deno.test("a peer that nobody answers for is tried for ever, at most once a minute in the end", () => {
-  const world = new World(7, 0);
+  const world = new PathWorld(7);
   const [a, b] = world.sides;
-  // The other side never sends, so its NAT lets nothing in.
   world.plan(0, (now) => {
-    a.agent.setCandidates(now, b.candidates());
+    a.agent.setCandidates(now, world.candidates(b));
     a.agent.connect(now);
   });
   assertEquals(world.run(3_600_000, () => a.agent.status(world.now).connected), false);
@@ -249,11 +68,255 @@ Deno.test("a peer that nobody answers for is tried for ever, at most once a minu
   assertEquals(reason, `${attempts} handshakes to 2 endpoints, no answer`);
 });
 
+Deno.test("the best network wins within a second, and then nothing moves", () => {
+  const cases: readonly (readonly [readonly Network[], Network])[] = [
+    [[], "v4"],
+    [["v6"], "v6"],
+    [["lan"], "lan"],
+    [["lan", "v6", "relay"], "lan"],
+    [["v6", "relay"], "v6"],
+    [["relay"], "v4"],
+  ];
+  for (const [networks, best] of cases) {
+    for (let seed = 0; seed < 15; seed++) {
+      const world = started(seed, { networks });
+      for (const side of world.sides) world.chat(side, 500);
+      const there = (): boolean => world.sides.every((side) => world.networkOf(side) === best);
+      assert(world.run(3_000, there), `${networks}: ${failure(seed, world)}`);
+      const moves = world.sides.map((side) => side.count("moved"));
+      assert(moves.every((count) => count <= 1), failure(seed, world));
+      world.run(180_000);
+      assertEquals(world.sides.map((side) => side.count("moved")), moves, failure(seed, world));
+      assertEquals(world.sides.map((side) => side.count("doubted")), [0, 0], failure(seed, world));
+    }
+  }
+});
+
+Deno.test("data arrives again within 6.5 s when the path in use dies and another works, by one move", () => {
+  const deaths: readonly ((world: PathWorld) => void)[] = [
+    ({ faults: { v6 } }) => v6.down = [true, true],
+    ({ faults: { v6 } }) => v6.down = [true, false],
+    ({ faults: { v6 } }) => v6.down = [false, true],
+  ];
+  for (const others of [["v6"], ["v6", "relay"]] as const) {
+    for (const [way, kill] of deaths.entries()) {
+      for (let seed = 0; seed < 10; seed++) {
+        const world = started(seed, { networks: others });
+        for (const side of world.sides) world.chat(side, 50 + world.rng.below(500));
+        world.run(20_000 + world.rng.below(10_000));
+        const moves = world.sides.map((side) => side.count("moved"));
+        const diedAt = world.now;
+        kill(world);
+        const deadline = diedAt + 6_500 + 200;
+        world.run(6_800);
+        for (const { dataAt } of world.sides) {
+          assert(
+            dataAt !== undefined && dataAt > deadline - 700,
+            `${way}: ${failure(seed, world)}`,
+          );
+        }
+        world.run(60_000);
+        for (const [n, side] of world.sides.entries()) {
+          const moved = side.count("moved") - (moves[n] ?? 0);
+          assert(moved <= 1, `${way}: ${failure(seed, world)}`);
+          assertEquals(world.networkOf(side) === "v6" && way === 0, false, failure(seed, world));
+        }
+      }
+    }
+  }
+});
+
+Deno.test("an outage of everything is over when the network is back, without a lost session", () => {
+  for (const outageMs of [5_000, 60_000]) {
+    for (let seed = 0; seed < 30; seed++) {
+      const world = started(seed, { networks: ["v6"] });
+      for (const side of world.sides) world.chat(side, 200);
+      world.run(20_000);
+      const before = world.sides.map((side) => side.count("moved"));
+      world.faults.v4.down = [true, true];
+      world.faults.v6.down = [true, true];
+      world.run(outageMs);
+      world.faults.v4.down = [false, false];
+      world.faults.v6.down = [false, false];
+      const backAt = world.now;
+      const back = (): boolean =>
+        world.sides.every(({ dataAt }) => dataAt !== undefined && dataAt > backAt);
+      assert(world.run(6_500, back), failure(seed, world));
+      world.run(30_000);
+      for (const [n, side] of world.sides.entries()) {
+        assert(side.count("moved") - (before[n] ?? 0) <= 1, failure(seed, world));
+        assertEquals(side.count("lost"), 0);
+      }
+    }
+  }
+});
+
+Deno.test("a peer that was started again is found, though its session is gone", () => {
+  for (let seed = 0; seed < 30; seed++) {
+    const world = started(seed);
+    for (const side of world.sides) world.chat(side, 500);
+    world.run(30_000);
+    const [, b] = world.sides;
+    b.forgetSessions();
+    const at = world.now;
+    const back = (): boolean =>
+      world.sides.every(({ dataAt }) => dataAt !== undefined && dataAt > at + 1000);
+    assert(world.run(8_000, back), failure(seed, world));
+  }
+});
+
+Deno.test("after 90 s without a turn everything is asked again at once", () => {
+  for (let seed = 0; seed < 20; seed++) {
+    const world = started(seed, { networks: ["v6"] });
+    for (const side of world.sides) world.chat(side, 500);
+    world.run(20_000);
+    const [a, b] = world.sides;
+    // One side's process stops, and its NAT forgets it meanwhile.
+    const wakeAt = world.now + 90_000 as Instant;
+    a.asleepUntil = wakeAt;
+    world.run(80_000);
+    a.rebootNat();
+    world.run(10_000);
+    const back = (): boolean =>
+      [a, b].every(({ dataAt }) => dataAt !== undefined && dataAt > wakeAt);
+    assert(world.run(6_500, back), failure(seed, world));
+  }
+});
+
+Deno.test("no pair flaps on lossy links, and each stays on what is best", () => {
+  for (let seed = 0; seed < 20; seed++) {
+    const world = started(seed, { networks: ["v6", "relay"], lossMax: 20 });
+    for (const side of world.sides) world.chat(side, 500);
+    world.run(60_000);
+    const before = world.sides.map((side) => side.count("moved"));
+    world.run(600_000);
+    for (const [n, side] of world.sides.entries()) {
+      assert(side.count("moved") - (before[n] ?? 0) <= 2, failure(seed, world));
+      assertEquals(side.count("lost"), 0);
+      assertEquals(side.agent.status(world.now).relayed, false, failure(seed, world));
+    }
+  }
+});
+
+Deno.test("a peer without probes is reached as before", () => {
+  for (let seed = 0; seed < 50; seed++) {
+    const world = started(seed, { probes: false, lossMax: 10, discoveryMs: 400 });
+    for (const side of world.sides) world.chat(side, 1000);
+    world.run(120_000);
+    for (const side of world.sides) {
+      assert(side.agent.status(world.now).connected, failure(seed, world));
+      assertEquals(side.count("doubted"), 0, failure(seed, world));
+    }
+    const [a] = world.sides;
+    a.rebootNat();
+    assert(world.run(60_000, () => works(world, a)), failure(seed, world));
+  }
+});
+
+Deno.test("the largest size is found at any path MTU, black holes included, and found again when it shrinks", () => {
+  for (const [seed, mtu] of [1500, 1492, 1400, 1340, 1300, 1280, 1200, 1124, 900, 576].entries()) {
+    const world = new PathWorld(seed, { agent: { mtuMax: 1420 } });
+    world.faults.v4.mtu = mtu;
+    world.meet({ punch: true });
+    for (const side of world.sides) world.chat(side, 500);
+    const fits = (inner: number | undefined, outer: number): boolean =>
+      inner !== undefined && inner + 60 <= outer && inner > Math.min(1420, outer - 60) - 32;
+    const found = (outer: number) => (): boolean =>
+      world.sides.every(({ agent }) => fits(agent.status(world.now).mtu, outer));
+    assert(world.run(15_000, found(mtu)), `${mtu}: ${failure(seed, world)}`);
+    const narrower = Math.max(576, mtu - 150);
+    world.faults.v4.mtu = narrower;
+    assert(world.run(25_000, found(narrower)), `${mtu} to ${narrower}: ${failure(seed, world)}`);
+    world.faults.v4.mtu = 1500;
+    assert(world.run(700_000, found(1500)), `${mtu} to 1500: ${failure(seed, world)}`);
+    assertEquals(world.sides.map((side) => side.count("doubted")), [0, 0], failure(seed, world));
+  }
+});
+
+Deno.test("a symmetric side and a port-restricted one meet by guessing, in 95 of 100 cases within 15 s", () => {
+  const runs = 100;
+  let met = 0;
+  for (let seed = 0; seed < runs; seed++) {
+    const world = new PathWorld(seed, {
+      nats: seed % 2 === 0 ? ["symmetric", "cone"] : ["cone", "symmetric"],
+      networks: seed % 4 < 2 ? [] : ["relay"],
+      lossMax: 3,
+    });
+    world.meet({ punch: true, nat: true });
+    if (world.run(15_000, () => world.direct())) met++;
+    if (seed > 10) continue;
+    world.run(30_000);
+    const ends = world.sides.map(({ locals }) => locals.size);
+    assert(ends.every((count) => count <= 2), `${ends} ends stay open`);
+  }
+  assert(met >= 95, `${met} of ${runs}`);
+});
+
+Deno.test("two sides whose NATs give out ports in order meet by prediction", () => {
+  for (let seed = 0; seed < 50; seed++) {
+    const world = new PathWorld(seed, { nats: ["sequential", "sequential"], lossMax: 3 });
+    world.meet({ punch: true, nat: true });
+    assert(world.run(15_000, () => world.direct()), failure(seed, world));
+  }
+});
+
+Deno.test("a symmetric NAT with ports in order is met at once by a port-restricted one", () => {
+  for (let seed = 0; seed < 50; seed++) {
+    const world = new PathWorld(seed, { nats: ["sequential", "cone"], lossMax: 3 });
+    world.meet({ punch: true, nat: true });
+    assert(world.run(6_000, () => world.direct()), failure(seed, world));
+  }
+});
+
+Deno.test("two symmetric NATs with random ports meet over a relay, and say why", () => {
+  const world = new PathWorld(3, { nats: ["symmetric", "symmetric"], networks: ["relay"] });
+  world.meet({ punch: true, nat: true });
+  assert(world.run(3_000, () => world.connected()));
+  world.run(600_000);
+  for (const side of world.sides) {
+    const { relayed, reason } = side.agent.status(world.now);
+    assertEquals(relayed, true);
+    assert(
+      /^mapping varies by destination on both sides; \d+ probes, 0 replies$/.test(reason ?? ""),
+      reason,
+    );
+    assertEquals(side.locals.size, 1);
+  }
+});
+
 Deno.test("the same seed replays the same world", () => {
   const trace = (): string[] => {
-    const world = start(42, { lossMax: 40, punch: true });
-    world.run(300_000, () => world.connected());
+    const world = started(42, { networks: ["v6"], lossMax: 20 });
+    for (const side of world.sides) world.chat(side, 100);
+    world.run(60_000);
     return world.trace;
   };
   assertEquals(trace(), trace());
 });
+
+/** A world in which both have a session and, if they answer probes, have looked around. */
+function started(seed: number, options: WorldOptions = {}): PathWorld {
+  const world = new PathWorld(seed, options);
+  world.meet({ punch: true });
+  assert(world.run(300_000, () => world.connected()), failure(seed, world));
+  return world;
+}
+
+/** Whether a packet of one side's just now would arrive. */
+function works(world: PathWorld, side: Side): boolean {
+  const other = world.sides[side.n === 0 ? 1 : 0];
+  const path = side.agent.status(world.now).path;
+  return path !== undefined && path.remote.hostname === other.publicHost &&
+    other.admits(side, path);
+}
+
+function quantile(values: readonly number[], q: number): number {
+  return [...values].sort((x, y) => x - y)[Math.floor(values.length * q)] ?? Infinity;
+}
+
+function failure(seed: number, world: PathWorld): string {
+  const { loss, delayMs } = world.faults.v4;
+  return `seed ${seed}, loss ${loss}, delay ${delayMs}, now ${world.now}: ${
+    world.trace.join(", ")
+  }`;
+}

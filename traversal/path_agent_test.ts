@@ -1,7 +1,9 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
-import { formatSocketAddress, type Instant, type SocketAddress } from "../core/mod.ts";
+import type { Instant, SocketAddress } from "../core/mod.ts";
 import type { Candidate, CandidateKind } from "./candidate.ts";
-import { FAN_OUT_MAX, LOST_MS, PathAgent } from "./path_agent.ts";
+import { formatPath, ownPath } from "./path.ts";
+import { FAN_OUT_MAX, PathAgent } from "./path_agent.ts";
+import type { PathEvent } from "./path_report.ts";
 
 const HOST = of("host", "192.168.1.5");
 const REFLEXIVE = of("serverReflexive", "203.0.113.9");
@@ -22,7 +24,7 @@ Deno.test("PathAgent tries on its schedule, for ever, to every candidate", () =>
 
 Deno.test("PathAgent makes the first initiation due within connect itself, once", () => {
   const agent = trying(REFLEXIVE);
-  assertEquals(agent.pollInitiation(), { destinations: [REFLEXIVE.address] });
+  assertEquals(agent.pollInitiation(), { destinations: [ownPath(REFLEXIVE.address)], fresh: true });
   assertEquals(agent.pollInitiation(), undefined);
   agent.connect(at(10));
   assertEquals(agent.pollInitiation(), undefined);
@@ -34,10 +36,10 @@ Deno.test("PathAgent does nothing early and one step late", () => {
   agent.pollInitiation();
   agent.handleTimeout(at(199));
   assertEquals(agent.pollInitiation(), undefined);
-  agent.handleTimeout(at(50_000));
+  agent.handleTimeout(at(1_000));
   assert(agent.pollInitiation() !== undefined);
   assertEquals(agent.pollInitiation(), undefined);
-  assertEquals(agent.pollTimeout(), at(50_300));
+  assertEquals(agent.pollTimeout(), at(1_300));
 });
 
 Deno.test("PathAgent without a candidate sends nothing, wakes for nothing, and says why", () => {
@@ -56,10 +58,14 @@ Deno.test("PathAgent without a candidate sends nothing, wakes for nothing, and s
   assertEquals(agent.destinations(at(0)), []);
   assertEquals(agent.status(at(0)), {
     connected: false,
-    remote: undefined,
+    path: undefined,
+    relayed: false,
+    rttMs: undefined,
+    mtu: undefined,
     lastHeardAt: undefined,
     attempts: 0,
     reason: "no endpoint of this peer is known",
+    paths: [],
   });
   agent.setCandidates(at(2_000_000), [REFLEXIVE]);
   assertEquals(initiations(agent, 2_000_000, 2_001_000).map(({ at }) => at - 2_000_000), [
@@ -150,33 +156,41 @@ Deno.test("PathAgent connects on the first answer and stops trying", () => {
   const agent = trying(HOST, REFLEXIVE);
   initiations(agent, 0, 200);
   agent.punch(at(250), 5000);
-  agent.handleAuthenticated(at(260), REFLEXIVE.address, "handshake");
-  assertEquals(agent.pollEvent(), { kind: "connected", remote: REFLEXIVE.address });
-  assertEquals(agent.pollEvent(), undefined);
+  agent.handleAuthenticated(at(260), ownPath(REFLEXIVE.address), "handshake");
+  const path = ownPath(REFLEXIVE.address);
+  assertEquals(events(agent), [
+    { kind: "connected", path },
+    { kind: "mtu", path, mtu: 1280 },
+  ]);
   assertEquals(agent.pollInitiation(), undefined);
-  assertEquals(agent.pollTimeout(), at(260 + LOST_MS));
-  assertEquals(agent.status(at(300)), {
+  const { paths, ...status } = agent.status(at(300));
+  assertEquals(paths.length, 2);
+  assertEquals(status, {
     connected: true,
-    remote: REFLEXIVE.address,
+    path,
+    relayed: false,
+    rttMs: undefined,
+    mtu: 1280,
     lastHeardAt: at(260),
     attempts: 0,
     reason: undefined,
   });
+  assertEquals(initiations(agent, 260, 100_000), []);
 });
 
 Deno.test("PathAgent connects to a peer that comes by itself, from an unknown address", () => {
   const agent = new PathAgent({ now: at(0) });
-  agent.handleAuthenticated(at(5), OTHER.address, "handshake");
-  assertEquals(agent.pollEvent(), { kind: "connected", remote: OTHER.address });
-  assertEquals(agent.destinations(at(100_000)), [OTHER.address]);
+  agent.handleAuthenticated(at(5), ownPath(OTHER.address), "handshake");
+  assertEquals(agent.pollEvent(), { kind: "connected", path: ownPath(OTHER.address) });
+  assertEquals(agent.destinations(at(100_000)), [ownPath(OTHER.address)]);
 });
 
-Deno.test("PathAgent follows a completed handshake, and data only when the remote is silent for 1 s", () => {
+Deno.test("PathAgent follows a peer without probes where it completes a handshake, and its data when the path is silent for 1 s", () => {
   const agent = connected(REFLEXIVE);
   const moved = (ms: number, to: Candidate, what: "handshake" | "data"): boolean => {
-    agent.handleAuthenticated(at(ms), to.address, what);
+    agent.handleAuthenticated(at(ms), ownPath(to.address), what);
     const event = agent.pollEvent();
-    if (event !== undefined) assertEquals(event, { kind: "moved", remote: to.address });
+    if (event !== undefined) assertEquals(event, { kind: "moved", path: ownPath(to.address) });
     return event !== undefined;
   };
   assertEquals(moved(1000, REFLEXIVE, "data"), false);
@@ -184,69 +198,60 @@ Deno.test("PathAgent follows a completed handshake, and data only when the remot
   assertEquals(moved(2000, OTHER, "data"), true);
   assertEquals(moved(2001, REFLEXIVE, "data"), false);
   assertEquals(moved(2002, REFLEXIVE, "handshake"), true);
-  assertEquals(agent.status(at(2003)).remote, REFLEXIVE.address);
+  assertEquals(agent.status(at(2003)).path, ownPath(REFLEXIVE.address));
 });
 
-Deno.test("a sticky PathAgent follows handshakes only", () => {
-  const agent = connected(REFLEXIVE, { sticky: true });
-  agent.handleAuthenticated(at(100_000), OTHER.address, "data");
-  assertEquals(agent.pollEvent(), undefined);
-  agent.handleAuthenticated(at(100_001), OTHER.address, "handshake");
-  assertEquals(agent.pollEvent(), { kind: "moved", remote: OTHER.address });
-});
-
-Deno.test("PathAgent prefers the host candidate when two answer within 300 ms", () => {
+Deno.test("PathAgent prefers the host candidate of a peer without probes when two answer within 300 ms", () => {
   for (const what of ["handshake", "data"] as const) {
     const agent = connected(REFLEXIVE);
-    agent.handleAuthenticated(at(300), HOST.address, what);
-    assertEquals(agent.pollEvent(), { kind: "moved", remote: HOST.address });
-    agent.handleAuthenticated(at(300), REFLEXIVE.address, "handshake");
+    agent.handleAuthenticated(at(300), ownPath(HOST.address), what);
+    assertEquals(agent.pollEvent(), { kind: "moved", path: ownPath(HOST.address) });
+    agent.handleAuthenticated(at(300), ownPath(REFLEXIVE.address), "handshake");
     assertEquals(agent.pollEvent(), undefined);
-    agent.handleAuthenticated(at(301), REFLEXIVE.address, "handshake");
-    assertEquals(agent.pollEvent(), { kind: "moved", remote: REFLEXIVE.address });
+    agent.handleAuthenticated(at(301), ownPath(REFLEXIVE.address), "handshake");
+    assertEquals(agent.pollEvent(), { kind: "moved", path: ownPath(REFLEXIVE.address) });
   }
   const late = connected(REFLEXIVE);
-  late.handleAuthenticated(at(301), HOST.address, "data");
+  late.handleAuthenticated(at(301), ownPath(HOST.address), "data");
   assertEquals(late.pollEvent(), undefined);
 });
 
 Deno.test("PathAgent sends the engine's initiations to the remote alone while it is heard", () => {
   const agent = connected(REFLEXIVE);
-  assertEquals(agent.destinations(at(15_000)).map(formatSocketAddress), ["203.0.113.9:1"]);
-  assertEquals(agent.destinations(at(15_001)).map(formatSocketAddress), [
+  assertEquals(agent.destinations(at(15_000)).map(formatPath), ["203.0.113.9:1"]);
+  assertEquals(agent.destinations(at(15_001)).map(formatPath), [
     "203.0.113.9:1",
     "192.168.1.5:1",
   ]);
   // Heard from elsewhere is not heard from the remote.
-  agent.handleAuthenticated(at(800), OTHER.address, "data");
-  assertEquals(agent.destinations(at(15_500)).length, 2);
+  agent.handleAuthenticated(at(800), ownPath(OTHER.address), "data");
+  assertEquals(agent.destinations(at(15_500)).length, 3);
 });
 
 Deno.test("PathAgent loses a silent peer after 180 s and tries again by itself, where it last was, too", () => {
   const agent = connected(REFLEXIVE);
-  agent.handleAuthenticated(at(1000), REFLEXIVE.address, "data");
+  agent.handleAuthenticated(at(1000), ownPath(REFLEXIVE.address), "data");
   agent.setCandidates(at(2000), [HOST]);
-  agent.handleTimeout(at(180_999));
+  assertEquals(initiations(agent, 2000, 180_999), []);
   assertEquals(agent.pollEvent(), undefined);
-  assertEquals(agent.pollTimeout(), at(181_000));
   const sent = initiations(agent, 181_000, 182_000);
-  assertEquals(agent.pollEvent(), { kind: "lost" });
+  assertEquals(events(agent), [{ kind: "lost" }]);
   assertEquals(sent.map(({ at }) => at), [181_000, 181_200, 181_500, 182_000]);
-  assertEquals(sent[0]?.to, ["192.168.1.5:1", "203.0.113.9:1"]);
-  const { connected: isConnected, remote, reason } = agent.status(at(182_000));
-  assertEquals([isConnected, remote], [false, undefined]);
+  assertEquals(sent[0]?.to, ["203.0.113.9:1", "192.168.1.5:1"]);
+  const { connected: isConnected, path, reason } = agent.status(at(182_000));
+  assertEquals([isConnected, path], [false, undefined]);
   assertEquals(reason, "4 handshakes to 2 endpoints, no answer; last heard of 181 s ago");
-  agent.handleAuthenticated(at(183_000), HOST.address, "handshake");
-  assertEquals(agent.pollEvent(), { kind: "connected", remote: HOST.address });
+  agent.handleAuthenticated(at(183_000), ownPath(HOST.address), "handshake");
+  assertEquals(agent.pollEvent(), { kind: "connected", path: ownPath(HOST.address) });
 });
 
 Deno.test("PathAgent punches while connected, until a handshake completes", () => {
   const agent = connected(REFLEXIVE);
   agent.punch(at(1000), 5000);
   assertEquals(initiations(agent, 1000, 1250).length, 2);
-  agent.handleAuthenticated(at(1300), REFLEXIVE.address, "data");
+  agent.handleAuthenticated(at(1300), ownPath(REFLEXIVE.address), "data");
   assertEquals(initiations(agent, 1300, 1500).length, 1);
-  agent.handleAuthenticated(at(1600), OTHER.address, "handshake");
+  agent.handleAuthenticated(at(1600), ownPath(OTHER.address), "handshake");
   assertEquals(initiations(agent, 1600, 9000), []);
 });
 
@@ -256,7 +261,7 @@ Deno.test("PathAgent tries everything again after a link change, until a handsha
   const sent = initiations(agent, 1000, 1500);
   assertEquals(sent.map(({ at }) => at), [1000, 1200, 1500]);
   assertEquals(sent[0]?.to.length, 2);
-  agent.handleAuthenticated(at(1600), REFLEXIVE.address, "handshake");
+  agent.handleAuthenticated(at(1600), ownPath(REFLEXIVE.address), "handshake");
   assertEquals(initiations(agent, 1600, 100_000), []);
   const idle = new PathAgent({ now: at(0) });
   idle.setCandidates(at(0), [REFLEXIVE]);
@@ -266,17 +271,17 @@ Deno.test("PathAgent tries everything again after a link change, until a handsha
 
 Deno.test("PathAgent looks for a peer that left a silent remote, and stays connected until it is found", () => {
   const agent = connected(REFLEXIVE);
-  agent.handleUnreachable(at(900), REFLEXIVE.address);
+  agent.handleUnreachable(at(900), ownPath(REFLEXIVE.address));
   assertEquals(initiations(agent, 900, 999), [], "it was heard of just now");
-  agent.handleUnreachable(at(1000), OTHER.address);
+  agent.handleUnreachable(at(1000), ownPath(OTHER.address));
   assertEquals(initiations(agent, 1000, 1000), [], "nothing goes there");
-  agent.handleUnreachable(at(1000), REFLEXIVE.address);
+  agent.handleUnreachable(at(1000), ownPath(REFLEXIVE.address));
   const sent = initiations(agent, 1000, 1500);
   assertEquals(sent.map(({ at }) => at), [1000, 1200, 1500]);
   assertEquals(sent[0]?.to.length, 2);
   assert(agent.status(at(1500)).connected);
-  agent.handleAuthenticated(at(1600), OTHER.address, "handshake");
-  assertEquals(agent.pollEvent(), { kind: "moved", remote: OTHER.address });
+  agent.handleAuthenticated(at(1600), ownPath(OTHER.address), "handshake");
+  assertEquals(agent.pollEvent(), { kind: "moved", path: ownPath(OTHER.address) });
   assertEquals(initiations(agent, 1600, 100_000), []);
 });
 
@@ -285,11 +290,11 @@ Deno.test("PathAgent is not driven by a flood of forged hints", () => {
   const budget = 10 + 60 / 6;
   let sent = 0;
   for (let ms = 1000; ms < 61_000; ms += 10) {
-    agent.handleUnreachable(at(ms), REFLEXIVE.address);
+    agent.handleUnreachable(at(ms), ownPath(REFLEXIVE.address));
     const tried = initiations(agent, ms, ms).length;
     sent += tried;
     // The peer is there and answers.
-    if (tried > 0) agent.handleAuthenticated(at(ms), REFLEXIVE.address, "handshake");
+    if (tried > 0) agent.handleAuthenticated(at(ms), ownPath(REFLEXIVE.address), "handshake");
   }
   assert(sent > 1 && sent <= budget, `${sent}`);
 });
@@ -306,16 +311,16 @@ Deno.test("PathAgent says what it has tried", () => {
   assertEquals(agent.status(at(42_000)).attempts, 12);
 });
 
-Deno.test("PathAgent sends one initiation to at most 16 addresses, and gives every address its turn", () => {
+Deno.test("PathAgent sends one initiation to at most 24 paths, and gives every address its turn", () => {
   const many = Array.from({ length: 40 }, (_, i) => of("serverReflexive", `203.0.113.${i}`));
   const agent = trying(...many);
   const sent = initiations(agent, 0, 1000);
-  const best = sent[0]?.to.slice(0, 8);
+  const best = sent[0]?.to.slice(0, 12);
   const reached = new Set<string>();
   for (const { to } of sent) {
     assertEquals(to.length, FAN_OUT_MAX);
     assertEquals(new Set(to).size, FAN_OUT_MAX);
-    assertEquals(to.slice(0, 8), best);
+    assertEquals(to.slice(0, 12), best);
     for (const address of to) reached.add(address);
   }
   assertEquals(reached.size, 32);
@@ -324,13 +329,15 @@ Deno.test("PathAgent sends one initiation to at most 16 addresses, and gives eve
 Deno.test("PathAgent drops its oldest events when nobody takes them", () => {
   const agent = connected(REFLEXIVE);
   for (let i = 0; i < 20; i++) {
-    agent.handleAuthenticated(at(1000 + i), (i % 2 ? REFLEXIVE : OTHER).address, "handshake");
+    agent.handleAuthenticated(
+      at(1000 + i),
+      ownPath((i % 2 ? REFLEXIVE : OTHER).address),
+      "handshake",
+    );
   }
-  let count = 0;
-  let last;
-  for (let event; (event = agent.pollEvent()) !== undefined; count++) last = event;
-  assertEquals([count, agent.dropped], [8, 12]);
-  assertEquals(last, { kind: "moved", remote: REFLEXIVE.address });
+  const taken = events(agent);
+  assertEquals([taken.length, agent.dropped], [16, 4]);
+  assertEquals(taken.at(-1), { kind: "moved", path: ownPath(REFLEXIVE.address) });
 });
 
 interface Sent {
@@ -343,7 +350,7 @@ function initiations(agent: PathAgent, from: number, until: number): readonly Se
   const sent: Sent[] = [];
   for (let now = from;;) {
     const due = agent.pollInitiation();
-    if (due !== undefined) sent.push({ at: now, to: due.destinations.map(formatSocketAddress) });
+    if (due !== undefined) sent.push({ at: now, to: due.destinations.map(formatPath) });
     const next = agent.pollTimeout();
     if (next === undefined || next > until) return sent;
     now = Math.max(now, next);
@@ -359,16 +366,23 @@ function trying(...candidates: Candidate[]): PathAgent {
 }
 
 /** Connected at 0 to the address of a candidate; HOST and REFLEXIVE are known. */
-function connected(
-  { address }: { address: SocketAddress },
-  options: { sticky?: boolean } = {},
-): PathAgent {
-  const agent = new PathAgent({ now: at(0), ...options });
+function connected({ address }: { address: SocketAddress }): PathAgent {
+  const agent = new PathAgent({ now: at(0) });
   agent.setCandidates(at(0), [HOST, REFLEXIVE]);
   agent.connect(at(0));
-  agent.handleAuthenticated(at(0), address, "handshake");
-  assertEquals(agent.pollEvent()?.kind, "connected");
+  agent.handleAuthenticated(at(0), ownPath(address), "handshake");
+  assertEquals(events(agent).map(({ kind }) => kind), ["connected", "mtu"]);
+  // The host cannot send probes, so the peer counts as one that answers none.
+  for (let probe; (probe = agent.pollProbe()) !== undefined;) {
+    agent.handleProbeRefused(probe.path, probe.sequence);
+  }
   return agent;
+}
+
+function events(agent: PathAgent): PathEvent[] {
+  const taken: PathEvent[] = [];
+  for (let event; (event = agent.pollEvent()) !== undefined;) taken.push(event);
+  return taken;
 }
 
 function of(kind: CandidateKind, hostname: string): Candidate {

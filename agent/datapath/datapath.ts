@@ -32,6 +32,7 @@ import {
 import {
   type Candidate,
   classify,
+  formatPath,
   Gatherer,
   hostCandidates,
   type InterfaceAddress,
@@ -132,10 +133,10 @@ export class Datapath implements EngineSink {
     this.#peers = new PeerTable(engine, (peer, event) => {
       const { publicKey } = peer;
       if (event.kind === "connected") {
-        this.#say({ kind: "peerConnected", publicKey, remote: formatSocketAddress(event.remote) });
+        this.#say({ kind: "peerConnected", publicKey, remote: formatPath(event.path) });
       } else if (event.kind === "moved") {
-        this.#say({ kind: "peerMoved", publicKey, remote: formatSocketAddress(event.remote) });
-      } else this.#say({ kind: "peerLost", publicKey });
+        this.#say({ kind: "peerMoved", publicKey, remote: formatPath(event.path) });
+      } else if (event.kind === "lost") this.#say({ kind: "peerLost", publicKey });
     });
     this.#interfaces = options.interfaces();
     this.#gatherer = new Gatherer(this.#now, {

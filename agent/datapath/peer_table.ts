@@ -16,6 +16,8 @@ import type { Engine, EngineEvent, PeerId } from "../../wg/mod.ts";
 import {
   type Candidate,
   type CandidateKind,
+  OWN_SOCKETS,
+  ownPath,
   PathAgent,
   type PathEvent,
 } from "../../traversal/mod.ts";
@@ -176,14 +178,14 @@ export class PeerTable {
     if (peer.agent !== undefined) {
       peer.agent.handleAuthenticated(
         now,
-        event.from,
+        ownPath(event.from),
         event.kind === "handshake" ? "handshake" : "data",
       );
       this.#drain(peer);
     } else if (event.kind === "handshake") {
       const kind = peer.connected ? "moved" : "connected";
       peer.connected = true;
-      this.#listener(peer, { kind, remote: event.from });
+      this.#listener(peer, { kind, path: ownPath(event.from) });
     }
   }
 
@@ -216,7 +218,7 @@ export class PeerTable {
   /** Takes the hint that nobody answers at an address. */
   handleUnreachable(now: Instant, destination: SocketAddress): void {
     for (const peer of this.#byKey.values()) {
-      this.withAgent(peer, (agent) => agent.handleUnreachable(now, destination));
+      this.withAgent(peer, (agent) => agent.handleUnreachable(now, ownPath(destination)));
     }
   }
 
@@ -241,7 +243,8 @@ export class PeerTable {
     const peer = this.#byId.get(id);
     const asked = peer?.fanOut;
     if (peer !== undefined) peer.fanOut = undefined;
-    return asked ?? peer?.agent?.destinations(now) ?? (endpoint === undefined ? [] : [endpoint]);
+    const all = peer?.agent?.destinations(now).map(({ remote }) => remote);
+    return asked ?? all ?? (endpoint === undefined ? [] : [endpoint]);
   }
 
   /** Takes a measured round trip. */
@@ -286,12 +289,19 @@ export class PeerTable {
     const { agent } = peer;
     if (agent === undefined) return;
     for (let event; (event = agent.pollEvent()) !== undefined;) {
-      if (event.kind !== "lost") this.#engine.setEndpoint(peer.id, event.remote);
+      if (event.kind === "connected" || event.kind === "moved") {
+        this.#engine.setEndpoint(peer.id, event.path.remote);
+      }
       this.#listener(peer, event);
     }
     for (let due; (due = agent.pollInitiation()) !== undefined;) {
-      peer.fanOut = due.destinations;
+      peer.fanOut = due.destinations.filter(({ local }) => local === OWN_SOCKETS)
+        .map(({ remote }) => remote);
       this.#engine.initiate(peer.id);
+    }
+    // The engine sends along the path in use alone.
+    for (let probe; (probe = agent.pollProbe()) !== undefined;) {
+      agent.handleProbeRefused(probe.path, probe.sequence);
     }
     this.#dueAt = earlier(this.#dueAt, agent.pollTimeout());
   }

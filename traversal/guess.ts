@@ -1,0 +1,190 @@
+/**
+ * What to try where neither side's candidates can work, because a NAT gives every destination another port.
+ *
+ * ```text
+ *  this side             the peer                what is sent                                              why it hits
+ *  one port              a port per destination  to 1024 ports of its address, those predicted first       birthdays: 1024 x 256 pairs
+ *  a port per dest.      one port, filtered      from 256 extra ends to that port                            over 64,512 ports
+ *  a port per dest.,     the same                one side: from 128 ends to the middle of the ports            both know which ports
+ *    one after another                             that the peer gets next; the other: to each of those in turn  come next
+ *  a port per dest., at random, both sides       nothing: a relay
+ * ```
+ *
+ * In the third case one side opens many ports towards one of the peer's, y, and the other sends to many ports, so that its
+ * own ports follow each other. With `a` and `b` the last ports seen, its mapping number `j` is `b + j` towards `a + j`.
+ * It meets the first side where `b + j = y`, if the first side has got `a + j` by then. For `y = b + 64` that is so while the
+ * ports that both NATs gave away otherwise since `a` and `b` were seen are less than 64 together.
+ *
+ * @module
+ */
+import { familyOf, parseIp, type Rng, type SocketAddress } from "../core/mod.ts";
+import type { Candidate } from "./candidate.ts";
+import type { NatFacts, NatHint } from "./nat.ts";
+
+/** What is known of both NATs. */
+export interface NatCircumstances {
+  /** This node's. */
+  readonly own: NatFacts;
+  /** What the peer says of its own. */
+  readonly peer: NatHint;
+  /** Whether no server was ever heard by UDP from this network. */
+  readonly udpBlocked: boolean;
+}
+
+/** What to send for a guess. */
+export interface GuessPlan {
+  /** `spray`: to many ports. `open`: from many ends. `predict`: to or from ports that come next. */
+  readonly kind: "spray" | "open" | "predict";
+  /** Extra local ends to send from, each to every target; 0 for the node's own sockets alone. */
+  readonly ends: number;
+  /** Where to, in this order. */
+  readonly targets: readonly SocketAddress[];
+  /** Datagrams in one turn. */
+  readonly batch: number;
+  /** How often all of it is sent. */
+  readonly rounds: number;
+  /** Time from the beginning of one round to the next. */
+  readonly roundMs: number;
+}
+
+/** What {@linkcode planGuess} decides from. */
+export interface GuessClues extends NatCircumstances {
+  /** The peer's candidates. */
+  readonly candidates: readonly Candidate[];
+  /** Whether this side takes the leading part where the two parts differ: true on exactly one side. */
+  readonly leads: boolean;
+  /** Guesses made before: ports that they used up are not predicted again. */
+  readonly attempt: number;
+}
+
+/** The ports of an address-dependent NAT that gives them out in order. */
+export interface PortSequence {
+  /** The NAT's public address. */
+  readonly hostname: string;
+  /** The last port seen. */
+  readonly last: number;
+  /** Distance from one port to the next. */
+  readonly stride: number;
+}
+
+/** Extra ends that are opened for a guess: all that a node may have. */
+export const GUESS_ENDS = 256;
+/** Random ports tried in one guess. */
+export const GUESS_PORTS = 1024;
+/** Ports that are predicted. */
+export const PREDICTED_PORTS = 128;
+/** Public addresses of one peer that are guessed at. */
+const ADDRESSES_MAX = 2;
+/** Ports below belong to services, and NATs leave them alone. */
+const PORT_MIN = 1024;
+const PORT_MAX = 65_535;
+/** Ports further apart than this did not come one after another. */
+const STRIDE_MAX = 16;
+
+/** Plans a guess; `undefined` where none is needed or none could hit. */
+export function planGuess(clues: GuessClues, rng: Rng): GuessPlan | undefined {
+  if (clues.udpBlocked) return undefined;
+  const { own, leads, candidates, attempt } = clues;
+  const reflexive = candidates.filter(({ kind, address }) =>
+    (kind === "serverReflexive" || kind === "portMapped") && familyOf(address.hostname) === 4
+  );
+  if (reflexive.length === 0) return undefined;
+  const ownVaries = varies(own);
+  const peerVaries = clues.peer === "NAT_SYMMETRIC" || severalPorts(reflexive);
+  const sequence = sequenceOf(reflexive);
+  if (own.mapping === "endpointIndependent" && peerVaries) {
+    return sprayPlan({ reflexive, sequence, attempt }, rng);
+  }
+  if (ownVaries && clues.peer === "NAT_RESTRICTED") {
+    const targets = reflexive.map(({ address }) => address).slice(0, ADDRESSES_MAX);
+    return { kind: "open", ends: GUESS_ENDS, targets, batch: 64, rounds: 4, roundMs: 4_000 };
+  }
+  if (ownVaries && peerVaries && sequence !== undefined) {
+    const ports = { sequence, from: 1 + attempt * PREDICTED_PORTS };
+    const targets = leads
+      ? predicted({ ...ports, from: ports.from + PREDICTED_PORTS / 2 - 1, count: 1 })
+      : predicted({ ...ports, count: PREDICTED_PORTS });
+    const ends = leads ? PREDICTED_PORTS : 0;
+    return { kind: "predict", ends, targets, batch: 32, rounds: 8, roundMs: 1_200 };
+  }
+  return undefined;
+}
+
+/** Whether a NAT's mapping depends on the destination. */
+export function varies({ mapping }: NatFacts): boolean {
+  return mapping === "addressDependent" || mapping === "addressAndPortDependent";
+}
+
+/** The order in which a peer's NAT gives out ports, told by its reflexive candidates; `undefined` if there is none to see. */
+export function sequenceOf(candidates: readonly Candidate[]): PortSequence | undefined {
+  const byHost = new Map<string, Set<number>>();
+  for (const { kind, address } of candidates) {
+    if (kind !== "serverReflexive" || familyOf(address.hostname) !== 4) continue;
+    const ports = byHost.get(address.hostname) ?? new Set();
+    byHost.set(address.hostname, ports.add(address.port));
+  }
+  for (const [hostname, set] of byHost) {
+    const ports = [...set].sort((a, b) => a - b);
+    const gaps = ports.slice(1).map((port, i) => port - (ports[i] ?? port));
+    const last = ports.at(-1);
+    if (last === undefined || gaps.length === 0 || gaps.some((gap) => gap > STRIDE_MAX)) continue;
+    return { hostname, last, stride: Math.min(...gaps) };
+  }
+  return undefined;
+}
+
+function severalPorts(reflexive: readonly Candidate[]): boolean {
+  return reflexive.some(({ kind, address }) =>
+    kind === "serverReflexive" &&
+    reflexive.some((other) =>
+      other.kind === "serverReflexive" && other.address.hostname === address.hostname &&
+      other.address.port !== address.port
+    )
+  );
+}
+
+function sprayPlan({ reflexive, sequence, attempt }: {
+  readonly reflexive: readonly Candidate[];
+  readonly sequence: PortSequence | undefined;
+  readonly attempt: number;
+}, rng: Rng): GuessPlan {
+  const hostnames = [...new Set(reflexive.map(({ address }) => address.hostname))]
+    .filter((hostname) => parseIp(hostname) !== undefined).slice(0, ADDRESSES_MAX);
+  const first = sequence === undefined
+    ? []
+    : predicted({ sequence, from: 1 + attempt * PREDICTED_PORTS, count: PREDICTED_PORTS });
+  const targets = [...first];
+  const taken = new Set(first.map(({ port }) => port));
+  // Each address has its share, and no port is tried twice.
+  for (let i = 0; targets.length < GUESS_PORTS; i++) {
+    const hostname = hostnames[i % hostnames.length];
+    if (hostname === undefined) break;
+    const port = drawPort(rng);
+    if (taken.has(port)) continue;
+    taken.add(port);
+    targets.push({ hostname, port });
+  }
+  return { kind: "spray", ends: 0, targets, batch: 16, rounds: 1, roundMs: 0 };
+}
+
+function predicted({ sequence, from, count }: {
+  readonly sequence: PortSequence;
+  readonly from: number;
+  readonly count: number;
+}): readonly SocketAddress[] {
+  const { hostname, last, stride } = sequence;
+  return Array.from({ length: count }, (_, i) => {
+    const port = last + stride * (from + i);
+    const span = PORT_MAX - PORT_MIN + 1;
+    return { hostname, port: PORT_MIN + (port - PORT_MIN) % span };
+  });
+}
+
+/** A port from {@linkcode PORT_MIN} on, each as likely. */
+function drawPort(rng: Rng): number {
+  for (;;) {
+    const [high = 0, low = 0] = rng.bytes(2);
+    const port = high << 8 | low;
+    if (port >= PORT_MIN) return port;
+  }
+}

@@ -1,0 +1,280 @@
+/**
+ * Carries a guess out: opens extra ends, sends in turns, closes what did not win, and waits ever longer after failures.
+ *
+ * ```text
+ *            no direct path, 1.5 s                  ends opened                    all rounds sent, 6 s
+ *  resting ------------------------> (opening) -----------------> sending --------------------------> resting
+ *     ^                                                               |       1, 4, 16, 60, 60 ... minutes from begin to begin
+ *     +---------------------------------------------------------------+
+ *       a direct path works: the extra end that it uses stays open, the others close
+ * ```
+ *
+ * Both sides begin when they are told to connect, and wait alike, so they stay together without speaking of it.
+ *
+ * @module
+ */
+import { after, earlier, type Instant, type Rng } from "../core/mod.ts";
+import type { Candidate } from "./candidate.ts";
+import { type GuessPlan, type NatCircumstances, planGuess } from "./guess.ts";
+import { OWN_SOCKETS, type Path } from "./path.ts";
+
+/** What the host is asked to do with extra local ends. */
+export type LocalRequest =
+  | {
+    /** Open ends, as many as may be had, and say which. */
+    readonly kind: "open";
+    /** How many are wanted. */
+    readonly count: number;
+  }
+  | {
+    /** Close ends. */
+    readonly kind: "close";
+    /** Which. */
+    readonly locals: readonly number[];
+  };
+
+/** Options of {@linkcode GuessRun}. */
+export interface GuessRunOptions {
+  /** Source of random ports. Absent: nothing is guessed. */
+  readonly rng?: Rng;
+  /** Whether this side takes the leading part in predictions. */
+  readonly leads: boolean;
+  /** Nothing is guessed. */
+  readonly noGuess: boolean;
+}
+
+/** What a run must know of the paths now. */
+export interface GuessSituation {
+  /** Since when a direct path has been wanted and missing; `undefined` while there is one or none is wanted. */
+  readonly missingSince: Instant | undefined;
+  /** The peer's candidates. */
+  readonly candidates: readonly Candidate[];
+  /** Extra ends whose paths work or are in use. */
+  readonly used: ReadonlySet<number>;
+}
+
+/** Ordinary attempts come first. */
+export const GUESS_DELAY_MS = 1_500;
+const BATCH_MS = 100;
+/** Time from the beginning of one guess to the next. */
+const PERIODS_MS = [60_000, 240_000, 960_000, 3_600_000] as const;
+/** The same where Discovery has both sides punch. */
+const PUNCHED_MS = 120_000;
+/** Answers to the last datagrams are waited for. */
+const TAIL_MS = 6_000;
+/** A host that does not answer a request to open ends is not waited for longer. */
+const OPENING_MS = 2_000;
+
+interface Run {
+  readonly plan: GuessPlan;
+  readonly startedAt: Instant;
+  /** Ends to send from. */
+  locals: readonly number[];
+  round: number;
+  /** Datagrams of this round that have been sent. */
+  sent: number;
+  nextAt: Instant | undefined;
+  endsAt: Instant | undefined;
+}
+
+/** The guesses for one peer. */
+export class GuessRun {
+  readonly #options: GuessRunOptions;
+  #nat: NatCircumstances | undefined;
+  #run: Run | undefined;
+  #attempts = 0;
+  #begunAt: Instant | undefined;
+  #notBefore: Instant | undefined;
+  #readyAt: Instant | undefined;
+  #open = new Set<number>();
+  #opening: Instant | undefined;
+  #requests: LocalRequest[] = [];
+  #batch: readonly Path[] | undefined;
+  #sent = 0;
+
+  /** A run that rests. */
+  constructor(options: GuessRunOptions) {
+    this.#options = options;
+  }
+
+  /** What is known of both NATs; `undefined` for nothing. */
+  get nat(): NatCircumstances | undefined {
+    return this.#nat;
+  }
+
+  /** Guesses begun. */
+  get attempts(): number {
+    return this.#attempts;
+  }
+
+  /** Datagrams sent for guesses. */
+  get sent(): number {
+    return this.#sent;
+  }
+
+  /** Whether a guess is under way. */
+  get running(): boolean {
+    return this.#run !== undefined;
+  }
+
+  /** Takes what is known of both NATs. */
+  setNat(nat: NatCircumstances): void {
+    this.#nat = nat;
+    if (this.#attempts === 0) this.#notBefore = undefined;
+  }
+
+  /** The peer's candidates are others: what could not be planned before may be now. */
+  reconsider(): void {
+    if (this.#attempts === 0) this.#notBefore = undefined;
+  }
+
+  /** This node's network is another: failures of before do not count. */
+  renew(): void {
+    this.#attempts = 0;
+    this.#notBefore = undefined;
+  }
+
+  /** The peer tries now, as both were told: a guess that failed long ago is worth another. */
+  punch(): void {
+    if (this.#begunAt === undefined || this.#notBefore === undefined) return;
+    const at = after(this.#begunAt, PUNCHED_MS);
+    if (at < this.#notBefore) this.#notBefore = at;
+  }
+
+  /** Looks at what the paths do now: begins, goes on, or ends. */
+  handle(now: Instant, situation: GuessSituation): void {
+    this.#release(situation);
+    const { missingSince } = situation;
+    if (missingSince === undefined) {
+      this.#end(situation);
+      this.#readyAt = undefined;
+      return;
+    }
+    const begin = after(missingSince, GUESS_DELAY_MS);
+    this.#readyAt = this.#notBefore !== undefined && this.#notBefore > begin
+      ? this.#notBefore
+      : begin;
+    if (this.#run === undefined && now >= this.#readyAt) this.#begin(now, situation);
+    if (this.#opening !== undefined && now >= after(this.#opening, OPENING_MS)) {
+      this.#opening = undefined;
+      this.#end(situation);
+    }
+    const run = this.#run;
+    if (run === undefined) return;
+    if (run.endsAt !== undefined && now >= run.endsAt) return this.#end(situation);
+    if (run.nextAt !== undefined && now >= run.nextAt) this.#send(now, run);
+  }
+
+  /** Takes the host's answer to a request to open ends. */
+  handleLocals(now: Instant, opened: readonly number[]): void {
+    const extra = opened.filter((local) => local !== OWN_SOCKETS);
+    if (this.#opening === undefined || this.#run === undefined) {
+      if (extra.length > 0) this.#requests.push({ kind: "close", locals: extra });
+      return;
+    }
+    this.#opening = undefined;
+    for (const local of extra) this.#open.add(local);
+    this.#run.locals = extra;
+    if (extra.length > 0) this.#run.nextAt = now;
+    else this.#run.endsAt = now;
+  }
+
+  /** Takes the paths that one initiation goes out on. */
+  pollBatch(): readonly Path[] | undefined {
+    const batch = this.#batch;
+    this.#batch = undefined;
+    return batch;
+  }
+
+  /** Takes the next request about extra ends. */
+  pollLocal(): LocalRequest | undefined {
+    return this.#requests.shift();
+  }
+
+  /** When {@linkcode GuessRun.handle} has something to do; `undefined` for never. */
+  dueAt(): Instant | undefined {
+    const run = this.#run;
+    if (run !== undefined) {
+      const opened = this.#opening === undefined ? undefined : after(this.#opening, OPENING_MS);
+      return earlier(earlier(run.nextAt, run.endsAt), opened);
+    }
+    return this.#possible ? this.#readyAt : undefined;
+  }
+
+  get #possible(): boolean {
+    const { rng, noGuess } = this.#options;
+    return rng !== undefined && !noGuess && this.#nat !== undefined;
+  }
+
+  #begin(now: Instant, { candidates }: GuessSituation): void {
+    const { rng, leads } = this.#options;
+    if (!this.#possible || rng === undefined || this.#nat === undefined) return;
+    const plan = planGuess({ ...this.#nat, candidates, leads, attempt: this.#attempts }, rng);
+    const period = PERIODS_MS[Math.min(this.#attempts, PERIODS_MS.length - 1)] ?? 0;
+    if (plan === undefined) {
+      // Nothing to guess with what is known: look again when that is more.
+      this.#notBefore = after(now, PERIODS_MS[0]);
+      this.#readyAt = this.#notBefore;
+      return;
+    }
+    this.#attempts++;
+    this.#begunAt = now;
+    this.#notBefore = after(now, period);
+    const run: Run = {
+      plan,
+      startedAt: now,
+      locals: [OWN_SOCKETS],
+      round: 0,
+      sent: 0,
+      nextAt: now,
+      endsAt: undefined,
+    };
+    this.#run = run;
+    if (plan.ends === 0) return;
+    run.nextAt = undefined;
+    this.#opening = now;
+    this.#requests.push({ kind: "open", count: plan.ends });
+  }
+
+  #send(now: Instant, run: Run): void {
+    const { plan, locals } = run;
+    const total = locals.length * plan.targets.length;
+    const paths: Path[] = [];
+    for (; run.sent < total && paths.length < plan.batch; run.sent++) {
+      const local = locals[run.sent % locals.length];
+      const remote = plan.targets[Math.floor(run.sent / locals.length)];
+      if (local !== undefined && remote !== undefined) paths.push({ local, remote });
+    }
+    this.#sent += paths.length;
+    if (paths.length > 0) this.#batch = paths;
+    if (run.sent < total) {
+      run.nextAt = after(now, BATCH_MS);
+      return;
+    }
+    run.round++;
+    run.sent = 0;
+    const roundAt = after(run.startedAt, run.round * plan.roundMs);
+    if (run.round < plan.rounds) run.nextAt = roundAt > now ? roundAt : after(now, BATCH_MS);
+    else {
+      run.nextAt = undefined;
+      run.endsAt = after(now, TAIL_MS);
+    }
+  }
+
+  #end(situation: GuessSituation): void {
+    if (this.#run === undefined) return;
+    this.#run = undefined;
+    this.#opening = undefined;
+    this.#batch = undefined;
+    this.#release(situation);
+  }
+
+  /** Closes ends that nothing needs any more. */
+  #release({ used }: GuessSituation): void {
+    if (this.#run !== undefined || this.#open.size === 0) return;
+    const locals = [...this.#open].filter((local) => !used.has(local));
+    if (locals.length === 0) return;
+    for (const local of locals) this.#open.delete(local);
+    this.#requests.push({ kind: "close", locals });
+  }
+}

@@ -1,0 +1,194 @@
+/**
+ * What is known of one path: when it was heard and proven, its round trips, its probes without an answer.
+ *
+ * ```text
+ *             authenticated receipt            answer to a probe that went out here
+ *  unknown ------------------------> heard ------------------------------------------> proven
+ *                                      ^                                                 |
+ *                                      +-----------------------------------------------+
+ *                                         probes without an answer, one after another
+ * ```
+ *
+ * Receipt shows that the peer's datagrams come through; only an answer shows that ours do too, and that the address is
+ * not that of somebody who has copied a datagram.
+ *
+ * @module
+ */
+import { cidrContains, familyOf, type Instant, parseCidr, parseIp } from "../core/mod.ts";
+import type { CandidateKind } from "./candidate.ts";
+import { formatPath, OWN_SOCKETS, type Path } from "./path.ts";
+import { MtuSearch } from "./path_mtu.ts";
+
+/** How far a path is known to work. */
+export type PathState = "unknown" | "heard" | "proven" | "silent";
+
+/** Round trips that the best of is taken from. */
+const RTTS_KEPT = 8;
+/** Weight of a new round trip in the smoothed one (RFC 6298 section 2.3). */
+const RTT_GAIN = 1 / 8;
+/** Probes in a row without an answer after which a path that once worked is silent. */
+export const UNANSWERED_MAX = 3;
+/** How long a path that failed is not returned to by choice; doubles each time. */
+const HOLD_MS = 10_000;
+const HOLD_MS_MAX = 320_000;
+/** A path that did well for this long after its hold starts again with the shortest one. */
+const HOLD_FORGOTTEN_MS = 600_000;
+
+/** Addresses that mean something on one site only: whoever answers there is a neighbour. */
+const PRIVATE = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8"]
+  .concat("fc00::/7", "fe80::/10", "::1/128").flatMap((text) => parseCidr(text) ?? []);
+
+/** One path and the evidence for it. */
+export class PathRecord {
+  /** The path. */
+  readonly path: Path;
+  /** {@linkcode formatPath} of it. */
+  readonly key: string;
+  /** How its address was found. */
+  kind: CandidateKind;
+  /** Whether the peer names the address among its candidates now. */
+  listed = false;
+  /** Whether this node's own end is a relay's allocation. */
+  ownRelay = false;
+  /** Whether the address is one of a private network. */
+  readonly private: boolean;
+  /** The family that the datagrams of this path have. */
+  readonly family: 4 | 6;
+  /** When something authenticated last came from it, in whichever session. */
+  learnedAt: Instant | undefined;
+  /** When something authenticated came from it in this session. */
+  heardAt: Instant | undefined;
+  /** When the latest probe that was answered went out. */
+  provenAt: Instant | undefined;
+  /** When the last probe went out. */
+  probedAt: Instant | undefined;
+  /** When the first probe without an answer went out, since the last answer. */
+  unansweredSince: Instant | undefined;
+  /** Probes without an answer since the last answer. */
+  unanswered = 0;
+  /** Place in the schedule of a path that is looked for. */
+  step = 0;
+  /** Probes sent, and answers. */
+  probes = 0;
+  /** Answers to probes. */
+  replies = 0;
+  /** Smoothed round trip in milliseconds; `undefined` until measured. */
+  rttMs: number | undefined;
+  /** The largest size that passes. */
+  readonly mtu: MtuSearch;
+  #rtts: number[] = [];
+  #heldUntil: Instant | undefined;
+  #holdMs = HOLD_MS;
+
+  /** A path of which nothing is known. `mtuMax` is in bytes of inner packets. */
+  constructor(path: Path, { kind, mtuMax }: { kind: CandidateKind; mtuMax: number }) {
+    this.path = path;
+    this.key = formatPath(path);
+    this.kind = kind;
+    this.family = familyOf(path.remote.hostname);
+    const ip = parseIp(path.remote.hostname);
+    this.private = ip !== undefined && PRIVATE.some((block) => cidrContains(block, ip));
+    this.mtu = new MtuSearch({ max: mtuMax, family: this.family });
+  }
+
+  /** Relays on the way: 0, 1 or 2. */
+  get relays(): number {
+    return (this.kind === "relayed" ? 1 : 0) + (this.ownRelay ? 1 : 0);
+  }
+
+  /** Whether it works as far as is known: answered once, and not silent since. */
+  get works(): boolean {
+    return this.provenAt !== undefined && this.unanswered < UNANSWERED_MAX;
+  }
+
+  /** The least of the last round trips; `undefined` until one was measured. */
+  get rttFloorMs(): number | undefined {
+    return this.#rtts.length === 0 ? undefined : Math.min(...this.#rtts);
+  }
+
+  /** Round trips known, up to a few. */
+  get samples(): number {
+    return this.#rtts.length;
+  }
+
+  /** How far it is known to work. */
+  get state(): PathState {
+    if (this.provenAt !== undefined) return this.works ? "proven" : "silent";
+    return this.heardAt === undefined ? "unknown" : "heard";
+  }
+
+  /** Whether the extra end or relay behind it is anything but the node's own sockets. */
+  get extra(): boolean {
+    return this.path.local !== OWN_SOCKETS;
+  }
+
+  /** A probe went out. */
+  probed(now: Instant): void {
+    this.probedAt = now;
+    this.unansweredSince ??= now;
+    this.unanswered++;
+    this.probes++;
+  }
+
+  /** A probe of `sentAt` did not go out after all. */
+  refused(sentAt: Instant): void {
+    this.probes = Math.max(0, this.probes - 1);
+    this.unanswered = Math.max(0, this.unanswered - 1);
+    if (this.unanswered === 0 || this.unansweredSince === sentAt) this.unansweredSince = undefined;
+  }
+
+  /** A probe of `sentAt` was answered. Padded probes prove, and say nothing of round trips. */
+  answered(now: Instant, sentAt: Instant): void {
+    this.replies++;
+    this.heardAt = now;
+    if (this.provenAt === undefined || sentAt > this.provenAt) this.provenAt = sentAt;
+    const later = this.probedAt !== undefined && this.probedAt > sentAt;
+    this.unansweredSince = later ? this.probedAt : undefined;
+    this.unanswered = later ? 1 : 0;
+    this.step = 0;
+  }
+
+  /** A round trip was measured. */
+  measured(rttMs: number): void {
+    this.#rtts = [...this.#rtts, rttMs].slice(-RTTS_KEPT);
+    this.rttMs = this.rttMs === undefined ? rttMs : this.rttMs + (rttMs - this.rttMs) * RTT_GAIN;
+  }
+
+  /** Looks for it from the beginning: the next probe is due at once. */
+  search(): void {
+    this.step = 0;
+    this.probedAt = undefined;
+  }
+
+  /** It was left because it failed. */
+  failed(now: Instant): void {
+    const calm = this.#heldUntil !== undefined && now - this.#heldUntil > HOLD_FORGOTTEN_MS;
+    if (calm) this.#holdMs = HOLD_MS;
+    this.#heldUntil = now + this.#holdMs as Instant;
+    this.#holdMs = Math.min(this.#holdMs * 2, HOLD_MS_MAX);
+  }
+
+  /** Until when it is not returned to by choice, since it failed; `undefined` for it may. */
+  heldUntil(now: Instant): Instant | undefined {
+    return this.#heldUntil !== undefined && now < this.#heldUntil ? this.#heldUntil : undefined;
+  }
+
+  /** The link is another: what was measured is of the past, and it is asked at once. */
+  renew(): void {
+    this.#rtts = [];
+    this.#heldUntil = undefined;
+    this.#holdMs = HOLD_MS;
+    this.mtu.forget();
+    this.search();
+  }
+
+  /** The session is over. */
+  forget(): void {
+    this.heardAt = undefined;
+    this.provenAt = undefined;
+    this.unansweredSince = undefined;
+    this.unanswered = 0;
+    this.rttMs = undefined;
+    this.renew();
+  }
+}
