@@ -20,7 +20,7 @@ export const command: Command = defineCommand({
     "moray netcheck --discovery https://discovery.example.com",
     "moray netcheck --stun-servers stun.example.com:3478 --lifetime --json",
   ],
-  run: async ({ discovery, stunServers, lifetime, json, logLevel }, context) => {
+  run: async ({ discovery, stunServers, lifetime, noPortMapping, json, logLevel }, context) => {
     const { netcheck } = await import("../agent/mod.ts");
     const stop = new AbortController();
     const unlisten = context.onSignal(() => {
@@ -30,6 +30,7 @@ export const command: Command = defineCommand({
       discovery,
       stunServers,
       lifetime: lifetime === true,
+      portMapping: noPortMapping !== true,
       log: logOf(logLevel, context),
       signal: stop.signal,
     }).finally(unlisten);

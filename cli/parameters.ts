@@ -95,6 +95,13 @@ const ACCESS = {
   }),
 } as const satisfies Parameters;
 
+/** `--no-port-mapping`, of nodes and of `netcheck`. */
+const NO_PORT_MAPPING = toggle("no-port-mapping", {
+  group: "Network",
+  description: "Do not ask the gateway to let peers in (PCP, NAT-PMP, UPnP-IGD).",
+  fallback: "it is asked",
+});
+
 /** `colony` and `agent`. */
 export const MESH_NODE = {
   mesh: required("mesh", label("MESH"), {
@@ -127,11 +134,7 @@ export const MESH_NODE = {
     fallback: "the ones that Discovery names",
     commas: true,
   }),
-  noPortMapping: toggle("no-port-mapping", {
-    group: "Network",
-    description: "Do not ask the gateway to let peers in (PCP, NAT-PMP, UPnP-IGD).",
-    fallback: "it is asked",
-  }),
+  noPortMapping: NO_PORT_MAPPING,
   forward: repeated("forward", FORWARD, {
     group: "Access",
     description:
@@ -251,6 +254,7 @@ export const NETCHECK = {
     fallback: "the ones that Discovery names; stun.cloudflare.com where none answers",
     commas: true,
   }),
+  noPortMapping: NO_PORT_MAPPING,
   lifetime: toggle("lifetime", {
     group: "Network",
     description:

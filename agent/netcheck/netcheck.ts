@@ -33,9 +33,9 @@ import {
   familyReport,
   meaningOf,
   type NetcheckReport,
-  type PortMappingReport,
   type StunServerReport,
 } from "./report.ts";
+import { checkPortMapping } from "./port_mapping_check.ts";
 
 /** Discovery services that are asked. */
 const DISCOVERY_MAX = 8;
@@ -50,8 +50,8 @@ export interface NetcheckOptions {
   readonly fallback?: readonly string[];
   /** Whether to measure how long the NAT keeps mappings, which takes up to four minutes. @default false */
   readonly lifetime?: boolean;
-  /** Asks the router for a port; absent: it is not asked. */
-  readonly portMapping?: (signal: AbortSignal) => Promise<readonly PortMappingReport[]>;
+  /** Whether to ask the router for a port, and give it back. @default true */
+  readonly portMapping?: boolean;
   /** Where the log goes. */
   readonly log: Log;
   /** Breaks it off; the promise rejects with its reason. */
@@ -68,7 +68,9 @@ interface Examined {
 /** Examines the network. Rejects only when aborted. */
 export async function netcheck(options: NetcheckOptions): Promise<NetcheckReport> {
   const { discovery: urls = [], stunServers = [], log, signal } = options;
-  const mapping = options.portMapping?.(signal);
+  const mapping = options.portMapping === false ? null : checkPortMapping({ log, signal });
+  // Awaited at the end; an abort must not be reported as forgotten before that.
+  mapping?.catch(() => {});
   const checked = await Promise.all(
     urls.slice(0, DISCOVERY_MAX).map((url) => checkDiscovery(url, { log, signal })),
   );
@@ -94,7 +96,7 @@ export async function netcheck(options: NetcheckOptions): Promise<NetcheckReport
     stunServers: [...servers.map(serverReport), ...failures],
     discovery: checked.map(({ report }) => report),
     captivePortal: captive(checked),
-    portMapping: mapping === undefined ? null : await mapping,
+    portMapping: await mapping,
   };
   return { ...report, meaning: meaningOf(report) };
 }

@@ -1,5 +1,6 @@
 /** Port mapping against `miniupnpd`, which home routers run: PCP, NAT-PMP and UPnP, from the first question to the goodbye. */
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
+import type { PortMappingReport } from "../../agent/netcheck/report.ts";
 import type { NodeStatus, PortMappingStatus } from "../../agent/status.ts";
 import { type DaemonOptions, GatewayLab } from "../support/gateway_lab.ts";
 import { urlOf } from "../support/mesh.ts";
@@ -177,6 +178,29 @@ e2e(
     assertEquals(said.length, 1, said.join("\n"));
     assertEquals(await colony.stop(2_000), 0);
     assertEquals(await lab.rules(), "");
+  },
+);
+
+e2e(
+  "netcheck says what the router offers, and gives it back",
+  { needs: ["full", "gateway"], timeoutMs: 120_000 },
+  async (scope) => {
+    const lab = scope.use(await GatewayLab.up());
+    await lab.startDaemon();
+    // That no STUN server answers makes its exit status, and nothing else here.
+    const { stdout } = await moray(
+      ["netcheck", "--stun-servers", `${lab.outsideIp}:3478`, "--json"],
+      { namespace: lab.host, timeoutMs: 60_000 },
+    );
+    const { portMapping } = JSON.parse(stdout) as { portMapping: PortMappingReport[] };
+    const found = portMapping.map((
+      { protocol, gateway, external, reason },
+    ) => [protocol, gateway, external?.replace(/:\d+$/, ""), reason]);
+    assertEquals(found, [
+      ["pcp", "192.168.77.1", lab.external, null],
+      ["pcp", "fe80::1", `[${lab.hostIp6}]`, null],
+    ]);
+    assertEquals(await lab.rules(), "", "the router has forgotten us");
   },
 );
 

@@ -71,9 +71,7 @@ export class Moray implements AsyncDisposable {
     args: readonly string[],
     { program = SOURCE, namespace, timeoutMs = 30_000 }: MorayOptions = {},
   ): Promise<Moray> {
-    // The gateway of the machine that runs the tests is none of theirs.
-    const env = { ...program.options.env };
-    if (namespace === undefined) env["MORAY_NO_PORT_MAPPING"] ??= "true";
+    const env = environmentOf(program, namespace);
     const child = new Child([...program.command, ...args], { ...program.options, env, namespace });
     try {
       return new Moray(child, await child.line(/^ready\b/, timeoutMs));
@@ -117,5 +115,14 @@ export function moray(
   args: readonly string[],
   { program = SOURCE, namespace, timeoutMs = 30_000 }: MorayOptions = {},
 ): Promise<Output> {
-  return run([...program.command, ...args], { ...program.options, namespace, timeoutMs });
+  const options = { ...program.options, env: environmentOf(program, namespace) };
+  return run([...program.command, ...args], { ...options, namespace, timeoutMs });
+}
+
+/** The gateway of the machine that runs the tests is none of theirs. */
+function environmentOf(
+  { options: { env } }: Program,
+  namespace: string | undefined,
+): Record<string, string> {
+  return namespace === undefined ? { MORAY_NO_PORT_MAPPING: "true", ...env } : { ...env };
 }
