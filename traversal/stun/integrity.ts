@@ -11,7 +11,6 @@
  *
  * @module
  */
-import { createHmac, timingSafeEqual } from "node:crypto";
 import {
   encodeStun,
   type EncodeStunOptions,
@@ -19,6 +18,7 @@ import {
   MESSAGE_INTEGRITY,
   type StunMessage,
 } from "./codec.ts";
+import { hmacSha1, sameDigest, SHA1_BYTES } from "./sha1.ts";
 
 /** Short-term credentials. Both are printable ASCII, which SASLprep leaves as it is. */
 export interface StunCredentials {
@@ -28,9 +28,6 @@ export interface StunCredentials {
   readonly password: string;
 }
 
-/** Bytes of an HMAC-SHA1. */
-const MAC_BYTES = 20;
-
 /** Encodes a message that ends with MESSAGE-INTEGRITY by `password`, and FINGERPRINT if asked for. Throws as `encodeStun`. */
 export function signStun(
   message: StunMessage,
@@ -38,11 +35,11 @@ export function signStun(
   options: EncodeStunOptions = {},
 ): Uint8Array<ArrayBuffer> {
   const unsigned = message.attributes.filter(({ type }) => type !== MESSAGE_INTEGRITY);
-  const value = new Uint8Array(MAC_BYTES);
+  const value = new Uint8Array(SHA1_BYTES);
   const attributes = [...unsigned, { type: MESSAGE_INTEGRITY, value }];
   const bytes = encodeStun({ ...message, attributes });
-  const covered = bytes.subarray(0, bytes.length - MAC_BYTES - 4);
-  value.set(createHmac("sha1", password).update(covered).digest());
+  const covered = bytes.subarray(0, bytes.length - SHA1_BYTES - 4);
+  value.set(hmacSha1(keyOf(password), covered));
   return encodeStun({ ...message, attributes }, options);
 }
 
@@ -57,12 +54,15 @@ export function verifyStun(
 ): StunMessage | undefined {
   const index = message.attributes.findIndex(({ type }) => type === MESSAGE_INTEGRITY);
   const mac = message.attributes[index]?.value;
-  if (mac?.length !== MAC_BYTES) return undefined;
+  if (mac?.length !== SHA1_BYTES) return undefined;
   const end = mac.byteOffset - bytes.byteOffset - 4;
   const header = bytes.slice(0, HEADER_BYTES);
-  new DataView(header.buffer).setUint16(2, end + 4 + MAC_BYTES - HEADER_BYTES);
-  const expected = createHmac("sha1", password).update(header)
-    .update(bytes.subarray(HEADER_BYTES, end)).digest();
-  if (!timingSafeEqual(expected, mac)) return undefined;
+  new DataView(header.buffer).setUint16(2, end + 4 + SHA1_BYTES - HEADER_BYTES);
+  const expected = hmacSha1(keyOf(password), header, bytes.subarray(HEADER_BYTES, end));
+  if (!sameDigest(expected, mac)) return undefined;
   return { ...message, attributes: message.attributes.slice(0, index) };
+}
+
+function keyOf(password: string): Uint8Array {
+  return new TextEncoder().encode(password);
 }
