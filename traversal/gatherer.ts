@@ -29,8 +29,11 @@ import {
   type Transmit,
 } from "../core/mod.ts";
 import { type Candidate, mergeCandidates } from "./candidate.ts";
+import { KEEPALIVE_DEFAULT_MS } from "./mapping_lifetime.ts";
 import { classifyNat, NAT_UNKNOWN, type NatFacts, type NatObservation } from "./nat.ts";
+import type { ProbeServer } from "./probe_trials.ts";
 import { type BindingOutcome, BindingTransaction } from "./stun/binding_transaction.ts";
+import type { StunCredentials } from "./stun/integrity.ts";
 
 /** What a gatherer reports, only when it differs from what it reported before. */
 export type GatherEvent =
@@ -45,6 +48,10 @@ export type GatherEvent =
     readonly kind: "natClassified";
     /** The verdict now. */
     readonly nat: NatFacts;
+  }
+  | {
+    /** No server has told an address for {@linkcode SILENCE_MS}. Said once after servers were named and after a link change. */
+    readonly kind: "unanswered";
   };
 
 /** How one STUN server does. */
@@ -61,6 +68,8 @@ export interface StunServerStatus {
   readonly failures: number;
   /** Why the last transaction failed: one phrase for a person. */
   readonly reason: string | undefined;
+  /** Whether it is a node of the mesh. */
+  readonly isPeer: boolean;
 }
 
 /** Options of {@linkcode Gatherer}. */
@@ -75,12 +84,15 @@ export interface GathererOptions {
   readonly keepaliveMs?: number;
 }
 
+/** Most nodes of the mesh asked: one is enough to learn a mapping, a second to see that it depends on the destination. */
+export const PEER_SERVERS_MAX = 2;
 /** Most STUN servers asked. */
 export const STUN_SERVERS_MAX = 16;
+/** How long nobody may answer before that is said: five requests have gone to each server. */
+export const SILENCE_MS = 4_000;
 /** Failed transactions in a row after which a server's candidate is dropped. */
 export const FAILURES_BEFORE_FORGETTING = 3;
 
-const KEEPALIVE_MS = 25_000;
 /** Wait after the first failed transaction; doubles with each further one. */
 const RETRY_MS = 5_000;
 const RETRY_MS_MAX = 60_000;
@@ -90,6 +102,10 @@ const FRESH_MS = 5_000;
 /** One server and what it told. */
 interface Server {
   readonly address: SocketAddress;
+  /** Whether it is a node of the mesh. */
+  readonly isPeer: boolean;
+  /** What signs requests to it. */
+  readonly credentials: StunCredentials | undefined;
   transaction: BindingTransaction | undefined;
   /** When the next transaction starts; unused while one runs. */
   nextAt: Instant;
@@ -106,9 +122,13 @@ interface Server {
 /** Asks every STUN server on the node's own socket, for ever. */
 export class Gatherer implements Machine<GatherEvent> {
   readonly #rng: Rng;
-  readonly #keepaliveMs: number;
+  #keepaliveMs: number;
   #hostAddresses: readonly string[];
   #servers: Server[] = [];
+  #elsewhere: NatFacts | undefined;
+  /** When to say that nobody answers; `undefined` once somebody has, or that was said. */
+  #silentAt: Instant | undefined;
+  #unanswered = false;
   #candidates: readonly Candidate[] = [];
   #nat: NatFacts = NAT_UNKNOWN;
   #candidatesChanged = false;
@@ -118,11 +138,10 @@ export class Gatherer implements Machine<GatherEvent> {
   /** Starts gathering; the first requests are due at `now`. Throws `RangeError` for a keepalive below 1 s. */
   constructor(
     now: Instant,
-    { servers, rng, hostAddresses = [], keepaliveMs = KEEPALIVE_MS }: GathererOptions,
+    { servers, rng, hostAddresses = [], keepaliveMs = KEEPALIVE_DEFAULT_MS }: GathererOptions,
   ) {
-    if (!(keepaliveMs >= 1000)) throw new RangeError(`Keepalive below 1 s: ${keepaliveMs} ms`);
     this.#rng = rng;
-    this.#keepaliveMs = keepaliveMs;
+    this.#keepaliveMs = checkKeepalive(keepaliveMs);
     this.#hostAddresses = hostAddresses;
     this.setServers(now, servers);
   }
@@ -144,9 +163,17 @@ export class Gatherer implements Machine<GatherEvent> {
 
   /** Every server's state, in the order given. */
   get status(): readonly StunServerStatus[] {
-    return this.#servers.map(({ address: server, state, mapped, rttMs, failures, reason }) => (
-      { server, state, mapped, rttMs, failures, reason }
+    return this.#servers.map((
+      { address: server, state, mapped, rttMs, failures, reason, isPeer },
+    ) => (
+      { server, state, mapped, rttMs, failures, reason, isPeer }
     ));
+  }
+
+  /** Whether UDP seems blocked: there are servers, each has failed, and none has ever told an address since the last change. */
+  get udpBlocked(): boolean {
+    return this.#servers.length > 0 &&
+      this.#servers.every(({ state, mapped }) => state === "failed" && mapped === undefined);
   }
 
   /** Replaces the servers. Those already known keep their state; new ones are asked at `now`. */
@@ -155,10 +182,33 @@ export class Gatherer implements Machine<GatherEvent> {
     for (const address of servers) {
       if (next.length === STUN_SERVERS_MAX) break;
       if (next.some((server) => sameAddress(server.address, address))) continue;
-      const known = this.#servers.find((server) => sameAddress(server.address, address));
-      next.push(known ?? unasked(now, address));
+      next.push(this.#known(address, undefined) ?? unasked(now, { address }));
     }
-    this.#servers = next;
+    this.#servers = [...next, ...this.#servers.filter(({ isPeer }) => isPeer)];
+    this.#silentAt = next.length > 0 ? after(now, SILENCE_MS) : undefined;
+    this.#update();
+  }
+
+  /**
+   * Replaces the nodes of the mesh that are asked, at most {@linkcode PEER_SERVERS_MAX}. Those already known keep their state; new
+   * ones are asked at `now`.
+   */
+  setPeerServers(now: Instant, servers: readonly Required<ProbeServer>[]): void {
+    const peers = servers.slice(0, PEER_SERVERS_MAX).map((server) =>
+      this.#known(server.address, server.credentials) ?? unasked(now, server)
+    );
+    this.#servers = [...this.#servers.filter(({ isPeer }) => !isPeer), ...peers];
+    this.#update();
+  }
+
+  /** Changes the time between queries of a server that answers. Throws `RangeError` below 1 s. */
+  setKeepalive(keepaliveMs: number): void {
+    this.#keepaliveMs = checkKeepalive(keepaliveMs);
+  }
+
+  /** Takes what a probe on other sockets has found out about the NAT; `undefined` forgets it. */
+  setProbed(facts: NatFacts | undefined): void {
+    this.#elsewhere = facts;
     this.#update();
   }
 
@@ -170,6 +220,7 @@ export class Gatherer implements Machine<GatherEvent> {
 
   /** Asks every server again at once: the link has changed, so that nothing known before counts any more. */
   regather(now: Instant): void {
+    if (this.#servers.length > 0) this.#silentAt = after(now, SILENCE_MS);
     for (const server of this.#servers) {
       // An answer to what was sent over the old link would pass for one over the new.
       server.transaction = undefined;
@@ -196,9 +247,14 @@ export class Gatherer implements Machine<GatherEvent> {
 
   /** Starts transactions that are due and advances those that run. */
   handleTimeout(now: Instant): void {
+    if (this.#silentAt !== undefined && now >= this.#silentAt) {
+      this.#silentAt = undefined;
+      this.#unanswered = true;
+    }
     for (const server of this.#servers) {
       if (server.transaction === undefined && now >= server.nextAt) {
-        const options = { server: server.address, rng: this.#rng };
+        const { address, credentials } = server;
+        const options = { server: address, rng: this.#rng, ...credentials && { credentials } };
         server.transaction = new BindingTransaction(now, options);
       }
       server.transaction?.handleTimeout(now);
@@ -217,6 +273,10 @@ export class Gatherer implements Machine<GatherEvent> {
       this.#natChanged = false;
       return { kind: "natClassified", nat: this.#nat };
     }
+    if (this.#unanswered) {
+      this.#unanswered = false;
+      return { kind: "unanswered" };
+    }
     return undefined;
   }
 
@@ -231,7 +291,7 @@ export class Gatherer implements Machine<GatherEvent> {
 
   /** When the next request is due; `undefined` without servers. */
   pollTimeout(): Instant | undefined {
-    let dueAt: Instant | undefined;
+    let dueAt = this.#silentAt;
     for (const { transaction, nextAt } of this.#servers) {
       dueAt = earlier(dueAt, transaction === undefined ? nextAt : transaction.pollTimeout());
     }
@@ -280,8 +340,20 @@ export class Gatherer implements Machine<GatherEvent> {
     }
   }
 
+  /** The server's state, if it is asked already in the same way. */
+  #known(address: SocketAddress, credentials: StunCredentials | undefined): Server | undefined {
+    return this.#servers.find((server) =>
+      sameAddress(server.address, address) &&
+      server.credentials?.username === credentials?.username &&
+      server.credentials?.password === credentials?.password
+    );
+  }
+
   /** Derives candidates and verdict again, and notes what has changed. */
   #update(): void {
+    if (this.#servers.some(({ mapped, stale }) => mapped !== undefined && !stale)) {
+      this.#silentAt = undefined;
+    }
     const candidates: Candidate[] = [];
     const observations: NatObservation[] = [];
     for (const { address, mapped, stale } of this.#servers) {
@@ -296,15 +368,25 @@ export class Gatherer implements Machine<GatherEvent> {
     // While servers are being asked again, half the evidence would give half a verdict.
     const waiting = this.#servers.some(({ mapped, stale }) => mapped !== undefined && stale);
     if (waiting) return;
-    const nat = classifyNat({ observations, hostAddresses: this.#hostAddresses });
-    if (nat.mapping !== this.#nat.mapping || nat.hint !== this.#nat.hint) this.#natChanged = true;
+    const elsewhere = this.#elsewhere;
+    const nat = classifyNat({
+      observations,
+      hostAddresses: this.#hostAddresses,
+      ...elsewhere && { elsewhere },
+    });
+    if (
+      nat.mapping !== this.#nat.mapping || nat.hint !== this.#nat.hint ||
+      nat.filtering !== this.#nat.filtering
+    ) this.#natChanged = true;
     this.#nat = nat;
   }
 }
 
-function unasked(now: Instant, address: SocketAddress): Server {
+function unasked(now: Instant, { address, credentials }: ProbeServer): Server {
   return {
     address,
+    isPeer: credentials !== undefined,
+    credentials,
     transaction: undefined,
     nextAt: now,
     mapped: undefined,
@@ -315,6 +397,11 @@ function unasked(now: Instant, address: SocketAddress): Server {
     failures: 0,
     reason: undefined,
   };
+}
+
+function checkKeepalive(keepaliveMs: number): number {
+  if (!(keepaliveMs >= 1000)) throw new RangeError(`Keepalive below 1 s: ${keepaliveMs} ms`);
+  return keepaliveMs;
 }
 
 /** Why an outcome is no address; `undefined` if it is one. */

@@ -1,14 +1,23 @@
 import { deepStrictEqual as assertEquals, ok as assert, throws } from "node:assert/strict";
 import {
   after,
+  type Datagram,
   formatSocketAddress,
   type Instant,
   parseSocketAddress,
   type SocketAddress,
+  type Transmit,
 } from "../core/mod.ts";
 import { Gatherer, type GathererOptions, type GatherEvent, STUN_SERVERS_MAX } from "./gatherer.ts";
 import { answerBinding } from "./stun/binding_server.ts";
-import { encodeStun, METHOD_BINDING } from "./stun/codec.ts";
+import {
+  decodeStun,
+  encodeStun,
+  METHOD_BINDING,
+  XOR_MAPPED_ADDRESS,
+  xorAddressAttribute,
+} from "./stun/codec.ts";
+import { signStun, verifyStun } from "./stun/integrity.ts";
 import { fuzzRuns, mutate, seeded } from "./testing/fuzz.ts";
 
 const A = "192.0.2.1:3478";
@@ -32,6 +41,7 @@ Deno.test("Gatherer tells its reflexive candidate and the NAT once, and stays qu
     rttMs: 20,
     failures: 0,
     reason: undefined,
+    isPeer: false,
   });
 });
 
@@ -179,6 +189,8 @@ Deno.test("Gatherer reports a server's refusal", () => {
   const payload = encodeStun(error);
   assertEquals(world.gatherer.handleInput(at(1), { source: address(A), payload }), true);
   assertEquals(world.gatherer.status[0]?.reason, "refused with 401");
+  // In between it says that nobody answers.
+  world.gatherer.handleTimeout(at(4000));
   assertEquals(world.gatherer.pollTimeout(), at(5001));
 });
 
@@ -226,12 +238,108 @@ Deno.test("Gatherer finds its mapping through any loss, and ends with what the s
   }
 });
 
+Deno.test("Gatherer says once that nobody answers, and again after a link change", () => {
+  const world = new World([A, B]);
+  world.silent.add(A).add(B);
+  world.run(60_000);
+  assertEquals(world.unanswered, [4_000]);
+  assertEquals(world.gatherer.udpBlocked, true);
+  world.gatherer.regather(world.now);
+  assertEquals(world.gatherer.udpBlocked, false);
+  world.run(100_000);
+  assertEquals(world.unanswered, [4_000, 64_000]);
+  world.silent.delete(A);
+  world.gatherer.setServers(world.now, [address(A), address(B)]);
+  world.run(200_000);
+  assertEquals(world.unanswered, [4_000, 64_000]);
+  assertEquals(world.gatherer.udpBlocked, false);
+});
+
+Deno.test("Gatherer does not say that nobody answers where somebody does, or where there is nobody to ask", () => {
+  const answered = new World([A, B]);
+  answered.silent.add(B);
+  answered.run(60_000);
+  assertEquals(answered.unanswered, []);
+  const alone = new World([]);
+  alone.run(60_000);
+  assertEquals([alone.unanswered, alone.gatherer.udpBlocked], [[], false]);
+});
+
+Deno.test("Gatherer asks nodes of the mesh with their credentials, at most two, and believes signed answers only", () => {
+  const credentials = { username: "us", password: "secret" };
+  const peers = [1, 2, 3].map((n) => ({ address: address(`198.51.100.${n}:51820`), credentials }));
+  const gatherer = new Gatherer(at(0), { servers: [], rng: seeded(1) });
+  gatherer.setPeerServers(at(0), peers);
+  gatherer.handleTimeout(at(0));
+  const asked: Transmit[] = [];
+  for (let out; (out = gatherer.pollTransmit()) !== undefined;) asked.push(out);
+  assertEquals(
+    asked.map(({ destination }) => destination),
+    peers.slice(0, 2).map((p) => p.address),
+  );
+  const [first] = asked;
+  assert(first !== undefined);
+  const answerBy = (password: string | undefined): Datagram => {
+    const request = decodeStun(first.payload);
+    assert(request !== undefined && verifyStun(first.payload, request, "secret") !== undefined);
+    const { transactionId } = request;
+    const attributes = [xorAddressAttribute(XOR_MAPPED_ADDRESS, address(MAPPED), transactionId)];
+    const answer = { class: "success", method: 1, transactionId, attributes } as const;
+    const payload = password === undefined ? encodeStun(answer) : signStun(answer, password);
+    return { source: first.destination, payload };
+  };
+  assertEquals(gatherer.handleInput(at(10), answerBy(undefined)), false);
+  assertEquals(gatherer.handleInput(at(10), answerBy("guess")), false);
+  assertEquals(gatherer.candidates, []);
+  assertEquals(gatherer.handleInput(at(10), answerBy("secret")), true);
+  assertEquals(gatherer.candidates.map(({ address }) => address), [address(MAPPED)]);
+  // Named servers come and go without touching them.
+  gatherer.setServers(at(20), [address(A)]);
+  assertEquals(gatherer.status.map(({ isPeer, state }) => [isPeer, state]), [
+    [false, "asking"],
+    [true, "mapped"],
+    [true, "asking"],
+  ]);
+  gatherer.setPeerServers(at(30), []);
+  assertEquals(gatherer.candidates, []);
+});
+
+Deno.test("Gatherer takes over what a probe found where its own servers leave it open", () => {
+  const world = new World([A]);
+  world.run(0);
+  assertEquals(world.gatherer.nat.mapping, "unknown");
+  world.gatherer.setProbed({
+    mapping: "endpointIndependent",
+    filtering: "addressDependent",
+    hint: "NAT_RESTRICTED",
+  });
+  world.run(10);
+  assertEquals(world.gatherer.nat, {
+    mapping: "endpointIndependent",
+    filtering: "addressDependent",
+    hint: "NAT_RESTRICTED",
+  });
+  assertEquals(world.log.at(-1), "20 natClassified endpointIndependent NAT_RESTRICTED");
+  world.gatherer.setProbed(undefined);
+  assertEquals(world.gatherer.nat.hint, "NAT_UNKNOWN");
+});
+
+Deno.test("Gatherer keeps mappings alive as often as it is told", () => {
+  const world = new World([A]);
+  world.gatherer.setKeepalive(50_000);
+  world.run(120_000);
+  assertEquals(world.asked.get(A), [0, 50_020, 100_040]);
+  throws(() => world.gatherer.setKeepalive(999), RangeError);
+});
+
 /** STUN servers behind a delay of 10 ms each way, in virtual time. */
 class World {
   readonly gatherer: Gatherer;
   readonly mapping = new Map<string, string>();
   readonly silent = new Set<string>();
   readonly log: string[] = [];
+  /** When it was said that nobody answers. */
+  readonly unanswered: number[] = [];
   /** When each server got requests. */
   readonly asked = new Map<string, number[]>();
   readonly wire: { at: Instant; source: SocketAddress; payload: Uint8Array }[] = [];
@@ -275,7 +383,8 @@ class World {
 
   #drain(): void {
     for (let event; (event = this.gatherer.pollEvent()) !== undefined;) {
-      this.log.push(`${this.now} ${describe(event)}`);
+      if (event.kind === "unanswered") this.unanswered.push(this.now);
+      else this.log.push(`${this.now} ${describe(event)}`);
     }
     for (let out; (out = this.gatherer.pollTransmit()) !== undefined;) {
       const key = formatSocketAddress(out.destination);
@@ -291,7 +400,7 @@ class World {
   }
 }
 
-function describe(event: GatherEvent): string {
+function describe(event: Exclude<GatherEvent, { kind: "unanswered" }>): string {
   if (event.kind === "natClassified") {
     return `${event.kind} ${event.nat.mapping} ${event.nat.hint}`;
   }

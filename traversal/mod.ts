@@ -64,3 +64,4 @@ export * from "./stun/binding_server.ts";
 export * from "./stun/binding_transaction.ts";
 export * from "./stun/codec.ts";
 export * from "./stun/integrity.ts";
+export * from "./stun/member_server.ts";

@@ -60,6 +60,8 @@ export interface NatEvidence {
   readonly hostAddresses?: readonly string[];
   /** Results of the filtering tests. Absent: none were made. */
   readonly filteringTests?: FilteringTests;
+  /** What other sockets behind the same NAT found; fills in what these leave unknown. Absent: nothing. */
+  readonly elsewhere?: Pick<NatFacts, "mapping" | "filtering">;
 }
 
 /** Nothing is known. */
@@ -74,13 +76,15 @@ export const NAT_UNKNOWN: NatFacts = {
  * IPv6.
  */
 export function classifyNat(
-  { observations, hostAddresses = [], filteringTests }: NatEvidence,
+  { observations, hostAddresses = [], filteringTests, elsewhere }: NatEvidence,
 ): NatFacts {
   const ipv4 = observations.filter(({ server }) => familyOf(server.hostname) === 4);
   const judged = outermost(ipv4.length > 0 ? ipv4 : observations);
   const translated = judged.some(({ mapped }) => !hostAddresses.includes(mapped.hostname));
-  const mapping = judged.length > 0 && !translated ? "endpointIndependent" : mappingOf(judged);
-  const filtering = filteringOf(filteringTests);
+  const seen = judged.length > 0 && !translated ? "endpointIndependent" : mappingOf(judged);
+  const mapping = seen === "unknown" && judged.length > 0 ? elsewhere?.mapping ?? seen : seen;
+  const tested = filteringOf(filteringTests);
+  const filtering = tested === "unknown" ? elsewhere?.filtering ?? tested : tested;
   // Without a NAT there may still be a firewall: what the tests say of it goes before the guess that there is none.
   const open = filtering === "endpointIndependent" ||
     filtering === "unknown" && judged.length > 0 && !translated;
