@@ -33,17 +33,25 @@ export function generatePrivateKey(rng: Rng = systemRng): Uint8Array {
   return key;
 }
 
-/** Returns the public key of a private key of 32 bytes, as `wg pubkey` does. */
-export async function publicKeyOf(privateKey: Uint8Array): Promise<Uint8Array> {
+/** Returns a private key of 32 bytes as an object that computes with it and does not give it out. */
+export async function privateCryptoKey(privateKey: Uint8Array): Promise<CryptoKey> {
   assert(privateKey.length === KEY_BYTES, "a private key has 32 bytes");
   const pkcs8 = new Uint8Array(PKCS8_PREFIX.length + KEY_BYTES);
   pkcs8.set(PKCS8_PREFIX);
   pkcs8.set(privateKey, PKCS8_PREFIX.length);
+  try {
+    return await crypto.subtle.importKey("pkcs8", pkcs8, "X25519", false, ["deriveBits"]);
+  } finally {
+    pkcs8.fill(0);
+  }
+}
+
+/** Returns the public key of a private key of 32 bytes, as `wg pubkey` does. */
+export async function publicKeyOf(privateKey: Uint8Array): Promise<Uint8Array> {
   const [secret, base] = await Promise.all([
-    crypto.subtle.importKey("pkcs8", pkcs8, "X25519", false, ["deriveBits"]),
+    privateCryptoKey(privateKey),
     crypto.subtle.importKey("raw", BASE_POINT, "X25519", false, []),
   ]);
-  pkcs8.fill(0);
   const algorithm = { name: "X25519", public: base };
   return new Uint8Array(await crypto.subtle.deriveBits(algorithm, secret, 8 * KEY_BYTES));
 }

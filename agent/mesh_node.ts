@@ -19,6 +19,7 @@ import {
   formatSocketAddress,
   messageOf,
   MorayError,
+  parseKey,
   parseSocketAddress,
 } from "../core/mod.ts";
 import { type DiscoveredPeer, DiscoveryClient } from "../discovery/mod.ts";
@@ -30,13 +31,14 @@ import { startLocalApi } from "./local_api.ts";
 import { MeshControl } from "./mesh_control.ts";
 import type { MeshAnswer, MeshEvent, MeshRequest } from "./mesh_messages.ts";
 import type { MeshPeer, Role } from "./mesh_peers.ts";
+import { MemberKeys } from "./member_keys.ts";
 import { isLabel, labelOf, NameTable } from "./names.ts";
 import { NodeCore } from "./node_core.ts";
+import { NodeStun } from "./node_stun.ts";
 import type { MeshNodeOptions, RunningNode } from "./options.ts";
 import { readPeerCache, writePeerCache } from "./peer_cache.ts";
 import { pathOf, peerStatus } from "./peer_status.ts";
 import { PortMapper } from "./port_mapper.ts";
-import { resolveEndpoints } from "./resolve_host.ts";
 import type { CommandBody, NodeEvent } from "./shared/mod.ts";
 import type { NodeStatus, PingReply } from "./status.ts";
 
@@ -101,6 +103,7 @@ class MeshNode implements RunningNode {
   readonly #cached: boolean;
   #core: NodeCore | undefined;
   #portMapper: PortMapper | undefined;
+  #stun: NodeStun | undefined;
   #unanswered = 0;
   #registered = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -150,7 +153,16 @@ class MeshNode implements RunningNode {
   }
 
   async start(privateKey: Uint8Array): Promise<void> {
-    const { state, log, publicEndpoint } = this.#options;
+    const { state, log, mesh, publicEndpoint, stunServers = [] } = this.#options;
+    const publicKey = parseKey(this.#publicKey);
+    assert(publicKey !== undefined, "the node's own key is one");
+    this.#stun = new NodeStun({
+      configured: stunServers,
+      keys: MemberKeys.open({ privateKey, publicKey, mesh }),
+      send: (command) => this.#send(command),
+      log,
+      signal: this.#ended.signal,
+    });
     const core = await NodeCore.start(this.#options, {
       privateKey,
       mtu: MESH_MTU,
@@ -348,8 +360,12 @@ class MeshNode implements RunningNode {
     const discovery = this.#discovery;
     switch (request.kind) {
       case "serverInfo": {
-        const { features, stunServers } = await discovery.serverInfo({ signal });
-        return { kind: "serverInfo", features, stun: await this.#setStunServers(stunServers) };
+        const info = await discovery.serverInfo({ signal }).catch((error) => {
+          this.#stun?.handleNoDiscovery();
+          throw error;
+        });
+        const stun = await this.#stun?.setDiscovery(info) ?? false;
+        return { kind: "serverInfo", features: info.features, stun };
       }
       case "register": {
         const { ttlMs } = await discovery.register(request.registration, { signal });
@@ -372,19 +388,6 @@ class MeshNode implements RunningNode {
         return { kind: "punched", publicKey, ...await discovery.initiatePunch(keys, { signal }) };
       }
     }
-  }
-
-  /** Has the datapath ask the STUN servers: the configured ones, or those that Discovery names. Returns whether there are any. */
-  async #setStunServers(named: readonly string[]): Promise<boolean> {
-    const { stunServers = [], log } = this.#options;
-    const texts = stunServers.length > 0 ? stunServers : named;
-    const resolved = await resolveEndpoints(
-      texts,
-      (error) => log("warn", `STUN: ${error.message}`),
-    );
-    const servers = resolved.map(formatSocketAddress);
-    await this.#running().client.send({ kind: "setStunServers", servers });
-    return servers.length > 0;
   }
 
   #watch(): void {
@@ -417,6 +420,7 @@ class MeshNode implements RunningNode {
   // ---- the datapath
 
   #handle(event: NodeEvent): void {
+    if (event.kind === "stunSilent") this.#stun?.handleSilence();
     if (event.kind === "candidatesChanged") this.#portMapper?.setCandidates(event.candidates);
     this.#do((now) => this.#control.handleDatapath(now, event));
   }
@@ -425,6 +429,7 @@ class MeshNode implements RunningNode {
     const client = this.#core?.client;
     if (client === undefined) return;
     this.#unanswered++;
+    if (command.kind === "addPeer") this.#stun?.introduce(command.publicKey);
     if (command.kind === "linkChanged") this.#portMapper?.linkChanged();
     client.send(command).catch((error) => {
       if (this.#ended.signal.aborted) return;

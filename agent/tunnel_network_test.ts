@@ -84,7 +84,7 @@ Deno.test("DatapathClient hands events on, and ends with a fatal one", async () 
 
 Deno.test("DatapathClient refuses a command that is too long, and more than wait at most", async () => {
   const { client, commands } = bench();
-  const servers = [`[::1]:${"9".repeat(1 << 20)}`];
+  const servers = [{ address: `[::1]:${"9".repeat(1 << 20)}`, origin: "configured" }];
   const refused = "Too many or too long commands: setStunServers";
   await rejects(client.send({ kind: "setStunServers", servers }), isError("limit", refused));
   const settled: Promise<unknown>[] = [];

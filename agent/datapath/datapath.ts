@@ -7,7 +7,7 @@
  * ```text
  *   driver --datagram--> demux --wireguard--> Engine ----> PeerTable (path agents)
  *                          |                    |  \
- *                          +--stun--> Gatherer  |   +----> StreamTable <==rings==> main thread
+ *                          +--stun--> StunDesk  |   +----> StreamTable <==rings==> main thread
  *   driver <--send------------------------------+                      <=commands=
  *   TunPort <==packets of the kernel============+
  *                                                                      ==events==>
@@ -33,11 +33,11 @@ import {
   type Candidate,
   classify,
   formatPath,
-  Gatherer,
   hostCandidates,
   type InterfaceAddress,
   mergeCandidates,
   parseEndpoint,
+  type PathEvent,
 } from "../../traversal/mod.ts";
 import type { Engine, EngineEvent, EngineSink, TransmitRun, TunWriter } from "../../wg/mod.ts";
 import {
@@ -48,6 +48,7 @@ import {
   type SharedArena,
 } from "../shared/mod.ts";
 import { formatCandidate, parseCandidates, type Peer, PeerTable } from "./peer_table.ts";
+import { StunDesk } from "./stun_desk.ts";
 import type { SocketSplices } from "./socket_splice.ts";
 import { formatEnd, StreamTable } from "./stream_table.ts";
 import type { PathError } from "./error_queue.ts";
@@ -106,7 +107,7 @@ export class Datapath implements EngineSink {
   readonly #outbox: FrameOutbox;
   readonly #streams: StreamTable;
   readonly #peers: PeerTable;
-  readonly #gatherer: Gatherer;
+  readonly #stun: StunDesk;
   readonly #pings = new Map<number, Ping>();
   readonly #counters = new Map<string, number>();
   #interfaces: readonly InterfaceAddress[];
@@ -132,6 +133,7 @@ export class Datapath implements EngineSink {
     this.#streams = new StreamTable(engine, arena, options.sockets);
     this.#peers = new PeerTable(engine, (peer, event) => {
       const { publicKey } = peer;
+      this.#noteForStun(publicKey, event);
       if (event.kind === "connected") {
         this.#say({ kind: "peerConnected", publicKey, remote: formatPath(event.path) });
       } else if (event.kind === "moved") {
@@ -139,8 +141,9 @@ export class Datapath implements EngineSink {
       } else if (event.kind === "lost") this.#say({ kind: "peerLost", publicKey });
     });
     this.#interfaces = options.interfaces();
-    this.#gatherer = new Gatherer(this.#now, {
-      servers: [],
+    const { transport } = options;
+    this.#stun = new StunDesk(this.#now, {
+      transport,
       rng,
       hostAddresses: this.#hostAddresses(),
     });
@@ -164,10 +167,7 @@ export class Datapath implements EngineSink {
         return;
       case "stun":
         this.#now = this.#options.clock.now();
-        if (!this.#gatherer.handleInput(this.#now, { source, payload })) {
-          this.#count("stunUnmatched");
-        }
-        return;
+        return this.#stun.handleInput(this.#now, source, payload);
       case "channelData":
         return this.#count("channelDataUnmatched");
       case "other":
@@ -255,9 +255,7 @@ export class Datapath implements EngineSink {
   step(wakeMain: () => void): Instant | undefined {
     this.#now = this.#options.clock.now();
     this.#options.sockets?.beginTurn();
-    const gatherAt = this.#gatherer.pollTimeout();
-    if (gatherAt !== undefined && this.#now >= gatherAt) this.#gatherer.handleTimeout(this.#now);
-    this.#drainGatherer();
+    this.#stepStun();
     this.#peers.handleTimeout(this.#now);
     this.#expirePings();
     let idle = false;
@@ -272,7 +270,7 @@ export class Datapath implements EngineSink {
     if (this.#options.sockets?.unfinished === true) return this.#now;
     // A busy transport calls again by itself.
     const engineAt = this.#options.transport.busy ? undefined : this.#engine.pollTimeout();
-    const others = earlier(this.#gatherer.pollTimeout(), this.#peers.pollTimeout());
+    const others = earlier(this.#stun.pollTimeout(), this.#peers.pollTimeout());
     return earlier(earlier(engineAt, others), this.#nextPingEnd());
   }
 
@@ -356,6 +354,7 @@ export class Datapath implements EngineSink {
       case "removePeer": {
         const peer = this.#peers.remove(command.publicKey);
         this.#streams.fail("closed", peer.addresses);
+        this.#stun.removePeer(this.#now, command.publicKey);
         this.#options.tun?.setPeer(command.publicKey, []);
         return undefined;
       }
@@ -374,11 +373,11 @@ export class Datapath implements EngineSink {
         });
         return undefined;
       }
-      case "setStunServers": {
-        const servers = command.servers.map(parseSocketAddress).filter((s) => s !== undefined);
-        this.#gatherer.setServers(this.#now, servers);
-        return undefined;
-      }
+      case "setStunServers":
+        return this.#stun.setServers(this.#now, command.servers);
+      case "setMember":
+        this.#peers.find(command.publicKey);
+        return this.#stun.setMember(this.#now, command);
       case "setMapped": {
         this.#mapped = command.addresses.map((text) => parseEndpoint(text))
           .filter((address) => address !== undefined)
@@ -389,7 +388,7 @@ export class Datapath implements EngineSink {
       case "linkChanged":
         return this.#linkChanged();
       case "regather":
-        return this.#gatherer.regather(this.#now);
+        return this.#stun.regather(this.#now);
       case "setAddresses":
         return this.#setAddresses(command.addresses);
       case "connectStream":
@@ -432,8 +431,7 @@ export class Datapath implements EngineSink {
 
   #linkChanged(): undefined {
     this.#interfaces = this.#options.interfaces();
-    this.#gatherer.setHostAddresses(this.#hostAddresses());
-    this.#gatherer.regather(this.#now);
+    this.#stun.linkChanged(this.#now, this.#hostAddresses());
     for (const peer of this.#peers.all) {
       this.#peers.withAgent(peer, (agent) => agent.restart(this.#now));
     }
@@ -522,13 +520,18 @@ export class Datapath implements EngineSink {
     return at;
   }
 
-  #drainGatherer(): void {
-    for (let out; (out = this.#gatherer.pollTransmit()) !== undefined;) {
-      this.#options.transport.send(out.payload, out.payload.length, out.destination);
-    }
-    let changed = false;
-    while (this.#gatherer.pollEvent() !== undefined) changed = true;
-    if (changed) this.#sayCandidates();
+  /** Peers that the node's own socket reaches directly can be asked where they see it. */
+  #noteForStun(publicKey: string, event: PathEvent): void {
+    if (event.kind !== "connected" && event.kind !== "moved" && event.kind !== "lost") return;
+    if (event.kind === "lost" || event.path.local !== 0) {
+      this.#stun.peerLost(this.#now, publicKey);
+    } else this.#stun.peerAt(this.#now, publicKey, event.path.remote);
+  }
+
+  #stepStun(): void {
+    const { candidates, silent } = this.#stun.step(this.#now);
+    if (candidates) this.#sayCandidates();
+    if (silent) this.#say({ kind: "stunSilent" });
   }
 
   /** Our own candidates, best first. */
@@ -541,13 +544,13 @@ export class Datapath implements EngineSink {
       hostCandidates(this.#interfaces, transport.port),
       configured,
       this.#mapped,
-      this.#gatherer.candidates,
+      this.#stun.candidates,
     );
   }
 
   #sayCandidates(): void {
     const candidates = this.#candidates().map(formatCandidate);
-    this.#say({ kind: "candidatesChanged", candidates, nat: this.#gatherer.nat });
+    this.#say({ kind: "candidatesChanged", candidates, nat: this.#stun.nat });
   }
 
   #hostAddresses(): readonly string[] {
@@ -561,6 +564,7 @@ export class Datapath implements EngineSink {
       ...transport.counters(),
       ...this.#options.sockets?.counters(),
       ...tun?.counters(),
+      ...this.#stun.counters(),
     };
     for (const [name, value] of this.#counters) counters[name] = (counters[name] ?? 0) + value;
     const own = {
@@ -574,7 +578,7 @@ export class Datapath implements EngineSink {
       driver: transport.name,
       tun: tun === undefined || tun.gone ? null : tun.name,
       localEndpoints: transport.localEndpoints,
-      nat: this.#gatherer.nat,
+      nat: this.#stun.nat,
       candidates: this.#candidates().map(formatCandidate),
       peers: Array.from(this.#peers.all, (peer) => this.#peers.statusOf(this.#now, peer, wall)),
       counters,

@@ -260,7 +260,10 @@ Deno.test("Datapath: STUN answers on the WireGuard socket become candidates", as
   const world = new World();
   const a = world.add();
   await world.until(
-    a.client.send({ kind: "setStunServers", servers: [formatSocketAddress(STUN)] }),
+    a.client.send({
+      kind: "setStunServers",
+      servers: [{ address: formatSocketAddress(STUN), origin: "configured" }],
+    }),
   );
   await world.run(100);
   const event = a.events.findLast(({ kind }) => kind === "candidatesChanged");

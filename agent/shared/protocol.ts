@@ -8,6 +8,7 @@
  */
 import type { ErrorCode } from "../../core/mod.ts";
 import type { Log } from "../options.ts";
+import type { StunCredentials } from "../../traversal/mod.ts";
 import type { NatStatus } from "../status.ts";
 
 /** An address under which a node may be reached. */
@@ -79,12 +80,34 @@ export interface PunchCommand {
   readonly candidates: readonly CandidateInfo[];
 }
 
+/** A STUN server. */
+export interface StunServerInfo {
+  /** Its literal address, `host:port`. */
+  readonly address: string;
+  /** Who named it: `configured`, `discovery` or `default`. */
+  readonly origin: string;
+  /** What the server wants to see signed, beyond telling an address. Absent: it gets no signed request. */
+  readonly credentials?: StunCredentials;
+}
+
 /** Replaces the STUN servers. */
 export interface SetStunServersCommand {
   /** Which command this is. */
   readonly kind: "setStunServers";
-  /** Literal addresses, `host:port`: names are resolved before. */
-  readonly servers: readonly string[];
+  /** The servers: names are resolved before. */
+  readonly servers: readonly StunServerInfo[];
+}
+
+/** Gives a node of the mesh what it and we sign STUN requests to each other with. */
+export interface SetMemberCommand {
+  /** Which command this is. */
+  readonly kind: "setMember";
+  /** The peer's WireGuard key. */
+  readonly publicKey: string;
+  /** For our requests to the peer. */
+  readonly asks: StunCredentials;
+  /** For the peer's requests to us. */
+  readonly answers: StunCredentials;
 }
 
 /** Replaces the addresses that gateways forward to our port: candidates of the kind `portMapped`. */
@@ -185,6 +208,7 @@ export type CommandBody =
   | ConnectPeerCommand
   | PunchCommand
   | SetStunServersCommand
+  | SetMemberCommand
   | SetMappedCommand
   | LinkChangedCommand
   | RegatherCommand
@@ -240,6 +264,8 @@ export interface CommandValues extends Record<CommandKind, unknown> {
   readonly punch: undefined;
   /** Nothing. */
   readonly setStunServers: undefined;
+  /** Nothing. */
+  readonly setMember: undefined;
   /** Nothing. */
   readonly setMapped: undefined;
   /** Nothing. */
@@ -360,6 +386,12 @@ export interface CandidatesChangedEvent {
   readonly nat: NatStatus;
 }
 
+/** No STUN server has answered for some seconds. */
+export interface StunSilentEvent {
+  /** Which event this is. */
+  readonly kind: "stunSilent";
+}
+
 /** A valid handshake initiation came from a key that is no peer. */
 export interface UnknownPeerEvent {
   /** Which event this is. */
@@ -449,6 +481,7 @@ export type DatapathEvent =
   | Reply
   | AcceptedEvent
   | CandidatesChangedEvent
+  | StunSilentEvent
   | UnknownPeerEvent
   | PeerConnectedEvent
   | PeerLostEvent

@@ -321,7 +321,9 @@ export class Process {
     const { discovery, now, listener } = this.#options;
     const take = (answer: MeshAnswer): void => {
       if (answer.kind === "serverInfo") {
-        const servers = STUN_SERVERS.map(formatSocketAddress);
+        const servers = STUN_SERVERS.map((address) => (
+          { address: formatSocketAddress(address), origin: "discovery" }
+        ));
         this.#send({ kind: "setStunServers", servers });
       }
       this.control.handleAnswer(now(), answer);

@@ -591,6 +591,8 @@ function describe(event: NodeEvent, nameOf: (publicKey: string) => string): stri
       return `fatal: ${event.message}`;
     case "linksChanged":
       return event.kind;
+    case "stunSilent":
+      return "no STUN server answers";
     default:
       return `${event.kind} ${nameOf(event.publicKey)}`;
   }

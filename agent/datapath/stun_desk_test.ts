@@ -1,0 +1,171 @@
+import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
+import { formatSocketAddress, type Instant, type SocketAddress } from "../../core/mod.ts";
+import { answerBinding, decodeStun, encodeStun, METHOD_BINDING } from "../../traversal/mod.ts";
+import { StunDesk } from "./stun_desk.ts";
+
+const SERVER: SocketAddress = { hostname: "198.51.100.1", port: 3478 };
+const COLONY: SocketAddress = { hostname: "198.51.100.7", port: 51820 };
+/** Where the agent's NAT puts it. */
+const OUTSIDE: SocketAddress = { hostname: "203.0.113.9", port: 40_000 };
+const AGENT_ASKS = { username: "agent asks", password: "one secret" };
+const COLONY_ASKS = { username: "colony asks", password: "another secret" };
+
+/** An agent behind a NAT, a colony, and maybe a STUN server. */
+class World {
+  now = 0 as Instant;
+  readonly colony: StunDesk;
+  readonly agent: StunDesk;
+  /** Whether the STUN server answers. */
+  answers = false;
+  silent = 0;
+  #wire: (() => void)[] = [];
+
+  constructor() {
+    let byte = 0;
+    const rng = { bytes: (n: number) => Uint8Array.from({ length: n }, () => byte++ & 0xff) };
+    this.colony = new StunDesk(this.now, {
+      rng,
+      hostAddresses: [COLONY.hostname],
+      transport: { send: (bytes, _, to) => this.#deliver(COLONY, to, bytes.slice()) },
+    });
+    this.agent = new StunDesk(this.now, {
+      rng,
+      hostAddresses: ["192.168.1.10"],
+      transport: { send: (bytes, _, to) => this.#deliver(OUTSIDE, to, bytes.slice()) },
+    });
+  }
+
+  /** Both know each other's credentials, and are connected. */
+  join(): void {
+    this.agent.setMember(this.now, {
+      kind: "setMember",
+      publicKey: "colony",
+      asks: AGENT_ASKS,
+      answers: COLONY_ASKS,
+    });
+    this.colony.setMember(this.now, {
+      kind: "setMember",
+      publicKey: "agent",
+      asks: COLONY_ASKS,
+      answers: AGENT_ASKS,
+    });
+    this.agent.peerAt(this.now, "colony", COLONY);
+  }
+
+  run(ms: number): void {
+    const end = this.now + ms;
+    while (this.now <= end) {
+      for (const desk of [this.agent, this.colony]) {
+        if (desk.step(this.now).silent) this.silent++;
+      }
+      const wire = this.#wire;
+      this.#wire = [];
+      wire.forEach((deliver) => deliver());
+      if (wire.length > 0) continue;
+      const due = [this.agent, this.colony].map((desk) => desk.pollTimeout() ?? Infinity);
+      this.now = Math.max(this.now + 1, Math.min(end + 1, ...due)) as Instant;
+    }
+    this.now = end as Instant;
+  }
+
+  #deliver(from: SocketAddress, to: SocketAddress, bytes: Uint8Array): void {
+    this.#wire.push(() => {
+      if (to.hostname === COLONY.hostname) this.colony.handleInput(this.now, from, bytes);
+      else if (to.hostname === OUTSIDE.hostname) this.agent.handleInput(this.now, from, bytes);
+      else if (to.hostname === SERVER.hostname && this.answers) {
+        const answer = answerBinding({ source: from, payload: bytes });
+        if (answer !== undefined) this.#deliver(SERVER, answer.destination, answer.payload);
+      }
+    });
+  }
+}
+
+Deno.test("an agent learns its mapping from its colony, without any STUN server", () => {
+  const world = new World();
+  world.join();
+  world.run(100);
+  assertEquals(world.agent.candidates, [
+    { kind: "serverReflexive", address: OUTSIDE, via: formatSocketAddress(COLONY) },
+  ]);
+  assertEquals(world.colony.counters(), { memberStunAnswers: 1 });
+  assertEquals(world.agent.status.map(({ isPeer, state }) => [isPeer, state]), [[true, "mapped"]]);
+});
+
+Deno.test("what the colony sees and what a server sees make a verdict on the NAT together", () => {
+  const world = new World();
+  world.answers = true;
+  world.agent.setServers(world.now, [{
+    address: formatSocketAddress(SERVER),
+    origin: "discovery",
+  }]);
+  world.run(100);
+  assertEquals(world.agent.nat.mapping, "unknown");
+  world.join();
+  world.run(100);
+  assertEquals(world.agent.nat.mapping, "endpointIndependent");
+});
+
+Deno.test("a node answers no STUN of strangers, and none of a member that has left", () => {
+  const world = new World();
+  world.join();
+  world.run(100);
+  world.colony.removePeer(world.now, "agent");
+  world.agent.regather(world.now);
+  world.run(30_000);
+  assertEquals(world.agent.candidates, []);
+  const transactionId = new Uint8Array(12);
+  const plain = {
+    class: "request",
+    method: METHOD_BINDING,
+    transactionId,
+    attributes: [],
+  } as const;
+  world.colony.handleInput(world.now, OUTSIDE, encodeStun(plain));
+  const { memberStunAnswers, memberStunRefused = 0 } = world.colony.counters();
+  assertEquals(memberStunAnswers, 1);
+  assert(memberStunRefused > 1);
+});
+
+Deno.test("an agent asks its colony no more once it is lost, and elsewhere once it has moved", () => {
+  const world = new World();
+  world.join();
+  world.run(100);
+  const moved = { ...COLONY, port: 51_900 };
+  world.agent.peerAt(world.now, "colony", moved);
+  world.run(100);
+  assertEquals(world.agent.status.map(({ server }) => server), [moved]);
+  world.agent.peerLost(world.now, "colony");
+  assertEquals([world.agent.status, world.agent.candidates], [[], []]);
+});
+
+Deno.test("a request cannot be sent back to its sender as one of the other side", () => {
+  const world = new World();
+  world.join();
+  let request: Uint8Array | undefined;
+  const spy = new StunDesk(world.now, {
+    rng: { bytes: (n) => new Uint8Array(n) },
+    hostAddresses: [],
+    transport: { send: (bytes) => void (request = bytes.slice()) },
+  });
+  spy.setMember(world.now, {
+    kind: "setMember",
+    publicKey: "colony",
+    asks: AGENT_ASKS,
+    answers: COLONY_ASKS,
+  });
+  spy.peerAt(world.now, "colony", COLONY);
+  spy.step(world.now);
+  assert(request !== undefined && decodeStun(request)?.class === "request");
+  spy.handleInput(world.now, COLONY, request);
+  assertEquals(spy.counters(), { memberStunRefused: 1 });
+});
+
+Deno.test("silence of every server is told once", () => {
+  const world = new World();
+  world.agent.setServers(world.now, [
+    { address: formatSocketAddress(SERVER), origin: "discovery" },
+    { address: "not an address", origin: "discovery" },
+  ]);
+  world.run(60_000);
+  assertEquals([world.silent, world.agent.udpBlocked], [1, true]);
+});

@@ -1,0 +1,98 @@
+/** The main thread's part in STUN: which servers a node asks, and what it signs with. @module */
+import { formatSocketAddress, type MorayError } from "../core/mod.ts";
+import type { StunCredentials } from "../traversal/mod.ts";
+import type { MemberKeys } from "./member_keys.ts";
+import type { Log } from "./options.ts";
+import type { CommandBody, StunServerInfo } from "./shared/mod.ts";
+import {
+  PUBLIC_STUN_SERVER,
+  resolveFirstServers,
+  resolveStunServers,
+  type StunServer,
+} from "./stun_servers.ts";
+
+/** Options of {@linkcode NodeStun}. */
+export interface NodeStunOptions {
+  /** Servers of the configuration, `host:port`. */
+  readonly configured: readonly string[];
+  /** Makes the credentials between nodes. */
+  readonly keys: Promise<MemberKeys>;
+  /** Sends a command to the datapath; failures are the sender's to report. */
+  readonly send: (command: CommandBody) => void;
+  /** Where the log goes. */
+  readonly log: Log;
+  /** Ends everything. */
+  readonly signal: AbortSignal;
+}
+
+/** Chooses STUN servers in the order: configuration or Discovery, then the public default where none of them answers. */
+export class NodeStun {
+  readonly #options: NodeStunOptions;
+  #servers: readonly StunServer[] = [];
+  #fallback: Promise<readonly StunServer[]> | undefined;
+
+  /** Knows no server yet. */
+  constructor(options: NodeStunOptions) {
+    this.#options = options;
+  }
+
+  /** Takes what Discovery names. Returns whether there is any server to ask now. */
+  async setDiscovery(
+    { stunServers: discovery, stunCredentials: credentials }: {
+      readonly stunServers: readonly string[];
+      readonly stunCredentials: StunCredentials | undefined;
+    },
+  ): Promise<boolean> {
+    const { configured } = this.#options;
+    const sources = { configured, discovery, credentials };
+    this.#servers = await resolveFirstServers(sources, this.#complain);
+    this.#send(this.#servers);
+    // Nobody else will say that there is nobody to ask.
+    if (this.#servers.length === 0) this.handleSilence();
+    return this.#servers.length > 0;
+  }
+
+  /** Discovery names nothing, since it does not answer: what is configured is asked all the same, or the public one. */
+  handleNoDiscovery(): void {
+    if (this.#servers.length > 0 || this.#fallback !== undefined) return;
+    void this.setDiscovery({ stunServers: [], stunCredentials: undefined });
+  }
+
+  /** No server answers: the public one is asked too. */
+  handleSilence(): void {
+    const { log, signal } = this.#options;
+    if (this.#fallback !== undefined || signal.aborted) return;
+    log("info", `no STUN server answers: asking ${PUBLIC_STUN_SERVER} too`);
+    this.#fallback = resolveStunServers([PUBLIC_STUN_SERVER], {
+      origin: "default",
+      onError: this.#complain,
+    });
+    void this.#fallback.then((servers) => {
+      if (signal.aborted) return;
+      // A name that could not be resolved may be later.
+      if (servers.length === 0) this.#fallback = undefined;
+      else this.#send([...this.#servers, ...servers]);
+    });
+  }
+
+  /** Gives the datapath what this node and a new peer sign their requests to each other with. */
+  introduce(publicKey: string): void {
+    const { keys, send, log, signal } = this.#options;
+    void keys.then((known) => known.with(publicKey)).then((credentials) => {
+      if (credentials === undefined) log("debug", "no STUN with a peer: its key is weak");
+      else if (!signal.aborted) send({ kind: "setMember", publicKey, ...credentials });
+    });
+  }
+
+  readonly #complain = ({ message }: MorayError): void => {
+    this.#options.log("warn", `STUN: ${message}`);
+  };
+
+  #send(servers: readonly StunServer[]): void {
+    this.#options.send({ kind: "setStunServers", servers: servers.map(infoOf) });
+  }
+}
+
+function infoOf({ address, origin, credentials }: StunServer): StunServerInfo {
+  return { address: formatSocketAddress(address), origin, ...credentials && { credentials } };
+}
