@@ -19,6 +19,8 @@ export interface NodeOptions {
   readonly role: Role;
   /** Its UDP port. */
   readonly port: number;
+  /** Whether its system tells of changed interfaces at once (Linux does). */
+  readonly watchesLinks: boolean;
   /** Where it is at first. */
   readonly site: string;
   /** Seed of the world. */
@@ -124,7 +126,8 @@ export class SimNode {
 
   /** Starts its program. */
   start(cached: readonly DiscoveredPeer[] = []): void {
-    const { name, role, port, seed, module, wire, discovery, watcher } = this.#options;
+    const { name, role, port, seed, module, wire, discovery, watcher, watchesLinks } =
+      this.#options;
     this.#runs++;
     this.#process = new Process({
       name,
@@ -139,6 +142,7 @@ export class SimNode {
       wallClockMs: () => EPOCH_MS + wire.now(),
       discovery,
       access: { rttMs: () => this.#rttMs(), epoch: () => this.#epoch() },
+      watchesLinks,
       cached,
       listener: {
         event: (event) => watcher.event(this, event),
@@ -195,6 +199,7 @@ export class SimNode {
     for (const { name } of this.host.cards) this.host.unplug(name);
     this.#site = site;
     topology.plug(this.host, site, this.#card());
+    this.#process?.noticeLinks();
   }
 
   /** Has it take a turn now. */

@@ -35,6 +35,7 @@ import {
   SharedArena,
 } from "../../agent/shared/mod.ts";
 import type { DiscoveredPeer } from "../../discovery/mod.ts";
+import { SleepDetector } from "../../io/sleep.ts";
 import { Engine } from "../../wg/mod.ts";
 import type { Caller, SimDiscovery } from "./discovery.ts";
 import { type EchoClient, EchoStreams } from "./echo_streams.ts";
@@ -52,8 +53,12 @@ const MESH_MTU = 1280;
 const CONNECT_PORT = 9000;
 /** How often the system's interfaces are looked at, as `agent/mesh_node.ts` does. */
 const INTERFACES_MS = 2000;
-/** A look that comes this much later than planned follows a sleep, as `io/interfaces.ts` judges. */
-const SLEPT_MS = 8000;
+/** The same where the Worker hears of changes at once (rtnetlink). */
+const INTERFACES_RARELY_MS = 30_000;
+/** How often the clocks are compared, likewise. */
+const CLOCKS_MS = 2000;
+/** Events of the control at which `agent/mesh_node.ts` opens its connections to Discovery anew. */
+const RECONNECTING: ReadonlySet<string> = new Set(["linkChanged", "reconnect"]);
 /** Turns of both threads for one cause. More mean that they keep each other going. */
 const TURNS_MAX = 100;
 
@@ -80,6 +85,8 @@ export interface ProcessOptions {
   /** Discovery, and the way to it. */
   readonly discovery: SimDiscovery;
   readonly access: Caller["access"];
+  /** Whether it hears of changed interfaces at once; otherwise it looks every 2 s. */
+  readonly watchesLinks: boolean;
   /** Peers of an earlier run. */
   readonly cached: readonly DiscoveredPeer[];
   /** What happens to it. */
@@ -127,7 +134,8 @@ export class Process {
   #nextCommand = 1;
   #interfaces: string;
   #lookAt: Instant;
-  #lookedAtMs: number;
+  readonly #sleeps: SleepDetector;
+  #clocksAt: Instant;
   #dueAt: Instant | undefined;
   #mainWanted = false;
   #workerWanted = false;
@@ -206,8 +214,9 @@ export class Process {
       },
     });
     this.#interfaces = JSON.stringify(host.interfaces);
-    this.#lookAt = after(at, INTERFACES_MS);
-    this.#lookedAtMs = wallClockMs();
+    this.#lookAt = after(at, this.#interfacesMs);
+    this.#sleeps = new SleepDetector(at, wallClockMs());
+    this.#clocksAt = after(at, CLOCKS_MS);
     const own = [`${this.meshIpv6}/128`, ...(role === "colony" ? [`${COLONY_IPV4}/32`] : [])];
     this.#send({ kind: "setAddresses", addresses: own });
     this.#send({ kind: "linkChanged" });
@@ -244,7 +253,7 @@ export class Process {
       this.#heedDatapath();
     }
     const control = earlier(this.control.pollTimeout(), this.#watch.pollTimeout());
-    return earlier(earlier(this.#dueAt, control), this.#lookAt);
+    return earlier(earlier(this.#dueAt, control), earlier(this.#lookAt, this.#clocksAt));
   }
 
   /** Sends an echo to a peer's mesh address; `done` gets the round trip, `null` for none. */
@@ -293,25 +302,42 @@ export class Process {
     this.#options.listener.wanted();
   }
 
-  /** Looks at the interfaces, and for gaps in time, as the main thread does. */
+  /** The interfaces have changed, and the kernel says so to whoever listens. */
+  noticeLinks(): void {
+    const { now, listener, watchesLinks } = this.#options;
+    if (!watchesLinks) return;
+    this.#enter(() => {
+      this.control.handleDatapath(now(), { kind: "linksChanged" });
+      listener.wanted();
+    }, false);
+  }
+
+  /** Compares the clocks and looks at the interfaces, as the main thread does. */
   #look(now: Instant): void {
+    if (now >= this.#clocksAt) {
+      const wallMs = this.#options.wallClockMs();
+      const slept = { monotonicMs: now, wallMs, everyMs: CLOCKS_MS };
+      const sleptMs = this.#sleeps.handleTick(slept);
+      this.#clocksAt = after(now, CLOCKS_MS);
+      if (sleptMs > 0) this.control.handleLinkChanged(now, { sleptMs });
+    }
     if (now < this.#lookAt) return;
-    // The wall clock goes on while the machine sleeps; the monotonic one may not.
-    const wallMs = this.#options.wallClockMs();
-    const lateMs = wallMs - this.#lookedAtMs - INTERFACES_MS;
-    this.#lookedAtMs = wallMs;
-    this.#lookAt = after(now, INTERFACES_MS);
+    this.#lookAt = after(now, this.#interfacesMs);
     const interfaces = JSON.stringify(this.#options.host.interfaces);
-    if (interfaces === this.#interfaces && lateMs < SLEPT_MS) return;
+    if (interfaces === this.#interfaces) return;
     this.#interfaces = interfaces;
-    this.control.handleLinkChanged(now, lateMs < SLEPT_MS ? {} : { sleptMs: lateMs });
+    this.control.handleLinkChanged(now);
+  }
+
+  get #interfacesMs(): number {
+    return this.#options.watchesLinks ? INTERFACES_RARELY_MS : INTERFACES_MS;
   }
 
   #heedControl(): void {
     const { listener } = this.#options;
     for (let event; (event = this.control.pollEvent()) !== undefined;) {
       if (event.kind === "log") listener.log(event.level, event.message);
-      else if (event.kind === "registered") this.#watch.open();
+      else if (event.kind === "registered" || RECONNECTING.has(event.kind)) this.#watch.open();
     }
     for (let request; (request = this.control.pollRequest()) !== undefined;) this.#ask(request);
     for (let command; (command = this.control.pollCommand()) !== undefined;) this.#send(command);

@@ -23,6 +23,8 @@ export interface NodePlan {
   readonly port: number;
   /** Its first site. */
   readonly site: string;
+  /** Whether its system tells of changed interfaces at once. */
+  readonly watchesLinks: boolean;
   /** When its program starts. */
   readonly startAt: number;
   /** How often it pings its colony before the world is healed; 0 for never. */
@@ -181,6 +183,7 @@ function drawNodes(chance: Chance, sites: readonly string[]): NodePlan[] {
     role,
     port: chance.chance(0.7) ? PORT : 20_000 + chance.below(40_000),
     site: chance.pick(sites),
+    watchesLinks: chance.chance(0.6),
     startAt: Math.floor(chance.between(0, 10_000)),
     chatterMs: chance.chance(0.6) ? Math.floor(chance.between(500, 10_000)) : 0,
   });
