@@ -75,7 +75,8 @@ export class SimNode {
   readonly #options: NodeOptions;
   readonly #privateKey: Uint8Array;
   readonly #backlog: (() => void)[] = [];
-  #site: string;
+  /** Where its cards are, in their order. */
+  #sites: readonly string[] = [];
   #process: Process | undefined;
   #runs = 0;
   #cards = 0;
@@ -88,19 +89,20 @@ export class SimNode {
 
   /** A machine that is off. */
   constructor(options: NodeOptions) {
-    const { name, role, seed, site, wire, topology } = options;
+    const { name, role, seed, site, wire } = options;
     this.name = name;
     this.role = role;
     this.#options = options;
-    this.#site = site;
     this.#privateKey = chanceOf(seed, `key ${name}`).bytes(32);
     this.host = new Host(name, wire);
-    topology.plug(this.host, site, this.#card());
+    this.#plug(site);
   }
 
-  /** The site it is in. */
+  /** The site that its packets leave by. */
   get site(): string {
-    return this.#site;
+    const [site] = this.#sites;
+    if (site === undefined) throw new RangeError(`${this.name} is in no site`);
+    return site;
   }
 
   /** The program; `undefined` while it does not run. */
@@ -195,10 +197,22 @@ export class SimNode {
 
   /** Carries it into another network. */
   move(site: string): void {
-    const { topology } = this.#options;
     for (const { name } of this.host.cards) this.host.unplug(name);
-    this.#site = site;
-    topology.plug(this.host, site, this.#card());
+    this.#sites = [];
+    this.#plug(site);
+  }
+
+  /** Plugs a further card into a network; packets go on leaving by the first. Does nothing where there are two. */
+  attach(site: string): void {
+    if (this.#sites.length === 1) this.#plug(site);
+  }
+
+  /** Pulls the first card out, so that the second one takes over. Does nothing where there is no second. */
+  handOver(): void {
+    const [first] = this.host.cards;
+    if (first === undefined || this.#sites.length === 1) return;
+    this.host.unplug(first.name);
+    this.#sites = this.#sites.slice(1);
     this.#process?.noticeLinks();
   }
 
@@ -239,15 +253,17 @@ export class SimNode {
     this.#arm(Math.max(now, dueAt + this.#frozenMs + CLOCK_STEP_MS) as Instant);
   }
 
-  #card(): string {
-    return `eth${this.#cards++}`;
+  #plug(site: string): void {
+    this.#options.topology.plug(this.host, site, `eth${this.#cards++}`);
+    this.#sites = [...this.#sites, site];
+    this.#process?.noticeLinks();
   }
 
   /** Round trip to Discovery; `undefined` while nothing gets through. */
   #rttMs(): number | undefined {
     if (this.#sleep?.kind === "suspended" || this.host.cards.length === 0) return undefined;
     let ms = 2;
-    for (const { dead, quality } of this.#options.topology.linksOf(this.#site)) {
+    for (const { dead, quality } of this.#options.topology.linksOf(this.site)) {
       if (dead.size > 0) return undefined;
       ms += 2 * quality.delayMs + quality.jitterMs;
     }
@@ -255,6 +271,7 @@ export class SimNode {
   }
 
   #epoch(): string {
-    return `${this.#runs} ${this.#cards} ${this.#options.topology.epochOf(this.#site)}`;
+    const [card] = this.host.cards;
+    return `${this.#runs} ${card?.name} ${this.#options.topology.epochOf(this.site)}`;
   }
 }

@@ -78,6 +78,11 @@ export class Pair {
     return this.#ends.some(({ heardAt }) => heardAt >= 0);
   }
 
+  /** When an echo of the agent was last answered; -1 for never. */
+  get agentHeardAt(): number {
+    return this.#ends[0].heardAt;
+  }
+
   /** When the end was last answered that has waited longer. */
   get heardAt(): number {
     return Math.min(...this.#ends.map(({ heardAt }) => heardAt));

@@ -36,6 +36,12 @@ export class PairStreams {
     this.#drip?.push(DRIP_BYTES);
   }
 
+  /** Forgets the long-lived stream: TCP may have given it up by now. */
+  forgive(): void {
+    this.#drip?.close();
+    this.#drip = undefined;
+  }
+
   /** Why the long-lived stream broke although both programs have run on; `undefined` if it has not. */
   get broken(): string | undefined {
     const { agent, colony } = this.#pair;

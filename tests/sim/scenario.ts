@@ -37,6 +37,8 @@ export type Fault =
   | { readonly kind: "roam"; readonly site: string }
   | { readonly kind: "carrierReboot"; readonly carrier: string }
   | { readonly kind: "move"; readonly node: string; readonly site: string }
+  | { readonly kind: "attach"; readonly node: string; readonly site: string }
+  | { readonly kind: "handOver"; readonly node: string }
   | {
     readonly kind: "cut";
     readonly site: string;
@@ -198,7 +200,7 @@ function drawFault(
 ): Fault {
   const { name: site } = chance.pick(sites);
   const { name: node } = chance.pick(nodes);
-  switch (chance.below(11)) {
+  switch (chance.below(13)) {
     case 0:
       return { kind: "natReboot", site };
     case 1:
@@ -232,6 +234,10 @@ function drawFault(
     }
     case 9:
       return { kind: "stunDown", ms: Math.floor(chance.between(1000, 120_000)) };
+    case 10:
+      return { kind: "attach", node, site };
+    case 11:
+      return { kind: "handOver", node };
     default:
       return { kind: "attack", ms: Math.floor(chance.between(5000, 60_000)) };
   }

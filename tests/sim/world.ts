@@ -87,6 +87,8 @@ const QUIET_PROBE_MS = 4000;
 const PING_TIMEOUT_MS = 3000;
 /** Between the pings of a pair that needs what the program cannot do yet. */
 const HOPELESS_MS = 20_000;
+/** Silence that a stream need not outlive: TCP gives up after two minutes. */
+const STREAM_LIFE_MS = 100_000;
 /** How long streams may take once a pair talks. */
 const STREAMS_MS = 50_000;
 /** The tunnel's largest packet in IPv6, UDP and WireGuard. */
@@ -279,7 +281,9 @@ class World {
       if (this.#now >= this.#scenario.healAt) return;
       this.#ping(pair, pair.agent);
       // From the first answer on: before, there is nobody to open a stream to.
-      if (pair.heardOnce) this.#streams.get(pair)?.drip();
+      const streams = this.#streams.get(pair);
+      if (this.#now - pair.agentHeardAt > STREAM_LIFE_MS) streams?.forgive();
+      else if (pair.heardOnce) streams?.drip();
       // Whom nothing is asked of shakes hands in vain, which costs more than all the rest.
       const hopeless = !pair.heardOnce && !this.#isDue(this.#verdictOf(pair));
       this.#after(hopeless ? Math.max(everyMs, HOPELESS_MS) : everyMs, again);
@@ -320,6 +324,10 @@ class World {
         return this.#disturb((site) => this.#carrierOf(site) === fault.carrier);
       case "move":
         return this.#change(fault.node, "network", (node) => node.move(fault.site));
+      case "attach":
+        return this.#change(fault.node, "network", (node) => node.attach(fault.site));
+      case "handOver":
+        return this.#change(fault.node, "network", (node) => node.handOver());
       case "cut":
         return this.#cut(fault);
       case "degrade":
