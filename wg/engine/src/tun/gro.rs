@@ -11,7 +11,7 @@
 
 use super::checksum::{is_right, pseudo, renew_ipv4, IPV4_BYTES, IPV6_BYTES, TCP, UDP};
 use super::vnet::{Header, Kind, BYTES, PACKET_BYTES_MAX};
-use tcp::checksum::fold;
+use tcp::checksum::{fold, sum};
 
 /// Bytes of packets between two flushes.
 const ARENA_BYTES: usize = 384 << 10;
@@ -19,6 +19,8 @@ const ARENA_BYTES: usize = 384 << 10;
 const PACKETS_MAX: usize = 1024;
 /// Parts of packets between two flushes.
 const PARTS_MAX: usize = 4096;
+/// Parts of one packet: the kernel takes no more in one write (`UIO_MAXIOV`).
+const PARTS_OF_PACKET_MAX: u32 = 1024;
 /// Flows that are joined at once, a power of two; one more ends the packet of another.
 const FLOWS: usize = 64;
 /// Datagrams in one packet, as many as every kernel with this feature takes (`UDP_MAX_SEGMENTS` was 64 at first).
@@ -56,6 +58,8 @@ struct Joined {
     at: u32,
     first: u32,
     last: u32,
+    /// How many pieces there are.
+    pieces: u32,
     shape: Shape,
     /// Length of the whole IP packet.
     length: u32,
@@ -82,14 +86,15 @@ struct Shape {
 }
 
 impl Shape {
-    /// Of a packet that may be joined to others: whole, without IP options, TCP with payload and no flags but ACK and PSH, or UDP
-    /// with a checksum.
+    /// Of a packet that may be joined to others: whole, with a right header and no IP options, TCP with payload and no flags but
+    /// ACK and PSH, or UDP with a checksum.
     fn of(packet: &[u8], udp: bool) -> Option<Self> {
         let (transport, protocol, length) = match packet.first()? {
             0x45 if packet.len() > IPV4_BYTES => {
                 // A fragment has the flag "more" or an offset.
                 let fragment = u16::from_be_bytes([packet[6], packet[7]]) & 0x3fff;
-                if fragment != 0 {
+                // The header is written anew where packets are joined: what is wrong with it would not be seen any more.
+                if fragment != 0 || fold(sum(0, &packet[..IPV4_BYTES])) != 0xffff {
                     return None;
                 }
                 (IPV4_BYTES, packet[9], usize::from(u16::from_be_bytes([packet[2], packet[3]])))
@@ -202,6 +207,7 @@ impl Gro {
             at: at as u32,
             first: piece,
             last: piece,
+            pieces: 1,
             shape: shape.unwrap_or(Shape { kind: Kind::Whole, transport: 0, payload: 0, size: 0 }),
             length: packet.len() as u32,
             count: 1,
@@ -240,18 +246,24 @@ impl Gro {
         if !is_right(packet, protocol, transport) {
             return false;
         }
-        let payload = &packet[usize::from(shape.payload)..];
         let from = self.used;
+        let last = &mut self.pieces[joined.last as usize];
+        let goes_on = (last.offset + last.length) as usize == from;
+        if !goes_on && joined.pieces == PARTS_OF_PACKET_MAX {
+            joined.ended = true;
+            return false;
+        }
+        let payload = &packet[usize::from(shape.payload)..];
         self.arena[from..from + payload.len()].copy_from_slice(payload);
         self.used += payload.len();
-        let last = &mut self.pieces[joined.last as usize];
-        if (last.offset + last.length) as usize == from {
+        if goes_on {
             last.length += payload.len() as u32;
         } else {
             let piece = self.pieces.len() as u32;
             self.pieces[joined.last as usize].next = piece;
             self.pieces.push(Piece { offset: from as u32, length: payload.len() as u32, next: NONE });
             joined.last = piece;
+            joined.pieces += 1;
         }
         joined.count += 1;
         joined.length += payload.len() as u32;

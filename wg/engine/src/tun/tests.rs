@@ -328,6 +328,27 @@ fn flows_that_take_turns_are_joined_apart_and_nothing_is_overtaken() {
 }
 
 #[test]
+fn a_packet_has_no_more_parts_than_one_write_takes() {
+    let flows = [Flow::tcp(false), Flow { port: 4001, ..Flow::tcp(false) }];
+    let mut gro = Gro::new(true);
+    for n in 0..1500u32 {
+        for flow in &flows {
+            assert!(gro.push(&flow.packet(0, n, &[n as u8])));
+        }
+    }
+    let mut counts = vec![0];
+    for part in gro.finish() {
+        *counts.last_mut().unwrap() += 1;
+        if part.more == 0 {
+            counts.push(0);
+        }
+    }
+    assert_eq!(counts, [1024, 1024, 476, 476, 0]);
+    let lengths: Vec<usize> = joined(&mut gro).iter().map(|p| p.len() - BYTES - 52).collect();
+    assert_eq!(lengths, [1024, 1024, 476, 476]);
+}
+
+#[test]
 fn an_acknowledgment_between_two_segments_stays_between() {
     let flow = Flow::tcp(false);
     let data = |n: u32| flow.packet(n as u16, n * 50, &[1; 50]);
@@ -356,6 +377,18 @@ fn what_differs_is_not_joined() {
     *damaged.last_mut().unwrap() ^= 1;
     alone(damaged.clone());
     assert_eq!(join(&[damaged, flow.packet(0, 200, &[1; 100])]).len(), 2, "nor to a damaged one");
+}
+
+#[test]
+fn a_wrong_header_checksum_stays_wrong() {
+    let flow = Flow::udp(false);
+    let mut wrong = flow.packet(0, 0, &[1; 100]);
+    wrong[10] ^= 1;
+    let right = flow.packet(1, 0, &[1; 100]);
+    for packets in [[wrong.clone(), right.clone()], [right.clone(), wrong.clone()]] {
+        let out = join(&packets);
+        assert_eq!(out.iter().map(|p| &p[BYTES..]).collect::<Vec<_>>(), packets);
+    }
 }
 
 #[test]

@@ -103,7 +103,8 @@ pub struct Connection {
     sack: bool,
     /// Largest segment that both ends take, without options.
     agreed_mss: usize,
-    /// Largest packet that the path takes, and until when a lower one is believed.
+    /// Largest packet that the path takes: what the caller says, what is believed now, and until when if that is less.
+    told_mtu: usize,
     path_mtu: usize,
     /// What the caller has said of the path.
     told_mtu: usize,
@@ -162,6 +163,7 @@ impl Connection {
             timestamps: true,
             sack: true,
             agreed_mss: mss,
+            told_mtu: config.mtu,
             path_mtu: config.mtu,
             told_mtu: config.mtu,
             path_mtu_until: None,

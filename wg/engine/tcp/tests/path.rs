@@ -162,6 +162,33 @@ fn the_caller_lowers_and_raises_the_path_mtu() {
     assert_eq!(largest.get(), 1420 - 52, "never above what both ends agreed on");
 }
 
+#[test]
+fn a_size_that_a_router_named_is_forgotten_in_favour_of_what_the_caller_says() {
+    let link = Impairment { rate: 20_000, queue: 10_000, ..Impairment::round_trip(40) };
+    let mut w = World::new([Config::default(); 2], [link; 2], 3);
+    w.ends[0].to_send = u64::MAX;
+    w.until(2 * SEC, |_| false);
+    w.ends[0].c.as_mut().unwrap().set_mtu(w.now, 1300);
+    let largest = Rc::new(Cell::new((0, 0)));
+    let seen = largest.clone();
+    w.drop = Some(Box::new(move |i, _, s| {
+        if i == 0 {
+            seen.set((seen.get().0.max(s.payload.len()), s.seq));
+        }
+        false
+    }));
+    let largest_until = |w: &mut World, time| {
+        largest.set((0, 0));
+        w.until(time, |_| false);
+        largest.get().0
+    };
+    assert_eq!(largest_until(&mut w, 3 * SEC), 1300 - 52);
+    let seq = largest.get().1;
+    assert!(w.ends[0].c.as_mut().unwrap().handle_icmp(w.now, seq, Verdict::TooBig(1100)));
+    assert_eq!(largest_until(&mut w, 600 * SEC), 1100 - 52);
+    assert_eq!(largest_until(&mut w, 610 * SEC), 1300 - 52);
+}
+
 /// The first packet that a stack sends to a peer.
 fn first_packet(stack: &mut Stack) -> Vec<u8> {
     let mut buf = vec![0; 2000];
