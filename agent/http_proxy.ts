@@ -1,25 +1,17 @@
 /** The HTTP proxy into the mesh: `--http-proxy H:P`. CONNECT, and plain `http:` requests. @module */
 import { concat, messageOf, MorayError } from "../core/mod.ts";
 import { fromSystem } from "../io/mod.ts";
-import { dial } from "./dial.ts";
 import { formatProxyAnswer, HEAD_BYTES_MAX, parseProxyRequest } from "./http_head.ts";
 import type { ProxyRequest } from "./http_head.ts";
 import type { ByteStream, TunnelConn } from "./network.ts";
-import { HANDSHAKE_TIMEOUT_MS, type ProxyOptions } from "./socks5_server.ts";
+import { dialFor, HANDSHAKE_TIMEOUT_MS, type ProxyClient, type ProxyOptions } from "./proxy.ts";
+import { startProxy } from "./proxy.ts";
 import { splice, writeAll } from "./splice.ts";
-import { abortable, closeGently, type LocalListener } from "./stream_server.ts";
-import { NOT_CONNECTED, sendAtOnce, startLocalServer } from "./stream_server.ts";
-import { type StreamOutcome, withDeadline } from "./stream_server.ts";
+import { abortable, closeGently, type LocalListener, NOT_CONNECTED } from "./stream_server.ts";
+import { sendAtOnce, type StreamOutcome, withDeadline } from "./stream_server.ts";
 
 /** A request that leads somewhere. */
 type Target = Exclude<ProxyRequest, { readonly kind: "bad" }>;
-
-/** One accepted connection. */
-interface Client {
-  readonly conn: Deno.TcpConn;
-  readonly signal: AbortSignal;
-  readonly options: ProxyOptions;
-}
 
 /**
  * Starts an HTTP proxy. Like the SOCKS proxy it leads to the mesh and nowhere else.
@@ -28,18 +20,11 @@ interface Client {
  * the wrong server. Throws as {@linkcode startLocalServer}.
  */
 export function startHttpProxy(options: ProxyOptions): LocalListener {
-  const { listen, log, connectionsMax } = options;
-  return startLocalServer({
-    name: "http proxy",
-    listen,
-    log,
-    serve: (conn, signal) => serve({ conn, signal, options }),
-    ...(connectionsMax !== undefined && { connectionsMax }),
-  });
+  return startProxy("http proxy", options, serve);
 }
 
-async function serve(client: Client): Promise<StreamOutcome> {
-  const { conn, signal, options: { log, network, dialTimeoutMs } } = client;
+async function serve(client: ProxyClient): Promise<StreamOutcome> {
+  const { conn, options: { log } } = client;
   let request: ProxyRequest;
   let rest: Uint8Array;
   try {
@@ -56,8 +41,7 @@ async function serve(client: Client): Promise<StreamOutcome> {
   const { host, port } = request;
   let tunnel: TunnelConn;
   try {
-    const timeoutMs = dialTimeoutMs === undefined ? {} : { timeoutMs: dialTimeoutMs };
-    tunnel = await dial(network, { host, port, signal, ...timeoutMs });
+    tunnel = await dialFor(client, { host, port });
   } catch (error) {
     log("info", `http proxy: no connection: ${messageOf(error)}`, { host, port });
     const late = error instanceof MorayError && error.code === "timedOut";
@@ -68,7 +52,7 @@ async function serve(client: Client): Promise<StreamOutcome> {
 
 /** Starts the exchange, then lets it run. */
 async function carry(
-  { conn, signal, options: { log } }: Client,
+  { conn, signal, options: { log } }: ProxyClient,
   { request, rest, tunnel }: { request: Target; rest: Uint8Array; tunnel: TunnelConn },
 ): Promise<StreamOutcome> {
   const { host, port } = request;
@@ -98,7 +82,7 @@ async function carry(
 
 /** Reads until the head is whole or wrong; returns it with the bytes behind it. */
 async function readRequest(
-  { conn, signal, options }: Client,
+  { conn, signal, options }: ProxyClient,
 ): Promise<[ProxyRequest, Uint8Array]> {
   const ms = options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS;
   return await withDeadline({ signal, ms, what: "request" }, async (deadline) => {
@@ -119,7 +103,7 @@ async function readRequest(
   });
 }
 
-async function answer(client: Client, status: number, text: string): Promise<StreamOutcome> {
+async function answer(client: ProxyClient, status: number, text: string): Promise<StreamOutcome> {
   const { conn, signal } = client;
   await writeAll(conn, encode(formatProxyAnswer(status, text))).catch(() => {});
   await closeGently(conn, signal);

@@ -1,59 +1,24 @@
 /** The SOCKS5 proxy into the mesh: `--socks5 H:P`. @module */
-import { messageOf, MorayError, type SocketAddress } from "../core/mod.ts";
+import { messageOf, MorayError } from "../core/mod.ts";
 import { fromSystem } from "../io/mod.ts";
-import { dial } from "./dial.ts";
-import type { Network } from "./network.ts";
-import type { Log } from "./options.ts";
+import { dialFor, HANDSHAKE_TIMEOUT_MS, type ProxyClient, type ProxyOptions } from "./proxy.ts";
+import { startProxy } from "./proxy.ts";
 import { encodeSocks5Reply, SOCKS5_REPLY, Socks5Handshake } from "./socks5.ts";
 import { type Socks5Event, socks5ReplyOf } from "./socks5.ts";
 import { splice, writeAll } from "./splice.ts";
-import { abortable, closeGently, type LocalListener } from "./stream_server.ts";
-import { NOT_CONNECTED, sendAtOnce, startLocalServer } from "./stream_server.ts";
-import { type StreamOutcome, withDeadline } from "./stream_server.ts";
-
-/** How long a client may take to say what it wants. */
-export const HANDSHAKE_TIMEOUT_MS = 10_000;
-
-/** What a proxy is started with. */
-export interface ProxyOptions {
-  /** Where to listen; port 0 lets the system choose. */
-  readonly listen: SocketAddress;
-  /** The mesh. */
-  readonly network: Network;
-  /** One line for each connection: `debug` when it went through, `info` when not. */
-  readonly log: Log;
-  /** Connections at once. @default CONNECTIONS_MAX */
-  readonly connectionsMax?: number;
-  /** Time for the handshake in milliseconds. @default HANDSHAKE_TIMEOUT_MS */
-  readonly handshakeTimeoutMs?: number;
-  /** Time for the peer to answer in milliseconds. @default DIAL_TIMEOUT_MS */
-  readonly dialTimeoutMs?: number;
-}
+import { abortable, closeGently, type LocalListener, NOT_CONNECTED } from "./stream_server.ts";
+import { sendAtOnce, type StreamOutcome, withDeadline } from "./stream_server.ts";
 
 /**
  * Starts a SOCKS5 proxy. It leads to names and addresses of the mesh and nowhere else, so it is no open proxy;
  * who can reach the port can reach the mesh as this node. Throws as {@linkcode startLocalServer}.
  */
 export function startSocks5(options: ProxyOptions): LocalListener {
-  const { listen, log, connectionsMax } = options;
-  return startLocalServer({
-    name: "socks5",
-    listen,
-    log,
-    serve: (conn, signal) => serve({ conn, signal, options }),
-    ...(connectionsMax !== undefined && { connectionsMax }),
-  });
+  return startProxy("socks5", options, serve);
 }
 
-/** One accepted connection. */
-interface Client {
-  readonly conn: Deno.TcpConn;
-  readonly signal: AbortSignal;
-  readonly options: ProxyOptions;
-}
-
-async function serve(client: Client): Promise<StreamOutcome> {
-  const { conn, signal, options: { log, network, dialTimeoutMs } } = client;
+async function serve(client: ProxyClient): Promise<StreamOutcome> {
+  const { conn, signal, options: { log } } = client;
   let target: Socks5Event;
   try {
     sendAtOnce(conn);
@@ -70,8 +35,7 @@ async function serve(client: Client): Promise<StreamOutcome> {
   const { host, port, rest } = target;
   let replied = false;
   try {
-    const timeoutMs = dialTimeoutMs === undefined ? {} : { timeoutMs: dialTimeoutMs };
-    using tunnel = await dial(network, { host, port, signal, ...timeoutMs });
+    using tunnel = await dialFor(client, { host, port });
     replied = true;
     await writeAll(conn, encodeSocks5Reply(SOCKS5_REPLY.succeeded, tunnel.local));
     await writeAll(tunnel, rest);
@@ -91,7 +55,7 @@ async function serve(client: Client): Promise<StreamOutcome> {
 }
 
 /** Reads until the handshake has ended. Rejects if the client leaves or takes too long. */
-async function shakeHands({ conn, signal, options }: Client): Promise<Socks5Event> {
+async function shakeHands({ conn, signal, options }: ProxyClient): Promise<Socks5Event> {
   const ms = options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS;
   const handshake = new Socks5Handshake();
   const buffer = new Uint8Array(4096);

@@ -6,6 +6,7 @@ import {
 import { barChart, lineChart } from "./plot.ts";
 import type { BenchmarkResult, CaseResult } from "./result.ts";
 import { summarize } from "./statistics.ts";
+import { EMPTY_RESULT } from "./testing/result.ts";
 
 function measured(title: string, runs: readonly number[]): CaseResult {
   const rate = summarize(runs);
@@ -14,27 +15,13 @@ function measured(title: string, runs: readonly number[]): CaseResult {
 }
 
 const RESULT: BenchmarkResult = {
-  benchmark: "x",
+  ...EMPTY_RESULT,
   title: "A < B & C",
-  date: "",
-  command: "",
-  runs: 1,
-  seconds: 1,
-  environment: {
-    processor: "",
-    cores: 1,
-    memoryMiB: 1,
-    kernel: "",
-    loadAverage: [],
-    versions: {},
-  },
   measures: [
     { key: "rate", title: "rate", unit: "x", digits: 0, better: "more", group: "g" },
     { key: "rate", title: "not plotted", unit: "x", digits: 0 },
   ],
   cases: [measured("a", [100]), measured("b", [50]), measured("none", [])],
-  verdicts: [],
-  series: [],
 };
 
 function widths(svg: string): number[] {

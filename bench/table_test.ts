@@ -2,6 +2,7 @@ import { deepStrictEqual as assertEquals } from "node:assert/strict";
 import type { BenchmarkResult, CaseResult } from "./result.ts";
 import { summarize } from "./statistics.ts";
 import { figureRows, markdownTable, plainTable, remarks, verdictRows } from "./table.ts";
+import { EMPTY_RESULT } from "./testing/result.ts";
 
 const figure = summarize([1, 3]) ?? (() => {
   throw new Error("No figure");
@@ -16,27 +17,12 @@ const A: CaseResult = {
 };
 const B: CaseResult = { ...A, name: "b", title: "other", skipped: "needs x", failures: [] };
 const RESULT: BenchmarkResult = {
-  benchmark: "x",
-  title: "X",
-  date: "2026-01-01T00:00:00Z",
-  command: "x",
-  runs: 2,
-  seconds: 1,
-  environment: {
-    processor: "",
-    cores: 1,
-    memoryMiB: 1,
-    kernel: "",
-    loadAverage: [],
-    versions: {},
-  },
+  ...EMPTY_RESULT,
   measures: [
     { key: "rate", title: "rate", unit: "Mbit/s", digits: 1 },
     { key: "none", title: "never measured", unit: "", digits: 0 },
   ],
   cases: [A, B],
-  verdicts: [],
-  series: [],
 };
 
 Deno.test("figureRows has measures as rows and what was measured as columns", () => {

@@ -99,30 +99,41 @@ class Pair {
     for (const event of this.events[1]) if (event.kind === "accepted") return event.stream;
     throw new Error("Nothing was accepted");
   }
+
+  /** Connects the first to port 80 of the second; both ends of the stream. */
+  open(): readonly [StreamId, StreamId] {
+    const [a, b] = this.engines;
+    assert(b.listen(80));
+    const stream = a.connect({ hostname: INNER[1], port: 80 });
+    assert(typeof stream === "number");
+    this.run(100);
+    return [stream, this.accepted()];
+  }
+
+  /** Runs until the second has read all of `data` from a stream; `send` queues what it can of what it gets. */
+  carry(data: Uint8Array, stream: StreamId, send: (rest: Uint8Array) => number): void {
+    let sent = 0;
+    const got = new Uint8Array(data.length);
+    let at = 0;
+    while (at < data.length) {
+      sent += send(data.subarray(sent));
+      this.run(1);
+      this.engines[1].streamRead(stream, (part) => {
+        got.set(part, at);
+        at += part.length;
+        return part.length;
+      });
+    }
+    assert(equals(got, data));
+  }
 }
 
 Deno.test("Engine carries a stream between an IPv4 and an IPv6 endpoint", () => {
   const pair = new Pair(1);
   const [a, b] = pair.engines;
-  assert(b.listen(80));
-  const stream = a.connect({ hostname: INNER[1], port: 80 });
-  assert(typeof stream === "number");
-  pair.run(100);
-  const other = pair.accepted();
+  const [stream, other] = pair.open();
   const data = seededBytes(9)(3_000_000);
-  let sent = 0;
-  const got = new Uint8Array(data.length);
-  let at = 0;
-  while (at < data.length) {
-    sent += a.streamWrite(stream, data.subarray(sent));
-    pair.run(1);
-    b.streamRead(other, (part) => {
-      got.set(part, at);
-      at += part.length;
-      return part.length;
-    });
-  }
-  assert(equals(got, data));
+  pair.carry(data, other, (rest) => a.streamWrite(stream, rest));
   a.streamShutdown(stream);
   pair.run(100);
   assertEquals(b.streamState(other).receiveFinished, true);
@@ -134,34 +145,21 @@ Deno.test("Engine carries a stream between an IPv4 and an IPv6 endpoint", () => 
 
 Deno.test("Engine takes bytes that were written into a stream's send buffer in place", () => {
   const pair = new Pair(8);
-  const [a, b] = pair.engines;
-  assert(b.listen(80));
-  const stream = a.connect({ hostname: INNER[1], port: 80 });
-  assert(typeof stream === "number");
-  pair.run(100);
-  const other = pair.accepted();
-  const data = seededBytes(10)(2_000_000);
-  let sent = 0;
-  const got = new Uint8Array(data.length);
-  let at = 0;
-  while (at < data.length) {
-    while (sent < data.length) {
+  const [a] = pair.engines;
+  const [stream, other] = pair.open();
+  pair.carry(seededBytes(10)(2_000_000), other, (rest) => {
+    let sent = 0;
+    while (sent < rest.length) {
       const n = a.streamFill(stream, (part) => {
-        const bytes = data.subarray(sent, sent + Math.min(part.length, 50_001));
+        const bytes = rest.subarray(sent, sent + Math.min(part.length, 50_001));
         part.set(bytes);
         return bytes.length;
       });
       if (n === 0) break;
       sent += n;
     }
-    pair.run(1);
-    b.streamRead(other, (part) => {
-      got.set(part, at);
-      at += part.length;
-      return part.length;
-    });
-  }
-  assert(equals(got, data));
+    return sent;
+  });
   a.streamShutdown(stream);
   assertEquals(
     a.streamFill(stream, () => {
@@ -281,11 +279,7 @@ Deno.test("Engine counts junk and takes 10,000 random datagrams without a change
 Deno.test("Engine's memory does not grow on the data path", () => {
   const pair = new Pair(6);
   const [a, b] = pair.engines;
-  b.listen(80);
-  const stream = a.connect({ hostname: INNER[1], port: 80 });
-  assert(typeof stream === "number");
-  pair.run(100);
-  const other = pair.accepted();
+  const [stream, other] = pair.open();
   const before = [a.memoryBytes, b.memoryBytes];
   const chunk = new Uint8Array(65_536);
   for (let i = 0; i < 300; i++) {

@@ -1,9 +1,10 @@
 import { deepStrictEqual as assertEquals, ok } from "node:assert/strict";
 import { SharedArena } from "./arena.ts";
 import { DatapathClient } from "./datapath_client.ts";
-import { SlotStream } from "./slot_stream.ts";
+import type { SlotStream } from "./slot_stream.ts";
 import { ABORT, ESTABLISHED, RELEASED, type StreamSlot } from "./stream_slot.ts";
 import type { SplicedStream } from "./protocol.ts";
+import { SLOT, slotStream } from "./testing/slot_stream.ts";
 
 const FD = 77;
 const CONN = {} as Deno.Conn;
@@ -43,19 +44,8 @@ function bench({ takes = true } = {}): Bench {
       };
     },
   });
-  const stream = new SlotStream({
-    client,
-    slot: arena.slot(4),
-    local: { hostname: "10.42.0.1", port: 50000 },
-    remote: { hostname: "10.42.0.2", port: 80 },
-    onReleased: () => {},
-  });
-  client.attachStreams({
-    accepted: () => {},
-    dirty: () => stream.handleDirty(),
-    closed: () => stream.handleDirty(),
-  });
-  const slot = worker.slot(4);
+  const stream = slotStream(arena, client);
+  const slot = worker.slot(SLOT);
   slot.setWorkerFlags(ESTABLISHED);
   return {
     stream,

@@ -1,12 +1,13 @@
 import { deepStrictEqual as assertEquals, ok, rejects } from "node:assert/strict";
 import { SharedArena } from "./arena.ts";
 import { DatapathClient } from "./datapath_client.ts";
-import { SlotStream } from "./slot_stream.ts";
+import type { SlotStream } from "./slot_stream.ts";
 import { EOF, ESTABLISHED, RELEASED, ringBytes, type StreamSlot } from "./stream_slot.ts";
 import { interruptEverywhere, watchAtomics } from "./testing/preemption.ts";
+import { SLOT, slotStream } from "./testing/slot_stream.ts";
 
 /** Of the slot that the tests use. */
-const RING_BYTES = ringBytes(4);
+const RING_BYTES = ringBytes(SLOT);
 
 /** One established stream: the main thread's end of it, and the worker's, in one thread. */
 interface Bench {
@@ -29,23 +30,12 @@ function bench(): Bench {
   let wakes = 0;
   let messages = 0;
   const client = new DatapathClient({ arena, wake: () => wakes++, onEvent: () => {} });
-  const stream = new SlotStream({
-    client,
-    slot: arena.slot(4),
-    local: { hostname: "10.42.0.1", port: 50000 },
-    remote: { hostname: "10.42.0.2", port: 80 },
-    onReleased: () => {},
-  });
-  client.attachStreams({
-    accepted: () => {},
-    dirty: () => stream.handleDirty(),
-    closed: () => stream.handleDirty(),
-  });
+  const stream = slotStream(arena, client);
   return {
     stream,
     client,
     worker,
-    slot: worker.slot(4),
+    slot: worker.slot(SLOT),
     workerWoken: () => wakes > 0,
     ring: () => {
       if (worker.ringMain()) messages++;
