@@ -103,8 +103,7 @@ pub struct Connection {
     sack: bool,
     /// Largest segment that both ends take, without options.
     agreed_mss: usize,
-    /// Largest packet that the path takes: what the caller says, what is believed now, and until when if that is less.
-    told_mtu: usize,
+    /// Largest packet that the path takes, and until when a lower one is believed.
     path_mtu: usize,
     /// What the caller has said of the path.
     told_mtu: usize,
@@ -163,7 +162,6 @@ impl Connection {
             timestamps: true,
             sack: true,
             agreed_mss: mss,
-            told_mtu: config.mtu,
             path_mtu: config.mtu,
             told_mtu: config.mtu,
             path_mtu_until: None,
