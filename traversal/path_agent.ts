@@ -79,6 +79,7 @@ export class PathAgent {
   readonly #fanOut: FanOut;
   readonly #book: ProbeBook;
   readonly #guess: GuessRun;
+  #keepaliveMs: number;
   #wanted = false;
   /** Since when there is no direct path. */
   #missingSince: Instant | undefined;
@@ -104,6 +105,7 @@ export class PathAgent {
     const { now, rng, mtuMax = MTU_MAX, noDirect = false, noGuess = false, leads = false } =
       options;
     this.#options = options;
+    this.#keepaliveMs = options.keepaliveMs ?? KEEPALIVE_MS;
     this.#table = new PathTable({ mtuMax, noDirect });
     this.#fanOut = new FanOut(now);
     this.#book = new ProbeBook(now);
@@ -134,6 +136,12 @@ export class PathAgent {
   setNat(now: Instant, nat: NatCircumstances): void {
     this.#guess.setNat(nat);
     this.handleTimeout(now);
+  }
+
+  /** Sets the time between probes that keep a NAT mapping, in milliseconds: what was measured to be short enough. */
+  setKeepalive(now: Instant, keepaliveMs: number): void {
+    if (keepaliveMs > 0) this.#keepaliveMs = keepaliveMs;
+    this.#step(now);
   }
 
   /** Asks for a session. Does nothing while connected or already trying. */
@@ -525,7 +533,7 @@ export class PathAgent {
       sentAt: choice.sentAt,
       suspectedAt: this.#answers === true ? choice.suspectedAt : undefined,
       warm: new Set([...warm, ...working.filter(({ relays }) => relays > 0).slice(0, 1)]),
-      keepaliveMs: this.#options.keepaliveMs ?? KEEPALIVE_MS,
+      keepaliveMs: this.#keepaliveMs,
     };
   }
 

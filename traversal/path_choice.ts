@@ -189,11 +189,9 @@ export class PathChoice {
       question.told = true;
       events.push("doubted");
     }
-    const best =
-      [...records].filter((record) =>
-        record !== this.#primary && record.provenAt !== undefined &&
-        record.provenAt >= question.since
-      ).sort(comparePaths)[0];
+    const [best] = [...records].filter((record) =>
+      record !== this.#primary && record.works && provenSince(record, question)
+    ).sort(comparePaths);
     if (best === undefined) {
       question.decideAt = undefined;
       return events;
@@ -242,8 +240,11 @@ export class PathChoice {
     this.#awaitingSince = undefined;
   }
 
-  #answered({ since }: Question, probing: boolean): boolean {
-    const { provenAt, heardAt } = this.#primary;
+  #answered({ since, cause }: Question, probing: boolean): boolean {
+    const { provenAt, heardAt, unansweredSince } = this.#primary;
+    if (probing && cause === "silence") {
+      return unansweredSince === undefined || unansweredSince > since;
+    }
     const at = probing ? provenAt : heardAt;
     return at !== undefined && at >= since;
   }
@@ -279,6 +280,13 @@ export class PathChoice {
     const { heardAt } = this.#primary;
     return what === "handshake" || heardAt === undefined || now - heardAt >= SILENT_MS;
   }
+}
+
+/** Whether a path has answered what was asked after the question came up. */
+function provenSince({ provenAt }: PathRecord, { since, cause }: Question): boolean {
+  if (provenAt === undefined) return false;
+  // An event has everything asked at its own instant; silence was noticed by a probe that others need not share.
+  return cause === "event" ? provenAt >= since : provenAt > since;
 }
 
 function within(value: number, least: number, most: number): number {
