@@ -46,7 +46,7 @@ export interface EchoOptions {
 /** All echo streams of one process. */
 export class EchoStreams {
   readonly #options: EchoOptions;
-  readonly #byslot = new Map<number, () => boolean>();
+  readonly #bySlot = new Map<number, () => boolean>();
   readonly #buffer = new Uint8Array(CHUNK_BYTES);
 
   /** No streams. */
@@ -56,7 +56,7 @@ export class EchoStreams {
 
   /** Streams that hold a slot. */
   get size(): number {
-    return this.#byslot.size;
+    return this.#bySlot.size;
   }
 
   /** Serves from now on. */
@@ -66,13 +66,16 @@ export class EchoStreams {
 
   /** Opens a stream to a node. */
   connect(hostname: string): EchoClient {
-    const client = new Client((slot) => this.#tell(slot));
+    const client = new Client({
+      tell: (slot) => this.#tell(slot),
+      released: ({ index }) => this.#bySlot.delete(index),
+    });
     const remote = formatSocketAddress({ hostname, port: ECHO_PORT });
     this.#options.send({ kind: "connectStream", remote }, (reply) => {
       if (!reply.ok) return client.fail(reply.message);
       const { slot: index } = reply.value as { readonly slot: number };
       client.begin(this.#options.arena.slot(index));
-      this.#byslot.set(index, () => client.look(this.#buffer));
+      this.#bySlot.set(index, () => client.look(this.#buffer));
       this.#look(index);
     });
     return client;
@@ -81,7 +84,7 @@ export class EchoStreams {
   /** Takes a connection that has come. */
   accepted({ slot: index }: AcceptedEvent): void {
     const slot = this.#options.arena.slot(index);
-    this.#byslot.set(index, () => this.#echo(slot));
+    this.#bySlot.set(index, () => this.#echo(slot));
     this.#look(index);
   }
 
@@ -91,8 +94,8 @@ export class EchoStreams {
   }
 
   #look(index: number): void {
-    const alive = this.#byslot.get(index)?.();
-    if (alive === false) this.#byslot.delete(index);
+    const alive = this.#bySlot.get(index)?.();
+    if (alive === false) this.#bySlot.delete(index);
   }
 
   /** Moves what there is and fits. Returns whether the stream lives on. */
@@ -128,18 +131,25 @@ export class EchoStreams {
   }
 }
 
+/** What a {@linkcode Client} needs of its process. */
+interface ClientOptions {
+  /** The Worker must look at the slot. */
+  readonly tell: (slot: StreamSlot) => void;
+  /** The slot is no longer this client's. */
+  readonly released: (slot: StreamSlot) => void;
+}
+
 /** The client's end. */
 class Client implements EchoClient {
-  readonly #tell: (slot: StreamSlot) => void;
+  readonly #options: ClientOptions;
   #slot: StreamSlot | undefined;
   #wanted = 0;
   #sent = 0;
   #echoed = 0;
   #broken: string | undefined;
-  #closing = false;
 
-  constructor(tell: (slot: StreamSlot) => void) {
-    this.#tell = tell;
+  constructor(options: ClientOptions) {
+    this.#options = options;
   }
 
   get echoed(): number {
@@ -152,7 +162,8 @@ class Client implements EchoClient {
 
   begin(slot: StreamSlot): void {
     this.#slot = slot;
-    this.#write();
+    if (this.#broken === undefined) this.#write();
+    else this.#release(slot, ABORT | RELEASED);
   }
 
   fail(reason: string): void {
@@ -165,17 +176,14 @@ class Client implements EchoClient {
   }
 
   close(): void {
-    this.#closing = true;
-    if (this.#slot === undefined || this.#broken !== undefined) return;
-    this.#slot.setMainFlags(FIN | RELEASED);
-    this.#tell(this.#slot);
-    this.#slot = undefined;
+    this.#broken ??= "closed";
+    if (this.#slot !== undefined) this.#release(this.#slot, FIN | RELEASED);
   }
 
   /** Takes in what came back. Returns whether the stream lives on. */
   look(buffer: Uint8Array): boolean {
     const slot = this.#slot;
-    if (slot === undefined || this.#closing) return false;
+    if (slot === undefined) return false;
     const flags = slot.workerFlags;
     for (let count; (count = slot.toApp.read(buffer)) > 0;) {
       for (let i = 0; i < count; i++) {
@@ -184,14 +192,19 @@ class Client implements EchoClient {
     }
     if ((flags & FAILED) !== 0 || this.#broken !== undefined) {
       this.#broken ??= `stream ${failureOf(flags) ?? "failed"}`;
-      slot.setMainFlags(ABORT | RELEASED);
-      this.#tell(slot);
-      this.#slot = undefined;
+      this.#release(slot, ABORT | RELEASED);
       return false;
     }
     this.#write();
     slot.dataWait.arm(1);
     return true;
+  }
+
+  #release(slot: StreamSlot, flags: number): void {
+    slot.setMainFlags(flags);
+    this.#options.tell(slot);
+    this.#options.released(slot);
+    this.#slot = undefined;
   }
 
   #write(): void {
@@ -202,7 +215,7 @@ class Client implements EchoClient {
     slot.toNet.write(Uint8Array.from({ length: count }, (_, i) => byteAt(this.#sent + i)));
     this.#sent += count;
     if (this.#sent < this.#wanted) slot.roomWait.arm(1);
-    this.#tell(slot);
+    this.#options.tell(slot);
   }
 }
 

@@ -28,6 +28,7 @@ export class PairStreams {
     const runs = [agent.process, colony.process];
     if (!agent.awake || runs.includes(undefined)) return;
     if (this.#runs.some((run, i) => run !== runs[i]) || this.#drip === undefined) {
+      this.#drip?.close();
       this.#drip = agent.process?.openStream(colony.publicKey);
       this.#runs = runs;
       this.#dripped = 0;

@@ -15,8 +15,8 @@ const LONG = 10_000;
 
 /** How many seeds this run is for. */
 function runs(): number {
-  if (Deno.env.get("MORAY_LONG") === "1") return LONG;
-  return Deno.env.get("MORAY_QUICK") === "1" ? QUICK : FULL;
+  if (Deno.env.has("MORAY_LONG")) return LONG;
+  return Deno.env.has("MORAY_QUICK") ? QUICK : FULL;
 }
 
 Deno.test("sim: the same seed twice is the same world, and another seed another", () => {

@@ -87,6 +87,10 @@ const QUIET_PROBE_MS = 4000;
 const PING_TIMEOUT_MS = 3000;
 /** Between the pings of a pair that needs what the program cannot do yet. */
 const HOPELESS_MS = 20_000;
+/** Memory of an engine with a handful of peers and streams; it begins with 48 MiB. */
+const ENGINE_BYTES_MAX = 64 << 20;
+/** Extra local ends that a peer may hold once it is reached: the one that won. */
+const LOCALS_PER_PEER_MAX = 1;
 /** Silence that a stream need not outlive: TCP gives up after two minutes. */
 const STREAM_LIFE_MS = 100_000;
 /** How long streams may take once a pair talks. */
@@ -505,6 +509,20 @@ class World {
       if (process === undefined) {
         this.#violate(`${node.name} does not run in the end`);
         continue;
+      }
+      const { memoryBytes } = process.engine;
+      if (memoryBytes > ENGINE_BYTES_MAX) {
+        this.#violate(`${node.name}: its engine has grown to ${memoryBytes} bytes`);
+      }
+      const { locals } = process.transport;
+      const peers = this.#pairs.filter((pair) => pair.has(node)).length;
+      if (locals > peers * LOCALS_PER_PEER_MAX) {
+        this.#violate(`${node.name}: ${locals} extra local ends are left for ${peers} peers`);
+      }
+      // A colony keeps those whose agents were killed: nobody has asked TCP to look after idle ones.
+      const { streams } = process;
+      if (streams > 0 && node.role === "agent") {
+        this.#violate(`${node.name}: ${streams} streams are left`);
       }
       const { counters } = process.status();
       this.#trace.say(this.#now, () => `${node.name} ${JSON.stringify(counters)}`);
