@@ -9,7 +9,7 @@ import type { LabNode } from "../support/nat_mesh.ts";
 import type { Lab } from "../support/natlab.ts";
 import type { Need } from "../support/needs.ts";
 import { wallMs } from "../support/path_watch.ts";
-import { openScene, type Scene } from "../support/scene.ts";
+import { logsOf, openScene, type Scene } from "../support/scene.ts";
 import { say } from "../support/say.ts";
 import { e2e, type Scope } from "../support/scope.ts";
 
@@ -168,7 +168,8 @@ async function suffer(scope: Scope, fault: Fault): Promise<void> {
     : `\n  ${found.length === 0 ? "passes, although it " : ""}waits for ${waitsFor}` +
       found.map((one) => `\n  - ${one}`).join("");
   say(`${title}: ${times}${verdict}\n${watch.story(struckAt)}`);
-  if (waitsFor === undefined) assertEquals(found, []);
+  if (waitsFor === undefined) return assertEquals(found, []);
+  if (found.length > 0) say(logsOf(scene));
 }
 
 /** When an action was done. */

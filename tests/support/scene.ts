@@ -76,7 +76,8 @@ export async function openScene(
   return { lab, world, colony, agent, watch };
 }
 
-function logsOf({ colony, agent }: Pick<Scene, "colony" | "agent">): string {
+/** What the two nodes wrote last. */
+export function logsOf({ colony, agent }: Pick<Scene, "colony" | "agent">): string {
   const tail = ({ process }: LabNode): string => process.child.log.slice(-LOG_CHARACTERS);
   return `--- colony\n${tail(colony)}\n--- agent\n${tail(agent)}`;
 }
