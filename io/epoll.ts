@@ -1,5 +1,6 @@
 /**
- * One epoll for many descriptors, edge-triggered: told once of each change, so that nothing has to be armed again.
+ * One epoll for many descriptors, edge-triggered where nothing else is asked for: told once of each change, so that nothing has to be
+ * armed again.
  *
  * ```text
  *   struct epoll_event, x86-64: 12 bytes, events 0, data 4; elsewhere: 16 bytes, events 0, data 8
@@ -23,6 +24,8 @@ const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_DEL = 2;
 const EPOLL_CLOEXEC = 0x80000;
 const EPOLLET = 0x8000_0000;
+/** What {@linkcode Epoll.add} watches for: room, bytes and the end, each told once. */
+const CHANGES = (EPOLL.IN | EPOLL.OUT | EPOLL.RDHUP | EPOLLET) >>> 0;
 const PACKED = Deno.build.arch === "x86_64";
 const EVENT_BYTES = PACKED ? 12 : 16;
 const DATA_AT = PACKED ? 4 : 8;
@@ -47,11 +50,11 @@ export class Epoll implements Disposable {
   }
 
   /**
-   * Watches a descriptor for room, bytes and its end, and tells its present state first. Events carry `token`, 32 bits.
-   * False when the system refuses.
+   * Watches a descriptor for room, bytes and its end, and tells its present state first; or for other `events`, which are told
+   * as long as they last. Events carry `token`, 32 bits. False when the system refuses.
    */
-  add(fd: number, token: number): boolean {
-    this.#changeView.setUint32(0, (EPOLL.IN | EPOLL.OUT | EPOLL.RDHUP | EPOLLET) >>> 0, true);
+  add(fd: number, token: number, events: number = CHANGES): boolean {
+    this.#changeView.setUint32(0, events, true);
     this.#changeView.setUint32(DATA_AT, token, true);
     return this.#libc.calls.epoll_ctl(this.fd, EPOLL_CTL_ADD, fd, this.#change) === 0;
   }

@@ -4,6 +4,7 @@ import { startDatapath } from "../agent/datapath/start.ts";
 import { FastDriver } from "../agent/datapath/fast_driver.ts";
 import type { PathError } from "../agent/datapath/error_queue.ts";
 import { PortableDriver } from "../agent/datapath/portable_driver.ts";
+import { LOCALS_MAX } from "../agent/datapath/transport.ts";
 import { TunnelNetwork } from "../agent/tunnel_network.ts";
 import { EventFd } from "../io/mod.ts";
 import { formatBase64, MorayError, type SocketAddress } from "../core/mod.ts";
@@ -13,6 +14,7 @@ import { eventually } from "./support/scope.ts";
 /** What a driver took in. */
 interface Arrival {
   readonly source: SocketAddress;
+  readonly local: number;
   readonly bytes: Uint8Array;
 }
 
@@ -45,9 +47,14 @@ function openFast(
       throw error;
     }
   })();
-  function onDatagrams(source: SocketAddress, bytes: Uint8Array, segment: number): void {
+  function onDatagrams(
+    source: SocketAddress,
+    bytes: Uint8Array,
+    segment: number,
+    local: number,
+  ): void {
     for (let at = 0; at < bytes.length; at += segment) {
-      arrivals.push({ source, bytes: bytes.slice(at, at + segment) });
+      arrivals.push({ source, local, bytes: bytes.slice(at, at + segment) });
     }
   }
   return {
@@ -88,7 +95,8 @@ function openPortable(port = 0): Subject {
   const arrivals: Arrival[] = [];
   const driver = PortableDriver.open({
     port,
-    onDatagram: (source, payload) => void arrivals.push({ source, bytes: payload.slice() }),
+    onDatagram: (source, payload, local) =>
+      void arrivals.push({ source, local, bytes: payload.slice() }),
     onIdle: () => {},
   });
   return {
@@ -208,6 +216,78 @@ for (const [kind, open] of kinds) {
     await a.until(() => Object.keys(a.driver.counters()).length > 0);
     assertEquals(b.arrivals.length, 1);
     assert(Object.keys(a.driver.counters()).some((name) => name.startsWith("sendFailed")));
+  });
+}
+
+for (const [kind, open] of kinds) {
+  for (const hostname of ["127.0.0.1", "::1"]) {
+    Deno.test(`${kind}: an extra local end over ${hostname} has its own port both ways, and ends`, async () => {
+      using a = open();
+      using b = open();
+      const target = { hostname, port: b.driver.port };
+      const [first, second] = [a.driver.openLocal(), a.driver.openLocal()];
+      assert(first !== undefined && second !== undefined && first !== second && first > 0);
+      const train = pattern(3000, 3);
+      a.driver.send(pattern(100, 1), 100, target, first);
+      a.driver.send(pattern(101, 2), 101, target, second, true);
+      a.driver.send(train, 1200, target, second);
+      a.driver.send(pattern(102, 4), 102, target);
+      await b.until(() => b.arrivals.length >= 6);
+      const sourceOf = (length: number): SocketAddress => {
+        const arrival = b.arrivals.find(({ bytes }) => bytes.length === length);
+        assert(arrival !== undefined, `${length} bytes arrived`);
+        return arrival.source;
+      };
+      const ends = [sourceOf(102), sourceOf(100), sourceOf(101)];
+      assertEquals(new Set(ends.map(({ port }) => port)).size, 3);
+      assertEquals(ends[0], { hostname, port: a.driver.port });
+      const ports = [0, first, second].map((local) => a.driver.localPort(local));
+      assertEquals(ends.map(({ port }) => port), ports);
+      assertEquals(sourceOf(600), ends[2], "a train leaves from its end");
+      assertEquals(b.arrivals.every(({ local }) => local === 0), true);
+
+      for (const [i, end] of ends.entries()) b.driver.send(train.slice(i), 1200, end);
+      await a.until(() => a.arrivals.length >= 9);
+      const got = a.arrivals.map(({ local, bytes }) => `${local} ${bytes.length}`).sort();
+      const sent = [0, first, second].flatMap((local, i) => [
+        ...[`${local} 1200`, `${local} 1200`, `${local} ${600 - i}`],
+      ]);
+      assertEquals(got, sent.sort());
+      assertEquals(a.arrivals[0]?.source, target);
+
+      a.driver.closeLocal(first);
+      a.driver.closeLocal(first);
+      a.driver.send(pattern(10, 1), 10, target, first);
+      assertEquals(a.driver.counters(), { "sendFailed:local": 1 });
+      assertEquals(a.driver.localPort(first), undefined);
+      for (const end of ends) b.driver.send(pattern(50, 1), 50, end);
+      await a.until(() => a.arrivals.length >= 11);
+      // What came to the end that was closed would have come before this.
+      b.driver.send(pattern(51, 1), 51, ends[0] ?? target);
+      await a.until(() => a.arrivals.some(({ bytes }) => bytes.length === 51));
+      assertEquals(a.arrivals.slice(9).map(({ local }) => local).sort(), [0, 0, second].sort());
+    });
+  }
+
+  Deno.test(`${kind}: 256 extra local ends and no more, whose numbers are not used again at once`, async () => {
+    using a = open();
+    using b = open();
+    const target = { hostname: "127.0.0.1", port: b.driver.port };
+    const locals = Array.from({ length: LOCALS_MAX }, () => a.driver.openLocal());
+    assertEquals(new Set(locals).size, LOCALS_MAX);
+    assertEquals(locals.includes(undefined) || locals.includes(0), false);
+    assertEquals([a.driver.openLocal(), a.driver.openLocal()], [undefined, undefined]);
+    assertEquals(a.driver.counters(), { localsRefused: 2 });
+    for (const [i, local] of locals.entries()) a.driver.send(pattern(20, i), 20, target, local);
+    await b.until(() => b.arrivals.length >= LOCALS_MAX);
+    assertEquals(new Set(b.arrivals.map(({ source }) => source.port)).size, LOCALS_MAX);
+    for (const { source } of b.arrivals) b.driver.send(pattern(20, 1), 20, source);
+    await a.until(() => a.arrivals.length >= LOCALS_MAX);
+    assertEquals(new Set(a.arrivals.map(({ local }) => local)), new Set(locals));
+    const [oldest = 0] = locals;
+    a.driver.closeLocal(oldest);
+    const next = a.driver.openLocal();
+    assert(next !== undefined && next !== oldest && !locals.includes(next));
   });
 }
 

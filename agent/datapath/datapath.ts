@@ -48,6 +48,7 @@ import {
   type SharedArena,
 } from "../shared/mod.ts";
 import { formatCandidate, parseCandidates, type Peer, PeerTable } from "./peer_table.ts";
+import { PingTable } from "./ping_table.ts";
 import { StunDesk } from "./stun_desk.ts";
 import type { SocketSplices } from "./socket_splice.ts";
 import { formatEnd, StreamTable } from "./stream_table.ts";
@@ -79,10 +80,6 @@ export interface DatapathOptions {
   readonly tun?: TunPort;
 }
 
-/** Pings that wait for their answer. One more is answered as lost. */
-const PINGS_MAX = 256;
-/** Bytes of an echo request's payload, as ping(8) sends. */
-const PING_BYTES = 56;
 /** Rounds of engine and streams in one step; the rest follows in the next one. */
 const ROUNDS_MAX = 8;
 /** Trains of up to 64 KiB taken from the kernel's interface in one turn: what has arrived meanwhile must not wait for more. */
@@ -91,13 +88,6 @@ const TUN_TRAINS_MAX = 4;
 const STRANGERS_PER_SECOND = 16;
 /** Errors of the network looked at in one second, since each is compared with every peer. */
 const PATH_ERRORS_PER_SECOND = 16;
-
-interface Ping {
-  readonly id: number;
-  readonly address: string;
-  readonly sentAt: Instant;
-  readonly until: Instant;
-}
 
 /** The datapath of one node. */
 export class Datapath implements EngineSink {
@@ -108,12 +98,11 @@ export class Datapath implements EngineSink {
   readonly #streams: StreamTable;
   readonly #peers: PeerTable;
   readonly #stun: StunDesk;
-  readonly #pings = new Map<number, Ping>();
+  readonly #pings: PingTable;
   readonly #counters = new Map<string, number>();
   #interfaces: readonly InterfaceAddress[];
   /** Where gateways let peers in. */
   #mapped: readonly Candidate[] = [];
-  #nextPing = 1;
   #now: Instant;
   #strangers = { since: 0, count: 0 };
   #pathErrors = { since: 0, count: 0 };
@@ -131,6 +120,9 @@ export class Datapath implements EngineSink {
     this.#now = clock.now();
     this.#outbox = new FrameOutbox(arena.events);
     this.#streams = new StreamTable(engine, arena, options.sockets);
+    this.#pings = new PingTable(engine, (id, value) => {
+      this.#say({ kind: "reply", id, ok: true, value });
+    });
     this.#peers = new PeerTable(engine, (peer, event) => {
       const { publicKey } = peer;
       this.#noteForStun(publicKey, event);
@@ -159,14 +151,15 @@ export class Datapath implements EngineSink {
   }
 
   /** Takes a datagram from a socket, borrowed for the call. {@linkcode Datapath.step} follows soon. */
-  handleDatagram(source: SocketAddress, payload: Uint8Array): void {
+  handleDatagram(source: SocketAddress, payload: Uint8Array, local = 0): void {
     switch (classify(payload)) {
       case "wireguard":
         if (this.#engine.receiveFull) this.#poll();
-        this.#engine.receive(source, payload);
+        this.#engine.receive(source, payload, payload.length, local);
         return;
       case "stun":
         this.#now = this.#options.clock.now();
+        if (local !== 0) return this.#count("stunUnmatched");
         return this.#stun.handleInput(this.#now, source, payload);
       case "channelData":
         return this.#count("channelDataUnmatched");
@@ -177,19 +170,19 @@ export class Datapath implements EngineSink {
 
   /**
    * Takes a train of datagrams of `segment` bytes each, the last maybe shorter, that lie one after another in `bytes`,
-   * borrowed for the call.
+   * borrowed for the call, from a local end.
    */
-  handleTrain(source: SocketAddress, bytes: Uint8Array, segment: number): void {
+  handleTrain(source: SocketAddress, bytes: Uint8Array, segment: number, local = 0): void {
     for (let at = 0; at < bytes.length; at += segment) {
       // What is not a packet of a session is rare, and ends the train.
       if (bytes[at] === 4 && bytes[at + 1] === 0) continue;
       for (let i = 0; i < bytes.length; i += segment) {
-        this.handleDatagram(source, bytes.subarray(i, i + segment));
+        this.handleDatagram(source, bytes.subarray(i, i + segment), local);
       }
       return;
     }
     if (this.#engine.receiveFull) this.#poll();
-    this.#engine.receive(source, bytes, segment);
+    this.#engine.receive(source, bytes, segment, local);
   }
 
   /** What was handed over until now may be overwritten afterwards. {@linkcode Datapath.step} follows soon. */
@@ -257,7 +250,7 @@ export class Datapath implements EngineSink {
     this.#options.sockets?.beginTurn();
     this.#stepStun();
     this.#peers.handleTimeout(this.#now);
-    this.#expirePings();
+    this.#pings.handleTimeout(this.#now);
     let idle = false;
     for (let round = 0; round < ROUNDS_MAX && !idle && !this.#options.transport.busy; round++) {
       this.#poll();
@@ -271,13 +264,13 @@ export class Datapath implements EngineSink {
     // A busy transport calls again by itself.
     const engineAt = this.#options.transport.busy ? undefined : this.#engine.pollTimeout();
     const others = earlier(this.#stun.pollTimeout(), this.#peers.pollTimeout());
-    return earlier(earlier(engineAt, others), this.#nextPingEnd());
+    return earlier(earlier(engineAt, others), this.#pings.pollTimeout());
   }
 
   /** For the engine. */
-  transmit({ bytes, segment, peer, initiation, to }: TransmitRun): void {
+  transmit({ bytes, segment, peer, initiation, probe, to, local }: TransmitRun): void {
     if (!initiation || peer === undefined) {
-      if (to !== undefined) this.#options.transport.send(bytes, segment, to);
+      if (to !== undefined) this.#options.transport.send(bytes, segment, to, local, probe);
       return;
     }
     for (const destination of this.#peers.destinationsOf(this.#now, peer, to)) {
@@ -408,7 +401,8 @@ export class Datapath implements EngineSink {
       case "unlisten":
         return this.#engine.unlisten(command.port);
       case "ping":
-        return this.#ping(command);
+        this.#pings.start(this.#now, command);
+        return PENDING;
       case "status":
         return this.#status();
       case "stop": {
@@ -481,43 +475,11 @@ export class Datapath implements EngineSink {
     return { slot: slot.index, local: formatEnd(this.#engine.streamLocal(stream)) };
   }
 
-  #ping({ id, address, timeoutMs }: Command & { readonly kind: "ping" }): unknown {
-    const to = parseIp(address);
-    if (to === undefined) throw new MorayError("usage", "it is no address");
-    if (this.#pings.size >= PINGS_MAX) throw new MorayError("limit", "too many pings at once");
-    // The sequence numbers on the wire are ours: two commands may use the same.
-    const sequence = this.#nextPing;
-    this.#nextPing = this.#nextPing % 0xffff + 1;
-    if (!this.#engine.echo(to, { sequence, length: PING_BYTES })) {
-      throw new MorayError("unreachable", "no peer has this address");
-    }
-    const until = this.#now + timeoutMs as Instant;
-    this.#pings.set(sequence, { id, address, sentAt: this.#now, until });
-    return PENDING;
-  }
-
-  #answerPing({ sequence, from }: EngineEvent & { readonly kind: "echoReply" }): void {
-    const ping = this.#pings.get(sequence);
-    if (ping === undefined || ping.address !== from) return this.#count("echoReplyUnmatched");
-    this.#pings.delete(sequence);
-    const rttMs = this.#options.clock.now() - ping.sentAt;
-    const peer = this.#peers.withAddress(from);
+  #answerPing(event: EngineEvent & { readonly kind: "echoReply" }): void {
+    const rttMs = this.#pings.answer(this.#options.clock.now(), event);
+    if (rttMs === undefined) return this.#count("echoReplyUnmatched");
+    const peer = this.#peers.withAddress(event.from);
     if (peer !== undefined) this.#peers.measured(peer, rttMs);
-    this.#say({ kind: "reply", id: ping.id, ok: true, value: rttMs });
-  }
-
-  #expirePings(): void {
-    for (const [sequence, { id, until }] of this.#pings) {
-      if (this.#now < until) continue;
-      this.#pings.delete(sequence);
-      this.#say({ kind: "reply", id, ok: true, value: null });
-    }
-  }
-
-  #nextPingEnd(): Instant | undefined {
-    let at: Instant | undefined;
-    for (const { until } of this.#pings.values()) at = earlier(at, until);
-    return at;
   }
 
   /** Peers that the node's own socket reaches directly can be asked where they see it. */

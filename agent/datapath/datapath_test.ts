@@ -68,6 +68,9 @@ class World {
         localEndpoints: [formatSocketAddress(outer)],
         busy: false,
         counters: () => ({}),
+        openLocal: () => undefined,
+        closeLocal: () => {},
+        localPort: () => undefined,
         send: (bytes, segment, to) => {
           for (let at = 0; at < bytes.length; at += segment) {
             this.#wire.push({ from: outer, to, bytes: bytes.slice(at, at + segment) });

@@ -119,15 +119,13 @@ function fromExtendedError(
 
 /** How to read an error queue. */
 export interface ErrorQueueOptions {
-  /** The UDP socket, with `IP_RECVERR` or `IPV6_RECVERR` set; it stays the caller's. */
-  readonly socket: number;
   /** Takes what was understood. */
   readonly onError: (error: PathError) => void;
   /** Called for everything else that the queue held. */
   readonly onOther: () => void;
 }
 
-/** The error queue of a socket. While it holds something, the socket polls as POLLERR. */
+/** The error queues of sockets. While one holds something, its socket polls as POLLERR. */
 export class ErrorQueue {
   readonly #libc: Libc;
   readonly #options: ErrorQueueOptions;
@@ -149,14 +147,17 @@ export class ErrorQueue {
     }
   }
 
-  /** Takes what the queue holds, a bounded part of it: the next poll tells of the rest. */
-  take(): void {
+  /**
+   * Takes what the queue of a socket holds, a bounded part of it: the next poll tells of the rest. The socket, with `IP_RECVERR` or
+   * `IPV6_RECVERR` set, stays the caller's.
+   */
+  take(socket: number): void {
     for (let i = 0; i < ERRORS_MAX; i++) {
       this.#headersView.setUint32(i * MMSGHDR + 8, SOCKADDR, true);
       this.#headersView.setBigUint64(i * MMSGHDR + 40, BigInt(CONTROL), true);
     }
     const { recvmmsg } = this.#libc.calls;
-    const count = recvmmsg(this.#options.socket, this.#headers, ERRORS_MAX, FLAGS, null);
+    const count = recvmmsg(socket, this.#headers, ERRORS_MAX, FLAGS, null);
     for (let i = 0; i < count; i++) {
       const length = this.#headersView.getUint32(i * MMSGHDR + 40, true);
       const control = this.#controls.subarray(i * CONTROL, i * CONTROL + length);

@@ -4,6 +4,9 @@
  * Deno binds `[::]` dual-stack and offers no way to ask for IPv6 only, so that `[::]:p` and `0.0.0.0:p` exclude each
  * other (docs/decisions/0003-one-dual-stack-socket.md). Where the system has no IPv6, the socket is IPv4.
  *
+ * Nor is there a way to forbid splitting: what the system believes of a path decides whether a probe goes whole. So the sizes that are
+ * found are those that arrive, maybe in fragments; data of that size arrives the same way.
+ *
  * @module
  */
 import {
@@ -13,7 +16,7 @@ import {
   MorayError,
   type SocketAddress,
 } from "../../core/mod.ts";
-import type { Transport } from "./transport.ts";
+import { LOCALS_MAX, nextLocal, type Transport } from "./transport.ts";
 
 /** Sends under way at once; more gain nothing (measured: 64 in flight, 185,000/s). */
 const SENDS_MAX = 64;
@@ -34,7 +37,7 @@ export interface PortableDriverOptions {
   /** UDP port; 0 lets the system choose. */
   readonly port: number;
   /** Takes a datagram, borrowed for the call. */
-  readonly onDatagram: (source: SocketAddress, payload: Uint8Array) => void;
+  readonly onDatagram: (source: SocketAddress, payload: Uint8Array, local: number) => void;
   /** Called when the driver is no longer busy. */
   readonly onIdle: () => void;
   /** Why this driver and not the fast one, for `status`. Absent: it was chosen. */
@@ -45,6 +48,7 @@ interface Outgoing {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly length: number;
   readonly to: Deno.NetAddr;
+  readonly socket: Deno.DatagramConn;
 }
 
 /** UDP through Deno's own sockets. */
@@ -56,6 +60,10 @@ export class PortableDriver implements Transport {
   readonly #pool: Uint8Array<ArrayBuffer>[] = [];
   readonly #names = new Map<string, string>();
   readonly #counters = new Map<string, number>();
+  /** The extra local ends. */
+  readonly #locals = new Map<number, Deno.DatagramConn>();
+  readonly #open = new Set<Deno.DatagramConn>();
+  #lastLocal = 0;
   #head = 0;
   #sending = 0;
   #wasBusy = false;
@@ -65,7 +73,7 @@ export class PortableDriver implements Transport {
     this.#socket = socket;
     this.#options = options;
     this.name = options.reason === undefined ? "portable" : `portable (${options.reason})`;
-    this.#receive();
+    this.#receive(socket, 0);
   }
 
   /** Binds the socket. Throws `MorayError` `portInUse` or `permission`. */
@@ -86,7 +94,9 @@ export class PortableDriver implements Transport {
     return this.#queue.length - this.#head >= QUEUE_BUSY;
   }
 
-  send(bytes: Uint8Array, segment: number, to: SocketAddress): void {
+  send(bytes: Uint8Array, segment: number, to: SocketAddress, local = 0): void {
+    const socket = local === 0 ? this.#socket : this.#locals.get(local);
+    if (socket === undefined) return this.#count("sendFailed:local");
     const address: Deno.NetAddr = { transport: "udp", hostname: to.hostname, port: to.port };
     for (let at = 0; at < bytes.length; at += segment) {
       if (this.#queue.length - this.#head >= QUEUE_MAX) {
@@ -98,20 +108,48 @@ export class PortableDriver implements Transport {
         ? new Uint8Array(length)
         : this.#pool.pop() ?? new Uint8Array(BUFFER_BYTES);
       buffer.set(length === bytes.length ? bytes : bytes.subarray(at, at + length));
-      this.#queue.push({ bytes: buffer, length, to: address });
+      this.#queue.push({ bytes: buffer, length, to: address, socket });
     }
     this.#flush();
+  }
+
+  openLocal(): number | undefined {
+    const socket = this.#locals.size < LOCALS_MAX ? openAnyPort(this.#socket) : undefined;
+    if (socket === undefined) {
+      this.#count("localsRefused");
+      return undefined;
+    }
+    const local = nextLocal(this.#lastLocal, this.#locals);
+    this.#lastLocal = local;
+    this.#locals.set(local, socket);
+    this.#open.add(socket);
+    this.#receive(socket, local);
+    return local;
+  }
+
+  closeLocal(local: number): void {
+    const socket = this.#locals.get(local);
+    if (socket === undefined) return;
+    this.#locals.delete(local);
+    this.#open.delete(socket);
+    socket.close();
+  }
+
+  localPort(local: number): number | undefined {
+    const socket = local === 0 ? this.#socket : this.#locals.get(local);
+    return (socket?.addr as Deno.NetAddr | undefined)?.port;
   }
 
   counters(): Readonly<Record<string, number>> {
     return Object.fromEntries(this.#counters);
   }
 
-  /** Closes the socket; what waits is dropped. */
+  /** Closes the sockets; what waits is dropped. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#socket.close();
+    for (const local of [...this.#locals.keys()]) this.closeLocal(local);
   }
 
   #flush(): void {
@@ -131,28 +169,33 @@ export class PortableDriver implements Transport {
     this.#wasBusy = busy;
   }
 
-  async #start({ bytes, length, to }: Outgoing): Promise<void> {
+  async #start({ bytes, length, to, socket }: Outgoing): Promise<void> {
     this.#sending++;
     try {
-      await this.#socket.send(bytes.subarray(0, length), to);
+      await socket.send(bytes.subarray(0, length), to);
     } catch (error) {
       // No route, no such family, a firewall's refusal: the network's business, as any loss is.
-      if (!this.#closed) this.#count(`sendFailed:${nameOf(error)}`);
+      if (this.#isOpen(socket)) this.#count(`sendFailed:${nameOf(error)}`);
     }
     this.#sending--;
     if (bytes.length === BUFFER_BYTES && this.#pool.length < QUEUE_MAX) this.#pool.push(bytes);
     this.#flush();
   }
 
-  async #receive(): Promise<void> {
+  #isOpen(socket: Deno.DatagramConn): boolean {
+    if (this.#closed) return false;
+    return socket === this.#socket || this.#open.has(socket);
+  }
+
+  async #receive(socket: Deno.DatagramConn, local: number): Promise<void> {
     const buffer = new Uint8Array(DATAGRAM_BYTES_MAX);
-    while (!this.#closed) {
+    while (this.#isOpen(socket)) {
       try {
-        const [payload, from] = await this.#socket.receive(buffer);
+        const [payload, from] = await socket.receive(buffer);
         const { hostname, port } = from as Deno.NetAddr;
-        this.#options.onDatagram({ hostname: this.#canonical(hostname), port }, payload);
+        this.#options.onDatagram({ hostname: this.#canonical(hostname), port }, payload, local);
       } catch (error) {
-        if (this.#closed) return;
+        if (!this.#isOpen(socket)) return;
         // An ICMP error of an earlier send may come up here.
         this.#count(`receiveFailed:${nameOf(error)}`);
         await new Promise((resolve) => setTimeout(resolve, RECEIVE_RETRY_MS));
@@ -178,6 +221,17 @@ function nameOf(error: unknown): string {
   if (!(error instanceof Error)) return "unknown";
   const code = (error as { code?: unknown }).code;
   return typeof code === "string" ? code : error.name;
+}
+
+/** A socket on another port, of the same family; `undefined` when the system refuses. */
+function openAnyPort(like: Deno.DatagramConn): Deno.DatagramConn | undefined {
+  const { hostname } = like.addr as Deno.NetAddr;
+  try {
+    return Deno.listenDatagram({ transport: "udp", hostname, port: 0 });
+  } catch {
+    // No descriptor, no port: the limit is the system's.
+    return undefined;
+  }
 }
 
 function bind(port: number): Deno.DatagramConn {

@@ -1,6 +1,11 @@
 /** What carries the datapath's datagrams: the contract that every driver keeps. @module */
 import type { SocketAddress } from "../../core/mod.ts";
 
+/** Extra local ends open at once, at most. */
+export const LOCALS_MAX = 256;
+/** The largest number of a local end. */
+const LOCAL_MAX = 0xffff;
+
 /** Sends datagrams; receiving is the driver's own business, which calls the datapath. */
 export interface Transport {
   /** Name of the driver, for `status`: `fast`, or `portable` with the reason where it was not chosen. */
@@ -13,9 +18,32 @@ export interface Transport {
   readonly busy: boolean;
   /**
    * Sends datagrams of `segment` bytes each, the last maybe shorter, that lie one after another in `bytes`, which is
-   * borrowed for the call. What cannot be sent is dropped and counted, as the network would.
+   * borrowed for the call, from the local end `local` (0, which is the default: the node's own). `whole`: they are better lost than
+   * split on their way, as far as the driver can say so. What cannot be sent is dropped and counted, as the network would.
    */
-  send(bytes: Uint8Array, segment: number, to: SocketAddress): void;
+  send(
+    bytes: Uint8Array,
+    segment: number,
+    to: SocketAddress,
+    local?: number,
+    whole?: boolean,
+  ): void;
+  /**
+   * Opens a further local end: a socket on a port of its own, for both families like the node's own. Its number, which is not soon used
+   * again; `undefined` when {@linkcode LOCALS_MAX} are open, or where the driver has none to give, which is counted.
+   */
+  openLocal(): number | undefined;
+  /** Closes a local end that was opened. */
+  closeLocal(local: number): void;
+  /** UDP port of a local end that is open. */
+  localPort(local: number): number | undefined;
   /** What was dropped, by name. */
   counters(): Readonly<Record<string, number>>;
+}
+
+/** The number for a new local end: the one after `last` that is none of `taken`. */
+export function nextLocal(last: number, taken: ReadonlyMap<number, unknown>): number {
+  let local = last;
+  do local = local % LOCAL_MAX + 1; while (taken.has(local));
+  return local;
 }

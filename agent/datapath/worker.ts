@@ -175,8 +175,8 @@ function openDriver({ driver, port, eventFd }: WorkerStart): PortableDriver | Fa
       return FastDriver.open({
         port,
         eventFd,
-        onDatagrams: (source, bytes, segment) =>
-          running?.datapath.handleTrain(source, bytes, segment),
+        onDatagrams: (source, bytes, segment, local) =>
+          running?.datapath.handleTrain(source, bytes, segment, local),
         onPathError: (error) => running?.datapath.handlePathError(error),
       });
     } catch (error) {
@@ -193,8 +193,8 @@ function openDriver({ driver, port, eventFd }: WorkerStart): PortableDriver | Fa
   }
   return PortableDriver.open({
     port,
-    onDatagram: (source, payload) => {
-      running?.datapath.handleDatagram(source, payload);
+    onDatagram: (source, payload, local) => {
+      running?.datapath.handleDatagram(source, payload, local);
       stepSoon();
     },
     onIdle: stepSoon,

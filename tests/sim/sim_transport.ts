@@ -81,6 +81,10 @@ export class SimTransport implements Transport {
     this.#ports.delete(local);
   }
 
+  localPort(local: number): number | undefined {
+    return this.#ports.get(local);
+  }
+
   counters(): Readonly<Record<string, number>> {
     return this.#unsent === 0 ? {} : { localsGone: this.#unsent };
   }
