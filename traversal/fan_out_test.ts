@@ -1,0 +1,70 @@
+import { deepStrictEqual as assertEquals } from "node:assert/strict";
+import type { Instant } from "../core/mod.ts";
+import { FanOut } from "./fan_out.ts";
+
+Deno.test("FanOut repeats an initiation as often as it may, and makes fresh ones ever more slowly", () => {
+  const fanOut = new FanOut(at(0));
+  fanOut.start(at(0));
+  const sent = run(fanOut, 0, 12_000);
+  assertEquals(sent.map(({ at }) => at), [0, 200, 500, 1000, 2000, 7000, 12_000]);
+  assertEquals(sent.map(({ fresh }) => fresh), [true, false, true, false, true, true, true]);
+});
+
+Deno.test("FanOut gives every initiation of a window the time of two round trips", () => {
+  const fanOut = new FanOut(at(0));
+  fanOut.punch(at(0), 30_000);
+  const fresh = run(fanOut, 0, 30_000).filter(({ fresh }) => fresh).map(({ at }) => at);
+  assertEquals(fresh.slice(0, 6), [0, 500, 1500, 3500, 7500, 11_500]);
+});
+
+Deno.test("FanOut begins afresh when it is started again", () => {
+  const fanOut = new FanOut(at(0));
+  fanOut.start(at(0));
+  run(fanOut, 0, 20_000);
+  fanOut.start(at(20_100));
+  assertEquals(run(fanOut, 20_100, 20_700).map(({ fresh }) => fresh), [true, false, true]);
+});
+
+Deno.test("FanOut lets one fresh initiation in two seconds go out beside the schedule", () => {
+  const fanOut = new FanOut(at(0));
+  assertEquals(fanOut.beside(at(0)), true);
+  assertEquals(fanOut.beside(at(1999)), false);
+  assertEquals(fanOut.beside(at(2000)), true);
+  fanOut.start(at(2010));
+  assertEquals(run(fanOut, 2010, 2060), [{ at: 2050, fresh: true }]);
+});
+
+Deno.test("FanOut rests for good, or lets an open window run on", () => {
+  const fanOut = new FanOut(at(0));
+  fanOut.start(at(0));
+  fanOut.punch(at(0), 600);
+  fanOut.calm();
+  assertEquals(run(fanOut, 0, 9_000).map(({ at }) => at), [0, 250, 500]);
+  fanOut.start(at(9_000));
+  fanOut.rest();
+  assertEquals([run(fanOut, 9_000, 99_000), fanOut.running], [[], false]);
+});
+
+Deno.test("FanOut grants ten restarts at once and one in 6 s, and counts the others", () => {
+  const fanOut = new FanOut(at(0));
+  let granted = 0;
+  for (let ms = 0; ms < 60_000; ms += 100) if (fanOut.restart(at(ms))) granted++;
+  assertEquals([granted, fanOut.refused], [19, 581]);
+});
+
+function run(fanOut: FanOut, from: number, until: number): { at: number; fresh: boolean }[] {
+  const sent: { at: number; fresh: boolean }[] = [];
+  for (let now = from; now <= until;) {
+    fanOut.handleTimeout(at(now));
+    const due = fanOut.poll();
+    if (due !== undefined) sent.push({ at: now, fresh: due.fresh });
+    const next = fanOut.dueAt();
+    if (next === undefined) break;
+    now = next;
+  }
+  return sent;
+}
+
+function at(ms: number): Instant {
+  return ms as Instant;
+}

@@ -1,0 +1,144 @@
+import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
+import type { Instant } from "../core/mod.ts";
+import { GuessRun, type GuessSituation, type LocalRequest } from "./guess_run.ts";
+import type { NatFacts } from "./nat.ts";
+import { formatPath, type Path } from "./path.ts";
+import { seeded } from "./testing/fuzz.ts";
+
+const CONE: NatFacts = {
+  mapping: "endpointIndependent",
+  filtering: "addressAndPortDependent",
+  hint: "NAT_RESTRICTED",
+};
+const SYMMETRIC: NatFacts = { ...CONE, mapping: "addressAndPortDependent", hint: "NAT_SYMMETRIC" };
+const REMOTE = { hostname: "203.0.113.9", port: 40_000 };
+const MISSING: GuessSituation = {
+  missingSince: at(0),
+  candidates: [{ kind: "serverReflexive", address: REMOTE }],
+  used: new Set([0]),
+};
+const FOUND: GuessSituation = { ...MISSING, missingSince: undefined };
+
+Deno.test("a GuessRun begins after 1.5 s, sends 160 a second, and then waits ever longer", () => {
+  const run = spraying();
+  const sent = runFor(run, 7_200_000);
+  const starts = sent.filter(({ at }, i) => at - (sent[i - 1]?.at ?? -Infinity) > 1000);
+  assertEquals(starts.map(({ at }) => at), [1_500, 61_500, 301_500, 1_261_500, 4_861_500]);
+  assertEquals(sent.length, 5 * 64);
+  assert(sent.every(({ paths }) => paths.length === 16));
+  const first = sent.slice(0, 64);
+  assertEquals(first.at(-1)?.at, 1_500 + 63 * 100);
+  assertEquals(new Set(first.flatMap(({ paths }) => paths.map(formatPath))).size, 1024);
+});
+
+Deno.test("a GuessRun does nothing without a missing path, a NAT, entropy, or leave", () => {
+  const nat = { own: CONE, peer: "NAT_SYMMETRIC", udpBlocked: false } as const;
+  const none = new GuessRun({ rng: seeded(1), leads: false, noGuess: false });
+  const withoutRng = new GuessRun({ leads: false, noGuess: false });
+  withoutRng.setNat(nat);
+  const forbidden = new GuessRun({ rng: seeded(1), leads: false, noGuess: true });
+  forbidden.setNat(nat);
+  for (const run of [none, withoutRng, forbidden]) {
+    assertEquals(runFor(run, 100_000), []);
+    assertEquals(run.dueAt(), undefined);
+  }
+  assertEquals(runFor(spraying(), 100_000, FOUND), []);
+});
+
+Deno.test("a GuessRun opens ends, sends from each in rounds, and closes all but the one in use", () => {
+  const run = opening();
+  run.handle(at(1500), MISSING);
+  assertEquals(run.pollLocal(), { kind: "open", count: 256 });
+  assertEquals(run.pollBatch(), undefined);
+  const ends = Array.from({ length: 256 }, (_, i) => i + 1);
+  run.handleLocals(at(1510), ends);
+  const sent = runFor(run, 14_000, MISSING, 1_510);
+  assertEquals(sent.length, 16);
+  const firstRound = sent.slice(0, 4).flatMap(({ paths }) => paths);
+  assertEquals(firstRound.map(({ local }) => local), ends);
+  assert(firstRound.every(({ remote }) => remote === REMOTE));
+  run.handle(at(14_100), { ...FOUND, used: new Set([0, 77]) });
+  assertEquals(requests(run), [{ kind: "close", locals: ends.filter((end) => end !== 77) }]);
+  run.handle(at(900_000), FOUND);
+  assertEquals(requests(run), [{ kind: "close", locals: [77] }]);
+});
+
+Deno.test("a GuessRun makes do with few ends, and ends at once without any", () => {
+  const few = opening();
+  few.handle(at(1500), MISSING);
+  few.handleLocals(at(1500), [3, 4]);
+  assertEquals(runFor(few, 3_000, MISSING, 1_500)[0]?.paths.map(({ local }) => local), [3, 4]);
+  const none = opening();
+  none.handle(at(1500), MISSING);
+  none.handleLocals(at(1500), []);
+  none.handle(at(1501), MISSING);
+  assertEquals(none.running, false);
+});
+
+Deno.test("ends that come when nobody waits for them any more are closed", () => {
+  const run = opening();
+  run.handle(at(1500), MISSING);
+  run.handle(at(1600), FOUND);
+  assertEquals(requests(run).map(({ kind }) => kind), ["open"]);
+  run.handleLocals(at(1700), [5, 6]);
+  assertEquals(requests(run), [{ kind: "close", locals: [5, 6] }]);
+  const silent = opening();
+  silent.handle(at(1500), MISSING);
+  assertEquals(silent.dueAt(), at(3500));
+  silent.handle(at(3500), MISSING);
+  assertEquals(silent.running, false);
+});
+
+Deno.test("a punch brings the next guess forward to two minutes, another network to now", () => {
+  const run = spraying();
+  runFor(run, 400_000);
+  run.punch();
+  run.handle(at(400_001), MISSING);
+  // The third guess began at 301.5 s.
+  assertEquals(run.dueAt(), at(421_500));
+  run.renew();
+  run.handle(at(400_002), MISSING);
+  assert(run.running);
+});
+
+function spraying(): GuessRun {
+  const run = new GuessRun({ rng: seeded(1), leads: false, noGuess: false });
+  run.setNat({ own: CONE, peer: "NAT_SYMMETRIC", udpBlocked: false });
+  return run;
+}
+
+function opening(): GuessRun {
+  const run = new GuessRun({ rng: seeded(1), leads: false, noGuess: false });
+  run.setNat({ own: SYMMETRIC, peer: "NAT_RESTRICTED", udpBlocked: false });
+  return run;
+}
+
+function requests(run: GuessRun): LocalRequest[] {
+  const taken: LocalRequest[] = [];
+  for (let request; (request = run.pollLocal()) !== undefined;) taken.push(request);
+  return taken;
+}
+
+interface Batch {
+  readonly at: number;
+  readonly paths: readonly Path[];
+}
+
+/** Runs the timers until an instant and lists what goes out. */
+function runFor(run: GuessRun, until: number, situation = MISSING, from = 0): Batch[] {
+  const batches: Batch[] = [];
+  for (let now = from; now <= until;) {
+    run.handle(at(now), situation);
+    const paths = run.pollBatch();
+    if (paths !== undefined) batches.push({ at: now, paths });
+    const dueAt = run.dueAt();
+    if (dueAt === undefined) break;
+    assert(dueAt > now, `due at ${dueAt}, it is ${now}`);
+    now = dueAt;
+  }
+  return batches;
+}
+
+function at(ms: number): Instant {
+  return ms as Instant;
+}

@@ -1,0 +1,101 @@
+import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
+import type { Candidate, CandidateKind } from "./candidate.ts";
+import { GUESS_ENDS, GUESS_PORTS, type GuessClues, planGuess, sequenceOf } from "./guess.ts";
+import type { NatFacts, NatHint } from "./nat.ts";
+import { seeded } from "./testing/fuzz.ts";
+
+const CONE: NatFacts = {
+  mapping: "endpointIndependent",
+  filtering: "addressAndPortDependent",
+  hint: "NAT_RESTRICTED",
+};
+const SYMMETRIC: NatFacts = { ...CONE, mapping: "addressAndPortDependent", hint: "NAT_SYMMETRIC" };
+const ONE_PORT = [reflexive(40_000)];
+const RANDOM_PORTS = [reflexive(40_000), reflexive(12_345)];
+const NEXT_PORTS = [reflexive(40_002), reflexive(40_000), reflexive(40_004)];
+
+Deno.test("a port-restricted side sprays 1,024 different ports of a symmetric one", () => {
+  const plan = planGuess(clues(CONE, "NAT_SYMMETRIC", RANDOM_PORTS), seeded(1));
+  assert(plan !== undefined);
+  assertEquals([plan.kind, plan.ends, plan.targets.length], ["spray", 0, GUESS_PORTS]);
+  assertEquals(new Set(plan.targets.map(({ port }) => port)).size, GUESS_PORTS);
+  for (const { hostname, port } of plan.targets) {
+    assertEquals(hostname, "203.0.113.9");
+    assert(port >= 1024 && port <= 65_535);
+  }
+});
+
+Deno.test("a symmetric side opens 256 ends towards the one port of a port-restricted one", () => {
+  const plan = planGuess(clues(SYMMETRIC, "NAT_RESTRICTED", ONE_PORT), seeded(1));
+  assertEquals(plan?.kind, "open");
+  assertEquals([plan?.ends, plan?.targets], [GUESS_ENDS, [ONE_PORT[0]?.address]]);
+});
+
+Deno.test("the ports that come next are sprayed first", () => {
+  const plan = planGuess(clues(CONE, "NAT_SYMMETRIC", NEXT_PORTS), seeded(1));
+  assertEquals(plan?.targets.slice(0, 3).map(({ port }) => port), [40_006, 40_008, 40_010]);
+  assertEquals(plan?.targets.length, GUESS_PORTS);
+  const again = planGuess(clues(CONE, "NAT_SYMMETRIC", NEXT_PORTS, { attempt: 1 }), seeded(1));
+  assertEquals(again?.targets[0]?.port, 40_004 + 2 * 129);
+});
+
+Deno.test("two symmetric sides predict where ports come in order, each its part", () => {
+  const leader = planGuess(
+    clues(SYMMETRIC, "NAT_SYMMETRIC", NEXT_PORTS, { leads: true }),
+    seeded(1),
+  );
+  assertEquals([leader?.kind, leader?.ends], ["predict", 128]);
+  assertEquals(leader?.targets, [{ hostname: "203.0.113.9", port: 40_004 + 2 * 64 }]);
+  const other = planGuess(clues(SYMMETRIC, "NAT_SYMMETRIC", NEXT_PORTS), seeded(1));
+  assertEquals([other?.kind, other?.ends, other?.targets.length], ["predict", 0, 128]);
+  assertEquals(other?.targets[0]?.port, 40_006);
+});
+
+Deno.test("nothing is guessed where it cannot hit or is not needed", () => {
+  const nothing: readonly GuessClues[] = [
+    clues(SYMMETRIC, "NAT_SYMMETRIC", RANDOM_PORTS),
+    clues(SYMMETRIC, "NAT_SYMMETRIC", RANDOM_PORTS, { leads: true }),
+    clues(CONE, "NAT_RESTRICTED", ONE_PORT),
+    clues(CONE, "NAT_CONE", ONE_PORT),
+    clues(SYMMETRIC, "NAT_CONE", ONE_PORT),
+    clues(CONE, "NAT_SYMMETRIC", []),
+    clues(CONE, "NAT_SYMMETRIC", [of("relayed", "203.0.113.9", 3478)]),
+    clues(CONE, "NAT_SYMMETRIC", [of("serverReflexive", "2001:db8::9", 3478)]),
+    clues(CONE, "NAT_SYMMETRIC", RANDOM_PORTS, { udpBlocked: true }),
+  ];
+  for (const each of nothing) assertEquals(planGuess(each, seeded(1)), undefined);
+});
+
+Deno.test("ports in order are told by close ones of one address, wherever they are listed", () => {
+  assertEquals(sequenceOf(NEXT_PORTS), { hostname: "203.0.113.9", last: 40_004, stride: 2 });
+  assertEquals(sequenceOf(RANDOM_PORTS), undefined);
+  assertEquals(sequenceOf(ONE_PORT), undefined);
+  assertEquals(
+    sequenceOf([reflexive(40_000), of("serverReflexive", "203.0.113.8", 40_001)]),
+    undefined,
+  );
+});
+
+Deno.test("predicted ports wrap around and stay above the services'", () => {
+  const last = [reflexive(65_530), reflexive(65_534)];
+  const plan = planGuess(clues(SYMMETRIC, "NAT_SYMMETRIC", last), seeded(1));
+  for (const { port } of plan?.targets ?? []) assert(port >= 1024 && port <= 65_535, `${port}`);
+  assertEquals(plan?.targets[0]?.port, 1026);
+});
+
+function clues(
+  own: NatFacts,
+  peer: NatHint,
+  candidates: readonly Candidate[],
+  more: Partial<GuessClues> = {},
+): GuessClues {
+  return { own, peer, candidates, udpBlocked: false, leads: false, attempt: 0, ...more };
+}
+
+function reflexive(port: number): Candidate {
+  return of("serverReflexive", "203.0.113.9", port);
+}
+
+function of(kind: CandidateKind, hostname: string, port: number): Candidate {
+  return { kind, address: { hostname, port } };
+}
