@@ -18,7 +18,7 @@ const COMMON = ["--log-level", "--config"];
 /** The contract of DESIGN.md 2.9: every flag of every command, no more and no fewer. */
 const CONTRACT: Readonly<Record<string, readonly string[]>> = {
   demo: ["--keep", "--log-level"],
-  discovery: ["--listen", "--stun-listen", "--store", ...COMMON],
+  discovery: ["--listen", "--stun-listen", "--stun-alternate", "--store", ...COMMON],
   colony: [...NODE, ...MORE, "--open", ...COMMON],
   agent: [...NODE, ...MORE, ...COMMON],
   wireguard: [
@@ -33,6 +33,14 @@ const CONTRACT: Readonly<Record<string, readonly string[]>> = {
   ],
   status: ["--state", "--json", ...COMMON],
   peers: ["--state", "--json", ...COMMON],
+  netcheck: [
+    "--discovery",
+    "--stun-servers",
+    "--lifetime",
+    "--no-port-mapping",
+    "--json",
+    ...COMMON,
+  ],
   ping: ["--state", "--count", "--interval", "--timeout", "--json", ...COMMON],
   keygen: [],
   pubkey: [],

@@ -64,6 +64,8 @@ async function crossNats(scope: Scope, program: Program, pair: Site): Promise<vo
       colony: lab.namespace("c1"),
       agent: agentSide,
     },
+    // What is asked of the router goes out on other ports.
+    nodeFlags: ["--no-port-mapping"],
   });
   const transfer = {
     namespace: agentSide,
