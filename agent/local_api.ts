@@ -20,6 +20,7 @@ import { connectStream, openSocket } from "./local_socket.ts";
 import { encodeLine, LineReader, parseAnswer, parseRequest } from "./local_protocol.ts";
 import type { LocalAnswer, LocalOutcome, LocalRequest } from "./local_protocol.ts";
 import type { ByteStream } from "./network.ts";
+import type { NetcheckReport } from "./netcheck/report.ts";
 import type { Log } from "./options.ts";
 import { writeAll } from "./splice.ts";
 import type { NodeHandle, NodeStatus, PingReply } from "./status.ts";
@@ -130,10 +131,15 @@ async function answerTo(line: string, node: NodeHandle): Promise<LocalAnswer> {
   }
 }
 
-function perform(request: LocalRequest, node: NodeHandle): Promise<NodeStatus | PingReply> {
+function perform(
+  request: LocalRequest,
+  node: NodeHandle,
+): Promise<NodeStatus | NetcheckReport | PingReply> {
   switch (request.method) {
     case "status":
       return node.status();
+    case "netcheck":
+      return node.netcheck();
     case "ping":
       return node.ping(request.peer, { sequence: request.sequence, timeoutMs: request.timeoutMs });
     default:
@@ -157,6 +163,10 @@ class RemoteNode implements NodeHandle, Disposable {
 
   async status(): Promise<NodeStatus> {
     return await this.#ask("status", {}, ANSWER_TIMEOUT_MS) as NodeStatus;
+  }
+
+  async netcheck(): Promise<NetcheckReport> {
+    return await this.#ask("netcheck", {}, ANSWER_TIMEOUT_MS) as NetcheckReport;
   }
 
   async ping(

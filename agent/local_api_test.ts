@@ -2,6 +2,7 @@ import { deepStrictEqual as assertEquals, ok, rejects } from "node:assert/strict
 import { MorayError } from "../core/mod.ts";
 import { connectLocalApi, startLocalApi } from "./local_api.ts";
 import { writeAll } from "./splice.ts";
+import { nodeReport } from "./netcheck/report.ts";
 import type { NodeHandle, NodeStatus, PathStatus, PingReply } from "./status.ts";
 
 const PATH: PathStatus = {
@@ -27,8 +28,23 @@ const STATUS: NodeStatus = {
   counters: {},
 };
 
+const NETCHECK = nodeReport({
+  families: {},
+  stunServers: [{
+    server: "192.0.2.1:1",
+    origin: "peer",
+    rttMs: 1,
+    mapped: "192.0.2.2:2",
+    reason: null,
+  }],
+  hint: "NAT_CONE",
+  discovery: { url: "http://d", connected: true },
+  portMapping: null,
+});
+
 const NODE: NodeHandle = {
   status: () => Promise.resolve(STATUS),
+  netcheck: () => Promise.resolve(NETCHECK),
   ping(peer, { sequence, timeoutMs }): Promise<PingReply> {
     if (peer === "nobody") {
       return Promise.reject(new MorayError("unreachable", "No peer is called nobody"));
@@ -45,6 +61,7 @@ Deno.test("a command reads status and pings through the socket", async () => {
     assertEquals([api.path, modeOf(api.path)], [`${state}/api.sock`, 0o600]);
     using node = await connectLocalApi(state);
     assertEquals(await node.status(), STATUS);
+    assertEquals(await node.netcheck(), NETCHECK);
     const replies = await Promise.all(
       [1, 2, 3].map((sequence) => node.ping("web", { sequence, timeoutMs: 10 })),
     );

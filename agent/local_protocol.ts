@@ -3,7 +3,7 @@ import { type ErrorCode, MorayError } from "../core/mod.ts";
 
 /** A request that can be performed. */
 export type LocalRequest =
-  | { readonly id: number; readonly method: "status" }
+  | { readonly id: number; readonly method: "status" | "netcheck" }
   | {
     readonly id: number;
     readonly method: "ping";
@@ -87,8 +87,8 @@ export function parseRequest(line: string): LocalRequest | LocalRefusal {
   const id = value["id"];
   const method = value["method"];
   if (!isCount(id)) return refuse(null, "A request needs an id: a number from 0");
-  if (method === "status") return { id, method };
-  if (method !== "ping") return refuse(id, "The methods are status and ping");
+  if (method === "status" || method === "netcheck") return { id, method };
+  if (method !== "ping") return refuse(id, "The methods are status, netcheck and ping");
   const params = isObject(value["params"]) ? value["params"] : {};
   const peer = params["peer"];
   const sequence = params["sequence"];

@@ -22,7 +22,7 @@ import {
   parseKey,
   parseSocketAddress,
 } from "../core/mod.ts";
-import { type DiscoveredPeer, DiscoveryClient } from "../discovery/mod.ts";
+import { type DiscoveredPeer, DiscoveryClient, type NatHint } from "../discovery/mod.ts";
 import { listInterfaces, systemClock, systemRng, watchInterfaces, watchSleep } from "../io/mod.ts";
 import { isVirtualInterface } from "../traversal/mod.ts";
 import { COLONY_IPV4, meshIpv6Of } from "./addressing.ts";
@@ -34,6 +34,7 @@ import type { MeshPeer, Role } from "./mesh_peers.ts";
 import { MemberKeys } from "./member_keys.ts";
 import { isLabel, labelOf, NameTable } from "./names.ts";
 import { NodeCore } from "./node_core.ts";
+import { type NetcheckReport, nodeReport } from "./netcheck/report.ts";
 import { NodeStun } from "./node_stun.ts";
 import type { MeshNodeOptions, RunningNode } from "./options.ts";
 import { readPeerCache, writePeerCache } from "./peer_cache.ts";
@@ -231,6 +232,25 @@ class MeshNode implements RunningNode {
     };
   }
 
+  async netcheck(): Promise<NetcheckReport> {
+    const { stunServers, nat } = await this.#running().client.send({ kind: "status" });
+    const portMapping = this.#portMapper?.status.map(
+      ({ protocol, gateway, external, reason }) => ({
+        protocol: protocol ?? "none",
+        gateway,
+        external,
+        reason,
+      }),
+    );
+    return nodeReport({
+      families: this.#stun?.families ?? {},
+      stunServers,
+      hint: nat.hint as NatHint,
+      discovery: { url: this.#discovery.url, connected: this.#control.connected },
+      portMapping: portMapping ?? null,
+    });
+  }
+
   async ping(
     peer: string,
     { sequence, timeoutMs }: { sequence: number; timeoutMs: number },
@@ -421,6 +441,7 @@ class MeshNode implements RunningNode {
 
   #handle(event: NodeEvent): void {
     if (event.kind === "stunSilent") this.#stun?.handleSilence();
+    if (event.kind === "candidatesChanged") this.#stun?.handleCandidates(event.candidates);
     if (event.kind === "candidatesChanged") this.#portMapper?.setCandidates(event.candidates);
     this.#do((now) => this.#control.handleDatapath(now, event));
   }
@@ -430,6 +451,7 @@ class MeshNode implements RunningNode {
     if (client === undefined) return;
     this.#unanswered++;
     if (command.kind === "addPeer") this.#stun?.introduce(command.publicKey);
+    if (command.kind === "linkChanged") this.#stun?.handleLinkChanged();
     if (command.kind === "linkChanged") this.#portMapper?.linkChanged();
     client.send(command).catch((error) => {
       if (this.#ended.signal.aborted) return;

@@ -1,9 +1,10 @@
 /** The main thread's part in STUN: which servers a node asks, and what it signs with. @module */
-import { formatSocketAddress, type MorayError } from "../core/mod.ts";
+import { formatSocketAddress, type MorayError, parseSocketAddress } from "../core/mod.ts";
 import type { StunCredentials } from "../traversal/mod.ts";
 import type { MemberKeys } from "./member_keys.ts";
+import { type ExaminedFamilies, NodeNetcheck } from "./netcheck/node_netcheck.ts";
 import type { Log } from "./options.ts";
-import type { CommandBody, StunServerInfo } from "./shared/mod.ts";
+import type { CandidateInfo, CommandBody, StunServerInfo } from "./shared/mod.ts";
 import {
   PUBLIC_STUN_SERVER,
   resolveFirstServers,
@@ -30,10 +31,32 @@ export class NodeStun {
   readonly #options: NodeStunOptions;
   #servers: readonly StunServer[] = [];
   #fallback: Promise<readonly StunServer[]> | undefined;
+  readonly #netcheck: NodeNetcheck;
 
   /** Knows no server yet. */
   constructor(options: NodeStunOptions) {
     this.#options = options;
+    this.#netcheck = new NodeNetcheck(options);
+  }
+
+  /** What was found out about the network beyond the node's own socket. */
+  get families(): ExaminedFamilies {
+    return this.#netcheck.families;
+  }
+
+  /** Takes the node's candidates: where it is seen tells whether it is in another network. */
+  handleCandidates(candidates: readonly CandidateInfo[]): void {
+    const seen = candidates.filter(({ kind }) => kind === "serverReflexive" || kind === "host")
+      .map(({ kind, address }) => ({
+        kind,
+        hostname: parseSocketAddress(address)?.hostname ?? "",
+      }));
+    this.#netcheck.handleAddresses(seen.map(({ hostname }) => hostname));
+  }
+
+  /** The links are others. */
+  handleLinkChanged(): void {
+    this.#netcheck.handleLinkChanged();
   }
 
   /** Takes what Discovery names. Returns whether there is any server to ask now. */
@@ -89,6 +112,7 @@ export class NodeStun {
   };
 
   #send(servers: readonly StunServer[]): void {
+    this.#netcheck.setServers(servers);
     this.#options.send({ kind: "setStunServers", servers: servers.map(infoOf) });
   }
 }

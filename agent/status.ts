@@ -1,5 +1,7 @@
 /** What a node says of itself and its peers: the shape behind `moray status --json`. @module */
 
+import type { NetcheckReport } from "./netcheck/report.ts";
+
 /** How packets reach a peer. */
 export type PathKind = "direct" | "relayed" | "none";
 
@@ -105,6 +107,8 @@ export interface PingReply {
 
 /** A running node, as the local API and the commands see it. */
 export interface NodeHandle {
+  /** What is known of the network. Rejects with `unsupported` for a plain WireGuard peer, which asks no STUN server. */
+  netcheck(): Promise<NetcheckReport>;
   /** The present state. */
   status(): Promise<NodeStatus>;
   /** Sends one ICMP echo to a peer by name or mesh address. Rejects with `unreachable` if there is no such peer. */

@@ -10,6 +10,7 @@ import {
   type SocketAddress,
 } from "../core/mod.ts";
 import { NameTable } from "./names.ts";
+import type { NetcheckReport } from "./netcheck/report.ts";
 import { NodeCore } from "./node_core.ts";
 import type { RunningNode, WireGuardNodeOptions } from "./options.ts";
 import { resolveHost } from "./resolve_host.ts";
@@ -105,6 +106,14 @@ class WireGuardNode implements RunningNode {
 
   get finished(): Promise<void> {
     return this.#core.finished;
+  }
+
+  // deno-lint-ignore require-await -- what is unsupported rejects
+  async netcheck(): Promise<NetcheckReport> {
+    throw new MorayError(
+      "unsupported",
+      "A plain WireGuard peer asks no STUN servers: run moray netcheck without --state",
+    );
   }
 
   async status(): Promise<NodeStatus> {

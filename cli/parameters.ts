@@ -240,6 +240,11 @@ export const PING = {
 
 /** `netcheck`. */
 export const NETCHECK = {
+  state: optional("state", DIRECTORY, {
+    group: "Mesh",
+    description: "State directory of a running node, which is asked what it has found out.",
+    fallback: "the network is examined without a node",
+  }),
   discovery: repeated("discovery", DISCOVERY_URL, {
     group: "Network",
     description:

@@ -37,7 +37,6 @@ import {
   type InterfaceAddress,
   mergeCandidates,
   parseEndpoint,
-  type PathEvent,
 } from "../../traversal/mod.ts";
 import type { Engine, EngineEvent, EngineSink, TransmitRun, TunWriter } from "../../wg/mod.ts";
 import {
@@ -125,7 +124,7 @@ export class Datapath implements EngineSink {
     });
     this.#peers = new PeerTable(engine, (peer, event) => {
       const { publicKey } = peer;
-      this.#noteForStun(publicKey, event);
+      this.#stun.handlePath(this.#now, publicKey, event);
       if (event.kind === "connected") {
         this.#say({ kind: "peerConnected", publicKey, remote: formatPath(event.path) });
       } else if (event.kind === "moved") {
@@ -367,10 +366,12 @@ export class Datapath implements EngineSink {
         return undefined;
       }
       case "setStunServers":
-        return this.#stun.setServers(this.#now, command.servers);
+      case "setProbed":
+      case "regather":
+        return this.#stun.execute(this.#now, command);
       case "setMember":
         this.#peers.find(command.publicKey);
-        return this.#stun.setMember(this.#now, command);
+        return this.#stun.execute(this.#now, command);
       case "setMapped": {
         this.#mapped = command.addresses.map((text) => parseEndpoint(text))
           .filter((address) => address !== undefined)
@@ -380,8 +381,6 @@ export class Datapath implements EngineSink {
       }
       case "linkChanged":
         return this.#linkChanged();
-      case "regather":
-        return this.#stun.regather(this.#now);
       case "setAddresses":
         return this.#setAddresses(command.addresses);
       case "connectStream":
@@ -482,14 +481,6 @@ export class Datapath implements EngineSink {
     if (peer !== undefined) this.#peers.measured(peer, rttMs);
   }
 
-  /** Peers that the node's own socket reaches directly can be asked where they see it. */
-  #noteForStun(publicKey: string, event: PathEvent): void {
-    if (event.kind !== "connected" && event.kind !== "moved" && event.kind !== "lost") return;
-    if (event.kind === "lost" || event.path.local !== 0) {
-      this.#stun.peerLost(this.#now, publicKey);
-    } else this.#stun.peerAt(this.#now, publicKey, event.path.remote);
-  }
-
   #stepStun(): void {
     const { candidates, silent } = this.#stun.step(this.#now);
     if (candidates) this.#sayCandidates();
@@ -542,6 +533,7 @@ export class Datapath implements EngineSink {
       localEndpoints: transport.localEndpoints,
       nat: this.#stun.nat,
       candidates: this.#candidates().map(formatCandidate),
+      stunServers: this.#stun.status,
       peers: Array.from(this.#peers.all, (peer) => this.#peers.statusOf(this.#now, peer, wall)),
       counters,
     };

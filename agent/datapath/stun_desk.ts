@@ -20,13 +20,21 @@ import {
 import {
   type Candidate,
   Gatherer,
+  KEEPALIVE_DEFAULT_MS,
   MemberStun,
   type NatFacts,
+  type PathEvent,
   type ProbeServer,
   type StunCredentials,
-  type StunServerStatus,
 } from "../../traversal/mod.ts";
-import type { SetMemberCommand, StunServerInfo } from "../shared/mod.ts";
+import type { StunServerReport } from "../netcheck/report.ts";
+import type {
+  RegatherCommand,
+  SetMemberCommand,
+  SetProbedCommand,
+  SetStunServersCommand,
+  StunServerInfo,
+} from "../shared/mod.ts";
 import type { Transport } from "./transport.ts";
 
 /** What a desk is made of. */
@@ -38,6 +46,13 @@ export interface StunDeskOptions {
   /** This node's own interface addresses. */
   readonly hostAddresses: readonly string[];
 }
+
+/** The commands that are about STUN. */
+export type StunCommand =
+  | SetStunServersCommand
+  | SetProbedCommand
+  | SetMemberCommand
+  | RegatherCommand;
 
 /** What has changed. */
 export interface StunChanges {
@@ -56,6 +71,8 @@ export class StunDesk {
   readonly #asks = new Map<string, StunCredentials>();
   /** Where connected peers are, by key, in the order in which they came. */
   readonly #connected = new Map<string, SocketAddress>();
+  /** Who named each server. */
+  #origins: ReadonlyMap<string, string> = new Map();
   #unmatched = 0;
 
   /** Starts without servers and peers. */
@@ -80,49 +97,51 @@ export class StunDesk {
   }
 
   /** How each server and peer does that is asked. */
-  get status(): readonly StunServerStatus[] {
-    return this.#gatherer.status;
+  get status(): readonly StunServerReport[] {
+    return this.#gatherer.status.map(({ server, isPeer, rttMs, mapped, state, reason }) => {
+      const text = formatSocketAddress(server);
+      return {
+        server: text,
+        origin: isPeer ? "peer" : this.#origins.get(text) ?? "configured",
+        rttMs: rttMs ?? null,
+        mapped: mapped === undefined ? null : formatSocketAddress(mapped),
+        reason: reason ?? (state === "asking" && mapped === undefined ? "not answered yet" : null),
+      };
+    });
   }
 
-  /** Replaces the named servers. Texts that are no address are left out. */
-  setServers(now: Instant, servers: readonly StunServerInfo[]): void {
-    const addresses = servers.map(({ address }) => parseSocketAddress(address));
-    this.#gatherer.setServers(now, addresses.filter((address) => address !== undefined));
-  }
-
-  /** Replaces what a member of the mesh asks with, and is asked with. */
-  setMember(now: Instant, { publicKey, asks, answers }: SetMemberCommand): void {
-    if (!this.#members.set(publicKey, answers)) return;
-    this.#asks.set(publicKey, asks);
-    this.#askPeers(now);
+  /** Executes a command that is about STUN. */
+  execute(now: Instant, command: StunCommand): undefined {
+    switch (command.kind) {
+      case "setStunServers":
+        return this.#setServers(now, command.servers);
+      case "setProbed":
+        return this.#setProbed(command);
+      case "setMember":
+        return this.#setMember(now, command);
+      case "regather":
+        return void this.#gatherer.regather(now);
+    }
   }
 
   /** Forgets a peer. */
   removePeer(now: Instant, publicKey: string): void {
     this.#members.delete(publicKey);
     this.#asks.delete(publicKey);
-    this.peerLost(now, publicKey);
+    this.#forgetPath(now, publicKey);
   }
 
-  /** Takes note that a peer is reached directly at an address. */
-  peerAt(now: Instant, publicKey: string, remote: SocketAddress): void {
-    this.#connected.set(publicKey, remote);
+  /** Takes what became of the path to a peer: whom the node's own socket reaches directly can be asked where it sees it. */
+  handlePath(now: Instant, publicKey: string, event: PathEvent): void {
+    if (event.kind !== "connected" && event.kind !== "moved" && event.kind !== "lost") return;
+    if (event.kind === "lost" || event.path.local !== 0) return this.#forgetPath(now, publicKey);
+    this.#connected.set(publicKey, event.path.remote);
     this.#askPeers(now);
-  }
-
-  /** Takes note that a peer is not reached directly any more. */
-  peerLost(now: Instant, publicKey: string): void {
-    if (this.#connected.delete(publicKey)) this.#askPeers(now);
   }
 
   /** The network is another: nothing that was known counts any more. */
   linkChanged(now: Instant, hostAddresses: readonly string[]): void {
     this.#gatherer.setHostAddresses(hostAddresses);
-    this.#gatherer.regather(now);
-  }
-
-  /** Asks every server again: the NAT may have forgotten this node. */
-  regather(now: Instant): void {
     this.#gatherer.regather(now);
   }
 
@@ -160,6 +179,28 @@ export class StunDesk {
   counters(): Readonly<Record<string, number>> {
     const all = { stunUnmatched: this.#unmatched, ...this.#members.counters };
     return Object.fromEntries(Object.entries(all).filter(([, value]) => value > 0));
+  }
+
+  /** Texts that are no address are left out. */
+  #setServers(now: Instant, servers: readonly StunServerInfo[]): undefined {
+    const addresses = servers.map(({ address }) => parseSocketAddress(address));
+    this.#origins = new Map(servers.map(({ address, origin }) => [address, origin]));
+    this.#gatherer.setServers(now, addresses.filter((address) => address !== undefined));
+  }
+
+  #setProbed({ nat, keepaliveMs = KEEPALIVE_DEFAULT_MS }: SetProbedCommand): undefined {
+    this.#gatherer.setProbed(nat);
+    this.#gatherer.setKeepalive(Math.max(1000, keepaliveMs));
+  }
+
+  #setMember(now: Instant, { publicKey, asks, answers }: SetMemberCommand): undefined {
+    if (!this.#members.set(publicKey, answers)) return;
+    this.#asks.set(publicKey, asks);
+    this.#askPeers(now);
+  }
+
+  #forgetPath(now: Instant, publicKey: string): void {
+    if (this.#connected.delete(publicKey)) this.#askPeers(now);
   }
 
   /** Asks the peers that are connected and can be asked; the gatherer takes the first ones. */

@@ -1,6 +1,12 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import { formatSocketAddress, type Instant, type SocketAddress } from "../../core/mod.ts";
-import { answerBinding, decodeStun, encodeStun, METHOD_BINDING } from "../../traversal/mod.ts";
+import {
+  answerBinding,
+  decodeStun,
+  encodeStun,
+  METHOD_BINDING,
+  type PathEvent,
+} from "../../traversal/mod.ts";
 import { StunDesk } from "./stun_desk.ts";
 
 const SERVER: SocketAddress = { hostname: "198.51.100.1", port: 3478 };
@@ -37,19 +43,19 @@ class World {
 
   /** Both know each other's credentials, and are connected. */
   join(): void {
-    this.agent.setMember(this.now, {
+    this.agent.execute(this.now, {
       kind: "setMember",
       publicKey: "colony",
       asks: AGENT_ASKS,
       answers: COLONY_ASKS,
     });
-    this.colony.setMember(this.now, {
+    this.colony.execute(this.now, {
       kind: "setMember",
       publicKey: "agent",
       asks: COLONY_ASKS,
       answers: AGENT_ASKS,
     });
-    this.agent.peerAt(this.now, "colony", COLONY);
+    this.agent.handlePath(this.now, "colony", at(COLONY));
   }
 
   run(ms: number): void {
@@ -88,16 +94,22 @@ Deno.test("an agent learns its mapping from its colony, without any STUN server"
     { kind: "serverReflexive", address: OUTSIDE, via: formatSocketAddress(COLONY) },
   ]);
   assertEquals(world.colony.counters(), { memberStunAnswers: 1 });
-  assertEquals(world.agent.status.map(({ isPeer, state }) => [isPeer, state]), [[true, "mapped"]]);
+  assertEquals(world.agent.status, [{
+    server: formatSocketAddress(COLONY),
+    origin: "peer",
+    rttMs: 0,
+    mapped: formatSocketAddress(OUTSIDE),
+    reason: null,
+  }]);
 });
 
 Deno.test("what the colony sees and what a server sees make a verdict on the NAT together", () => {
   const world = new World();
   world.answers = true;
-  world.agent.setServers(world.now, [{
-    address: formatSocketAddress(SERVER),
-    origin: "discovery",
-  }]);
+  world.agent.execute(world.now, {
+    kind: "setStunServers",
+    servers: [{ address: formatSocketAddress(SERVER), origin: "discovery" }],
+  });
   world.run(100);
   assertEquals(world.agent.nat.mapping, "unknown");
   world.join();
@@ -110,7 +122,7 @@ Deno.test("a node answers no STUN of strangers, and none of a member that has le
   world.join();
   world.run(100);
   world.colony.removePeer(world.now, "agent");
-  world.agent.regather(world.now);
+  world.agent.execute(world.now, { kind: "regather" });
   world.run(30_000);
   assertEquals(world.agent.candidates, []);
   const transactionId = new Uint8Array(12);
@@ -131,10 +143,10 @@ Deno.test("an agent asks its colony no more once it is lost, and elsewhere once 
   world.join();
   world.run(100);
   const moved = { ...COLONY, port: 51_900 };
-  world.agent.peerAt(world.now, "colony", moved);
+  world.agent.handlePath(world.now, "colony", at(moved));
   world.run(100);
-  assertEquals(world.agent.status.map(({ server }) => server), [moved]);
-  world.agent.peerLost(world.now, "colony");
+  assertEquals(world.agent.status.map(({ server }) => server), [formatSocketAddress(moved)]);
+  world.agent.handlePath(world.now, "colony", { kind: "lost" });
   assertEquals([world.agent.status, world.agent.candidates], [[], []]);
 });
 
@@ -147,13 +159,13 @@ Deno.test("a request cannot be sent back to its sender as one of the other side"
     hostAddresses: [],
     transport: { send: (bytes) => void (request = bytes.slice()) },
   });
-  spy.setMember(world.now, {
+  spy.execute(world.now, {
     kind: "setMember",
     publicKey: "colony",
     asks: AGENT_ASKS,
     answers: COLONY_ASKS,
   });
-  spy.peerAt(world.now, "colony", COLONY);
+  spy.handlePath(world.now, "colony", at(COLONY));
   spy.step(world.now);
   assert(request !== undefined && decodeStun(request)?.class === "request");
   spy.handleInput(world.now, COLONY, request);
@@ -162,10 +174,18 @@ Deno.test("a request cannot be sent back to its sender as one of the other side"
 
 Deno.test("silence of every server is told once", () => {
   const world = new World();
-  world.agent.setServers(world.now, [
-    { address: formatSocketAddress(SERVER), origin: "discovery" },
-    { address: "not an address", origin: "discovery" },
-  ]);
+  world.agent.execute(world.now, {
+    kind: "setStunServers",
+    servers: [
+      { address: formatSocketAddress(SERVER), origin: "discovery" },
+      { address: "not an address", origin: "discovery" },
+    ],
+  });
   world.run(60_000);
   assertEquals([world.silent, world.agent.udpBlocked], [1, true]);
 });
+
+/** The peer is reached at an address, from the node's own socket. */
+function at(remote: SocketAddress): PathEvent {
+  return { kind: "connected", path: { local: 0, remote } };
+}

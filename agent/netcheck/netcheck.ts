@@ -13,23 +13,14 @@
  *
  * @module
  */
-import { familyOf, formatSocketAddress, messageOf, type MorayError } from "../../core/mod.ts";
-import { listInterfaces, systemClock, systemRng } from "../../io/mod.ts";
-import {
-  LifetimeProbe,
-  type NatHint,
-  NatProbe,
-  scopeOf,
-  ServerSurvey,
-  type SurveyedServer,
-} from "../../traversal/mod.ts";
+import { formatSocketAddress, type MorayError } from "../../core/mod.ts";
+import type { SurveyedServer } from "../../traversal/mod.ts";
 import type { Log } from "../options.ts";
 import { PUBLIC_STUN_SERVER, resolveStunServers, type StunServer } from "../stun_servers.ts";
 import { checkDiscovery, type CheckedDiscovery } from "./discovery_check.ts";
-import { ProbeSockets } from "./probe_sockets.ts";
+import { examine, measureLifetime, survey } from "./examine.ts";
 import {
   FAMILY_UNKNOWN,
-  type FamilyReport,
   familyReport,
   meaningOf,
   type NetcheckReport,
@@ -58,13 +49,6 @@ export interface NetcheckOptions {
   readonly signal: AbortSignal;
 }
 
-/** What was found of one family. */
-interface Examined {
-  readonly report: FamilyReport;
-  /** For peers; `undefined` where no server answered. */
-  readonly hint: NatHint | undefined;
-}
-
 /** Examines the network. Rejects only when aborted. */
 export async function netcheck(options: NetcheckOptions): Promise<NetcheckReport> {
   const { discovery: urls = [], stunServers = [], log, signal } = options;
@@ -85,14 +69,16 @@ export async function netcheck(options: NetcheckOptions): Promise<NetcheckReport
     }))).flat();
     servers = [...servers, ...await survey(last, signal)];
   }
-  const [ipv4, ipv6] = await Promise.all([
-    examine(4, servers, options),
-    examine(6, servers, options),
-  ]);
+  const [ipv4, ipv6] = await Promise.all([4, 6].map(async (family) => {
+    const examined = await examine(family === 4 ? 4 : 6, servers, signal);
+    if (examined.nat === undefined || options.lifetime !== true) return examined;
+    const report = familyReport(examined.nat, await measureLifetime(examined, signal));
+    return { ...examined, report };
+  }));
   const report = {
-    ipv4: ipv4.report,
-    ipv6: ipv6.report,
-    hint: ipv4.hint ?? ipv6.hint ?? "NAT_UNKNOWN",
+    ipv4: ipv4?.report ?? FAMILY_UNKNOWN,
+    ipv6: ipv6?.report ?? FAMILY_UNKNOWN,
+    hint: (ipv4?.nat ?? ipv6?.nat)?.facts.hint ?? "NAT_UNKNOWN",
     stunServers: [...servers.map(serverReport), ...failures],
     discovery: checked.map(({ report }) => report),
     captivePortal: captive(checked),
@@ -137,73 +123,6 @@ function failed(
 ): (error: MorayError) => void {
   return ({ message: reason }) =>
     void failures.push({ server, origin, rttMs: null, mapped: null, reason });
-}
-
-/** Asks all servers, both families at once. */
-async function survey(
-  servers: readonly StunServer[],
-  signal: AbortSignal,
-): Promise<readonly SurveyedServer<StunServer>[]> {
-  const lists = await Promise.all(([4, 6] as const).map(async (family) => {
-    const mine = servers.filter(({ address }) => familyOf(address.hostname) === family);
-    if (mine.length === 0) return [];
-    try {
-      using sockets = ProbeSockets.open(family);
-      const asked = new ServerSurvey(systemClock.now(), { servers: mine, rng: systemRng });
-      await sockets.run(asked, signal);
-      return asked.servers;
-    } catch (error) {
-      signal.throwIfAborted();
-      const reason = `no IPv${family} here: ${messageOf(error)}`;
-      return mine.map((server) => ({ server, mapped: undefined, rttMs: undefined, reason }));
-    }
-  }));
-  return lists.flat();
-}
-
-/** Examines one family by the servers that have answered. */
-async function examine(
-  family: 4 | 6,
-  surveyed: readonly SurveyedServer<StunServer>[],
-  { lifetime: wantsLifetime = false, signal }: NetcheckOptions,
-): Promise<Examined> {
-  const mine = surveyed.filter(({ server }) => familyOf(server.address.hostname) === family);
-  const answered = mine.filter(({ mapped }) => mapped !== undefined).sort(byUse);
-  if (answered.length === 0) {
-    const tried = mine.some(({ server }) => canReach(server, family));
-    return { report: { ...FAMILY_UNKNOWN, udp: tried ? false : null }, hint: undefined };
-  }
-  using sockets = ProbeSockets.open(family);
-  const probe = new NatProbe(systemClock.now(), {
-    servers: answered.map(({ server }) => server),
-    rng: systemRng,
-    ports: sockets.ports,
-    hostAddresses: listInterfaces().map(({ address }) => address),
-  });
-  await sockets.run(probe, signal);
-  const { report, server } = probe;
-  if (!wantsLifetime || server === undefined) {
-    return { report: familyReport(report, undefined), hint: report.facts.hint };
-  }
-  const { allocation } = report;
-  const lifetime = new LifetimeProbe(systemClock.now(), { server, rng: systemRng, allocation });
-  await sockets.run(lifetime, signal);
-  return { report: familyReport(report, lifetime.lifetime), hint: report.facts.hint };
-}
-
-/** Servers outside of every NAT first, then those that help with all tests, then the near ones. */
-function byUse(a: SurveyedServer<StunServer>, b: SurveyedServer<StunServer>): number {
-  const far = ({ server }: SurveyedServer): number =>
-    scopeOf(server.address.hostname) === "global" ? 0 : 1;
-  const helps = ({ server }: SurveyedServer): number => server.credentials === undefined ? 1 : 0;
-  return far(a) - far(b) || helps(a) - helps(b) ||
-    (a.rttMs ?? Infinity) - (b.rttMs ?? Infinity) || 0;
-}
-
-/** Whether this machine has an address from which the server could be reached. */
-function canReach({ address }: StunServer, family: 4 | 6): boolean {
-  return scopeOf(address.hostname) === "local" ||
-    listInterfaces().some((own) => own.family === family && scopeOf(own.address) !== "local");
 }
 
 function serverReport(

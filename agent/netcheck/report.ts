@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { familyOf, parseSocketAddress } from "../../core/mod.ts";
 import { type NatHint, type NatReport, scopeOf } from "../../traversal/mod.ts";
 
 /** How a NAT chooses outside ports. */
@@ -131,6 +132,59 @@ export function familyReport(
       ? null
       : { atLeastMs: lifetime.atLeastMs, belowMs: lifetime.belowMs ?? null },
   };
+}
+
+/** What a running node knows of its network. */
+export interface NodeNetwork {
+  /** What was examined by sockets of its own; absent where nothing was yet. */
+  readonly families: { readonly ipv4?: FamilyReport; readonly ipv6?: FamilyReport };
+  /** Every server and peer that is asked by STUN on the node's own socket. */
+  readonly stunServers: readonly StunServerReport[];
+  /** The hint that peers get. */
+  readonly hint: NatHint;
+  /** The Discovery service in use. */
+  readonly discovery: { readonly url: string; readonly connected: boolean };
+  /** What the router offers; `null` if it is not asked. */
+  readonly portMapping: readonly PortMappingReport[] | null;
+}
+
+/** Reports on the network of a running node. */
+export function nodeReport(network: NodeNetwork): NetcheckReport {
+  const { families, stunServers, hint, discovery, portMapping } = network;
+  const report = {
+    ipv4: families.ipv4 ?? byServers(4, stunServers),
+    ipv6: families.ipv6 ?? byServers(6, stunServers),
+    hint,
+    stunServers,
+    discovery: [{
+      url: discovery.url,
+      reachable: discovery.connected,
+      reason: discovery.connected ? null : "not connected",
+    }],
+    captivePortal: null,
+    portMapping,
+  };
+  return { ...report, meaning: meaningOf(report) };
+}
+
+/** What the servers alone tell of a family. */
+function byServers(family: 4 | 6, servers: readonly StunServerReport[]): FamilyReport {
+  const asked = servers.filter(({ server }) => familyOfText(server) === family);
+  const mapped = asked.map((one) => one.mapped).find((text) => text !== null);
+  if (mapped === undefined || mapped === null) {
+    const failed = asked.length > 0 && asked.every(({ reason }) => reason !== null);
+    return { ...FAMILY_UNKNOWN, udp: failed ? false : null };
+  }
+  return {
+    ...FAMILY_UNKNOWN,
+    udp: true,
+    publicAddress: parseSocketAddress(mapped)?.hostname ?? null,
+  };
+}
+
+function familyOfText(text: string): 4 | 6 | undefined {
+  const address = parseSocketAddress(text);
+  return address === undefined ? undefined : familyOf(address.hostname);
 }
 
 /** Mappings that die sooner than this need more keepalives than usual. */

@@ -5,6 +5,7 @@ import {
   familyReport,
   meaningOf,
   type NetcheckReport,
+  nodeReport,
 } from "./report.ts";
 
 const IPV4: FamilyReport = {
@@ -98,6 +99,33 @@ Deno.test("familyReport turns absent facts into null", () => {
   assertEquals(familyReport(nothing, lifetime).lifetime, { atLeastMs: 120_000, belowMs: null });
   const sequential = { ...nothing, allocation: { kind: "sequential", delta: -2 } } as const;
   assertEquals(familyReport(sequential, undefined).allocation, { kind: "sequential", delta: -2 });
+});
+
+Deno.test("nodeReport goes by the node's own servers until the network has been examined", () => {
+  const server = (text: string, mapped: string | null): NetcheckReport["stunServers"][number] => ({
+    server: text,
+    origin: "discovery",
+    rttMs: null,
+    mapped,
+    reason: mapped === null ? "no answer" : null,
+  });
+  const network = {
+    families: {},
+    stunServers: [server("198.51.100.1:3478", "203.0.113.2:5"), server("[2001:db8::1]:3478", null)],
+    hint: "NAT_RESTRICTED",
+    discovery: { url: "http://d", connected: false },
+    portMapping: null,
+  } as const;
+  const first = nodeReport(network);
+  assertEquals([first.ipv4.udp, first.ipv4.publicAddress, first.ipv6.udp], [
+    true,
+    "203.0.113.2",
+    false,
+  ]);
+  assertEquals(first.discovery, [{ url: "http://d", reachable: false, reason: "not connected" }]);
+  const examined = nodeReport({ ...network, families: { ipv4: IPV4, ipv6: FAMILY_UNKNOWN } });
+  assertEquals(examined.ipv4, IPV4);
+  assertEquals(examined.ipv6, FAMILY_UNKNOWN);
 });
 
 function report(part: Partial<NetcheckReport>): Omit<NetcheckReport, "meaning"> {

@@ -8,7 +8,8 @@
  */
 import type { ErrorCode } from "../../core/mod.ts";
 import type { Log } from "../options.ts";
-import type { StunCredentials } from "../../traversal/mod.ts";
+import type { NatFacts, StunCredentials } from "../../traversal/mod.ts";
+import type { StunServerReport } from "../netcheck/report.ts";
 import type { NatStatus } from "../status.ts";
 
 /** An address under which a node may be reached. */
@@ -96,6 +97,16 @@ export interface SetStunServersCommand {
   readonly kind: "setStunServers";
   /** The servers: names are resolved before. */
   readonly servers: readonly StunServerInfo[];
+}
+
+/** Takes what was found out about the NAT by sockets beside the node's own. */
+export interface SetProbedCommand {
+  /** Which command this is. */
+  readonly kind: "setProbed";
+  /** What the NAT does. Absent: it is not known any more. */
+  readonly nat?: NatFacts;
+  /** How often a mapping has to be used, in milliseconds, at least 1000. Absent: as often as usual. */
+  readonly keepaliveMs?: number;
 }
 
 /** Gives a node of the mesh what it and we sign STUN requests to each other with. */
@@ -208,6 +219,7 @@ export type CommandBody =
   | ConnectPeerCommand
   | PunchCommand
   | SetStunServersCommand
+  | SetProbedCommand
   | SetMemberCommand
   | SetMappedCommand
   | LinkChangedCommand
@@ -264,6 +276,8 @@ export interface CommandValues extends Record<CommandKind, unknown> {
   readonly punch: undefined;
   /** Nothing. */
   readonly setStunServers: undefined;
+  /** Nothing. */
+  readonly setProbed: undefined;
   /** Nothing. */
   readonly setMember: undefined;
   /** Nothing. */
@@ -324,6 +338,8 @@ export interface DatapathStatus {
   readonly nat: NatStatus;
   /** Our own candidates, best first. */
   readonly candidates: readonly CandidateInfo[];
+  /** Every server and peer that is asked by STUN. */
+  readonly stunServers: readonly StunServerReport[];
   /** Every peer. */
   readonly peers: readonly DatapathPeerStatus[];
   /** Packets dropped and other events, by name; only what is not zero. */

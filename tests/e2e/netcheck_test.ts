@@ -3,7 +3,7 @@ import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/stric
 import type { FamilyReport, NetcheckReport } from "../../agent/mod.ts";
 import { Moray, moray } from "../support/moray.ts";
 import { Lab } from "../support/natlab.ts";
-import { e2e } from "../support/scope.ts";
+import { e2e, eventually } from "../support/scope.ts";
 
 interface Kind {
   /** Site type and settings. */
@@ -149,6 +149,52 @@ e2e("netcheck --lifetime brackets the timeout of the NAT", {
   );
   assertEquals(short?.report.ipv4.lifetime, { atLeastMs: 0, belowMs: 10_000 });
   assertEquals(longer?.report.ipv4.lifetime, { atLeastMs: 10_000, belowMs: 30_000 });
+});
+
+e2e("a running node examines its network, and its colony tells it where it sees it", {
+  needs: ["full", "natlab"],
+  timeoutMs: 120_000,
+}, async (scope) => {
+  const sites = ["c=none", "a=symmetric"];
+  const lab = scope.use(await Lab.up("nodecheck", { servers: ["disco:2"], sites }));
+  await startDiscovery(lab, (discovery) => scope.use(discovery));
+  const url = `http://${lab.address("disco")}:8080`;
+  const start = async (role: string, host: string): Promise<string> => {
+    const state = scope.directory();
+    const args = [role, "--mesh", "reef", "--discovery", url, "--state", state];
+    scope.use(await Moray.start(args, { namespace: lab.namespace(host) }));
+    return state;
+  };
+  await start("colony", "c1");
+  const state = await start("agent", "a1");
+  const colony = lab.address("c1");
+  const ask = async (): Promise<NetcheckReport | undefined> => {
+    const { code, stdout, stderr } = await moray(["netcheck", "--state", state, "--json"], {
+      namespace: lab.namespace("a1"),
+    });
+    assertEquals(code, 0, stderr);
+    const report = JSON.parse(stdout) as NetcheckReport;
+    const seenByColony = report.stunServers.some(({ origin, mapped }) =>
+      origin === "peer" && mapped !== null
+    );
+    return report.ipv4.nat !== null && seenByColony ? report : undefined;
+  };
+  const report = await eventually("the node to know its network", ask, {
+    timeoutMs: 60_000,
+    everyMs: 1_000,
+  });
+  const { mapping, filtering, allocation } = report.ipv4;
+  assertEquals([mapping, filtering, allocation], [APD, APD, RANDOM]);
+  assertEquals(report.hint, "NAT_SYMMETRIC");
+  const peer = report.stunServers.find(({ origin }) => origin === "peer");
+  assert(peer?.server.startsWith(`${colony}:`) === true, JSON.stringify(report.stunServers));
+  // The NAT gives this destination another port than the servers: only the colony knows which.
+  const others = report.stunServers.filter(({ origin }) => origin !== "peer");
+  assert(others.length > 1 && others.every(({ mapped }) => mapped !== peer.mapped));
+  const status = await moray(["status", "--state", state, "--json"], {
+    namespace: lab.namespace("a1"),
+  });
+  assertEquals(JSON.parse(status.stdout).node.nat, { mapping, filtering, hint: report.hint });
 });
 
 /** Starts Discovery with two addresses of each family. */
