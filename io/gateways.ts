@@ -52,6 +52,7 @@ export interface LocalAddress {
 
 const RTF_UP = 1;
 const RTF_GATEWAY = 2;
+const RTF_REJECT = 0x200;
 /** More lines than this are not looked at: a router with the whole Internet's table is no host behind a NAT. */
 const ROUTES_MAX = 4096;
 /** More networks than this are not searched for a gateway. */
@@ -135,6 +136,30 @@ export function defaultGateways(): readonly Gateway[] {
     }
     return [];
   });
+}
+
+/** Returns the names of the interfaces that default routes lead over, gateway or not. Empty where the system does not tell. */
+export function defaultRouteInterfaces(): ReadonlySet<string> {
+  if (Deno.build.os !== "linux") return new Set();
+  return new Set([
+    ...parseDefaultInterfaces(readTable("/proc/net/route"), 4),
+    ...parseDefaultInterfaces(readTable("/proc/net/ipv6_route"), 6),
+  ]);
+}
+
+/** Parses a table of the kernel's: the interfaces of its default routes, without those that lead nowhere. */
+export function parseDefaultInterfaces(text: string, family: Family): readonly string[] {
+  const found: string[] = [];
+  for (const line of text.split("\n").slice(0, ROUTES_MAX)) {
+    const words = line.trim().split(/\s+/);
+    const [name, isDefault, flags] = family === 4
+      ? [words[0], words[1] === "00000000" && words[7] === "00000000", words[3]]
+      : [words[9], words[0] === "0".repeat(32) && words[1] === "00", words[8]];
+    if (!isDefault || name === undefined || name === "lo") continue;
+    const bits = parseInt(flags ?? "", 16);
+    if ((bits & RTF_UP) !== 0 && (bits & RTF_REJECT) === 0) found.push(name);
+  }
+  return found;
 }
 
 function readTable(path: string): string {

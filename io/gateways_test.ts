@@ -3,6 +3,7 @@ import {
   defaultGateways,
   gatewaysToFind,
   localAddressTowards,
+  parseDefaultInterfaces,
   parseIpv4Routes,
   parseIpv6Routes,
 } from "./gateways.ts";
@@ -36,6 +37,12 @@ Deno.test("parseIpv6Routes finds the default gateways, and no unreachable route"
     { gateway: "fe80::211:22ff:fe33:4455", interfaceName: "eth0", metric: 1024 },
   ]);
   assertEquals(parseIpv6Routes("junk\n"), []);
+});
+
+Deno.test("parseDefaultInterfaces names every interface with a default route, with or without a gateway", () => {
+  assertEquals(parseDefaultInterfaces(IPV4, 4), ["wlan0", "eth0", "ppp0"]);
+  assertEquals(parseDefaultInterfaces(IPV6, 6), ["eth0"]);
+  assertEquals(parseDefaultInterfaces("junk\n\n", 4), []);
 });
 
 Deno.test("localAddressTowards takes the address in the gateway's network", () => {

@@ -1,5 +1,6 @@
 /** The addresses of this machine's network interfaces, and when they change. @module */
 import { canonicalIp, type Family, familyOf } from "../core/mod.ts";
+import { defaultRouteInterfaces } from "./gateways.ts";
 
 /** One address of one interface. */
 export interface InterfaceAddress {
@@ -9,6 +10,8 @@ export interface InterfaceAddress {
   readonly family: Family;
   /** Canonical literal, without a zone. */
   readonly address: string;
+  /** A default route leads over the interface. Absent: none does, or the system does not tell. */
+  readonly routed?: true;
 }
 
 /** Most addresses listed; the rest is left out. A container host has hundreds, and none beyond matters. */
@@ -17,9 +20,12 @@ export const INTERFACE_ADDRESSES_MAX = 1024;
 /** Returns the addresses of every interface that is up, sorted by name and address. */
 export function listInterfaces(): InterfaceAddress[] {
   const found: InterfaceAddress[] = [];
+  const routed = defaultRouteInterfaces();
   for (const { name, address } of Deno.networkInterfaces()) {
     const literal = canonicalIp(address.replace(/%.*$/, ""));
-    if (literal !== undefined) found.push({ name, family: familyOf(literal), address: literal });
+    if (literal === undefined) continue;
+    const one = { name, family: familyOf(literal), address: literal };
+    found.push(routed.has(name) ? { ...one, routed: true } : one);
   }
   return found.sort(byNameAndAddress).slice(0, INTERFACE_ADDRESSES_MAX);
 }

@@ -41,6 +41,8 @@ export interface InterfaceAddress {
   readonly name: string;
   /** The address, a literal. */
   readonly address: string;
+  /** The system's way to everywhere leads over this interface. Absent: it does not, or that is not known. */
+  readonly routed?: boolean;
 }
 
 /** Options of {@linkcode hostCandidates}. */
@@ -59,6 +61,11 @@ export interface ParseEndpointOptions {
 export const CANDIDATES_MAX = 32;
 /** Most host candidates; the worst ranked are dropped. */
 export const HOST_CANDIDATES_MAX = 16;
+/**
+ * Most host candidates of interfaces that lead only to their own link, where others lead everywhere: a machine with many
+ * networks for containers and virtual machines has dozens, and peers would try them all.
+ */
+export const UNROUTED_CANDIDATES_MAX = 8;
 
 /**
  * Interfaces that lead into a tunnel or a virtual network of this machine, never to a peer. Prefixes, case ignored:
@@ -101,22 +108,28 @@ export function isVirtualInterface(name: string): boolean {
 
 /**
  * Returns the candidates of this node's interfaces for a bound port, best first: no loopback or link-local address,
- * no tunnel or container interface, at most {@linkcode HOST_CANDIDATES_MAX}.
+ * no tunnel or container interface, at most {@linkcode HOST_CANDIDATES_MAX}, and first those of interfaces that lead everywhere.
  */
 export function hostCandidates(
   interfaces: readonly InterfaceAddress[],
   port: number,
   { exclude = [] }: HostCandidatesOptions = {},
 ): readonly Candidate[] {
-  const found: Candidate[] = [];
-  for (const { name, address } of interfaces) {
+  const routed: Candidate[] = [];
+  const unrouted: Candidate[] = [];
+  for (const { name, address, routed: leadsEverywhere } of interfaces) {
     if (isVirtualInterface(name)) continue;
     if (exclude.includes(name)) continue;
     const hostname = canonicalIp(address);
     if (hostname === undefined || isLocalScope(hostname)) continue;
-    found.push({ kind: "host", address: { hostname, port }, via: name });
+    const list = leadsEverywhere === true ? routed : unrouted;
+    list.push({ kind: "host", address: { hostname, port }, via: name });
   }
-  return mergeCandidates(found).slice(0, HOST_CANDIDATES_MAX);
+  const first = mergeCandidates(routed).slice(0, HOST_CANDIDATES_MAX);
+  const room = HOST_CANDIDATES_MAX - first.length;
+  const rest = mergeCandidates(unrouted)
+    .slice(0, first.length === 0 ? room : Math.min(room, UNROUTED_CANDIDATES_MAX));
+  return mergeCandidates(first, rest);
 }
 
 /** Orders two candidates, best first: by kind, then IPv6 before IPv4, which has the NATs. For `Array.sort`. */

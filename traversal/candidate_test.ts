@@ -10,6 +10,7 @@ import {
   type InterfaceAddress,
   mergeCandidates,
   parseEndpoint,
+  UNROUTED_CANDIDATES_MAX,
 } from "./candidate.ts";
 import { fuzzRuns, mutate, seeded } from "./testing/fuzz.ts";
 
@@ -44,6 +45,20 @@ Deno.test("hostCandidates lists an address once and at most HOST_CANDIDATES_MAX"
   const many = Array.from({ length: 300 }, (_, i) => of("eth0", `10.0.${i >> 8}.${i & 255}`));
   assertEquals(hostCandidates([...many, ...many], 1).length, HOST_CANDIDATES_MAX);
   assertEquals(hostCandidates([of("eth0", "10.0.0.1"), of("eth1", "10.0.0.1")], 1).length, 1);
+});
+
+Deno.test("hostCandidates keeps what leads everywhere among 32 interfaces that lead nowhere", () => {
+  const bogus = Array.from({ length: 32 }, (_, i) => [
+    of(`a${i}`, `10.200.${i}.1`),
+    of(`a${i}`, `fd00:200:${i}::1`),
+  ]).flat();
+  const real = [of("eth0", "192.168.1.20"), of("eth0", "2001:db8::5")]
+    .map((address) => ({ ...address, routed: true }));
+  const shown = hostCandidates([...bogus, ...real], 1).map(show);
+  assertEquals(shown.length, 2 + UNROUTED_CANDIDATES_MAX);
+  assertEquals(shown[0], "host [2001:db8::5]:1");
+  assert(shown.includes("host 192.168.1.20:1"));
+  assertEquals(hostCandidates(bogus, 1).length, HOST_CANDIDATES_MAX, "nothing better is known");
 });
 
 Deno.test("mergeCandidates ranks by kind, then family, and keeps the best kind of an address", () => {
