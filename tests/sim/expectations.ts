@@ -14,6 +14,8 @@ export interface Expectations {
   readonly relay: boolean;
   /** Traffic resumes soon after the networks let it. */
   readonly recovery: boolean;
+  /** A stream outlives outages that are shorter than its patience, though its retransmissions have become rare by then. */
+  readonly streams: boolean;
   /** Bulk passes where a link is narrower than the tunnel's packets and nobody says so. */
   readonly pathMtu: boolean;
   /** A path is changed at most once for each event in the networks. */
@@ -28,6 +30,7 @@ export const EXPECTATIONS: Expectations = {
   prediction: false,
   relay: false,
   recovery: false,
+  streams: false,
   pathMtu: false,
   steadiness: false,
   validation: false,

@@ -45,14 +45,12 @@ export class PairStreams {
 
   /** Why the long-lived stream broke although both programs have run on; `undefined` if it has not. */
   get broken(): string | undefined {
-    const { agent, colony } = this.#pair;
-    const [a, b] = this.#runs;
-    return a === agent.process && b === colony.process ? this.#drip?.broken : undefined;
+    return this.#lives ? this.#drip?.broken : undefined;
   }
 
-  /** Bytes pushed on the long-lived stream and not yet back. */
+  /** Bytes pushed on the long-lived stream and not yet back; 0 if one of the programs has ended. */
   get owed(): number {
-    return this.#drip === undefined ? 0 : this.#dripped - this.#drip.echoed;
+    return this.#drip === undefined || !this.#lives ? 0 : this.#dripped - this.#drip.echoed;
   }
 
   /** Begins the bulk transfer. */
@@ -65,6 +63,12 @@ export class PairStreams {
   /** Bytes of the bulk transfer that are back, or why it broke. */
   get bulk(): number | string {
     return this.#bulk?.broken ?? this.#bulk?.echoed ?? "no stream";
+  }
+
+  /** Whether both programs that the long-lived stream is between still run. */
+  get #lives(): boolean {
+    const [agent, colony] = this.#runs;
+    return agent === this.#pair.agent.process && colony === this.#pair.colony.process;
   }
 
   /** Ends everything in order. */
