@@ -290,7 +290,7 @@ export class Process {
 
   #receive(packet: Packet, local: number): void {
     this.#options.listener.received(packet);
-    handDatagram(this.#datapath, packet, local);
+    this.#datapath.handleDatagram(packet.source, packet.bytes, local);
   }
 
   #icmp(error: IcmpError): void {
@@ -392,9 +392,4 @@ export class Process {
     }
     this.#streams.heed();
   }
-}
-
-/** Gives a datagram to the datapath with the local end that it came to. */
-function handDatagram(datapath: Datapath, { source, bytes }: Packet, _local: number): void {
-  datapath.handleDatagram(source, bytes);
 }

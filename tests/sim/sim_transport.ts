@@ -1,11 +1,8 @@
 /** The datapath's sockets in the simulated network: the node's own port, and extra local ends on ports of their own. @module */
 import { formatSocketAddress, type SocketAddress } from "../../core/mod.ts";
-import type { Transport } from "../../agent/datapath/transport.ts";
+import { LOCALS_MAX, nextLocal, type Transport } from "../../agent/datapath/transport.ts";
 import type { Host } from "./net/host.ts";
 import type { IcmpError, Packet } from "./net/packet.ts";
-
-/** Extra local ends of one node, as every driver's contract says. */
-export const LOCALS_MAX = 256;
 
 /** Takes what arrives. */
 export interface TransportOwner {
@@ -25,7 +22,7 @@ export class SimTransport implements Transport {
   readonly #host: Host;
   readonly #owner: TransportOwner;
   readonly #ports = new Map<number, number>();
-  #nextLocal = 1;
+  #lastLocal = 0;
   #unsent = 0;
 
   /** Binds the node's port. Throws if it is taken. */
@@ -65,7 +62,8 @@ export class SimTransport implements Transport {
 
   openLocal(): number | undefined {
     if (this.locals >= LOCALS_MAX) return undefined;
-    const local = this.#nextLocal++;
+    const local = nextLocal(this.#lastLocal, this.#ports);
+    this.#lastLocal = local;
     const port = this.#host.open({
       datagram: (packet) => this.#owner.datagram(packet, local),
     });
