@@ -2,7 +2,7 @@
  * Finds the largest inner packet that a path carries, by padded probes (after RFC 8899).
  *
  * ```text
- *                start()                 every size of the ladder answered or given up        neighbours 16 bytes apart
+ *                start()                 every size of the ladder answered or given up        neighbours within 16 bytes
  *  resting -----------------> ladder -------------------------------------------------> bisect ------------------------> settled
  *                               ^                                                                                           |
  *                               +-------------------------------------------------------------------------------------------+
@@ -34,8 +34,8 @@ export const MTU_FLOOR = 512;
 export const MTU_ASSUMED = 1280;
 /** Headers of IP, UDP and WireGuard around an inner packet. */
 export const OUTER_BYTES = { 4: 20 + 8 + 32, 6: 40 + 8 + 32 } as const;
-/** The engine pads inner packets to this. */
-const STEP_BYTES = 16;
+/** A search ends where the size that passes and the one that does not are this close. */
+const CLOSE_BYTES = 16;
 /** Probes of one size before it is given up. */
 export const TRIES_MAX = 3;
 /** How long a probe of a size is waited for, at least; twice the round trip if that is longer. */
@@ -258,8 +258,9 @@ export class MtuSearch {
       return this.#rest(after(now, RETRY_MS));
     }
     this.#mtu = this.#low;
-    const middle = aligned((this.#low + Math.min(this.#high, this.#max + 1)) / 2);
-    if (this.#low < this.#max && middle > this.#low && middle < this.#high) {
+    const high = Math.min(this.#high, this.#max + 1);
+    if (this.#low < this.#max && high - this.#low > CLOSE_BYTES) {
+      const middle = Math.floor((this.#low + high) / 2);
       this.#phase = "bisect";
       this.#startedAt = now;
       // What passed before tells a path that is dead, or narrower by now, from one that is just too narrow for more.
@@ -273,7 +274,7 @@ export class MtuSearch {
 
   #innerOf(outerMtu: number): number {
     const bytes = outerMtu - OUTER_BYTES[this.#family];
-    return bytes >= this.#max ? this.#max : aligned(bytes);
+    return Math.min(bytes, this.#max);
   }
 }
 
@@ -287,8 +288,4 @@ export interface MtuClues {
 
 function waitMs(rttMs: number | undefined): number {
   return Math.min(Math.max(WAIT_MS_MIN, 2 * (rttMs ?? 0) + 100), WAIT_MS_MAX);
-}
-
-function aligned(bytes: number): number {
-  return Math.floor(bytes / STEP_BYTES) * STEP_BYTES;
 }
