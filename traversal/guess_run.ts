@@ -112,6 +112,11 @@ export class GuessRun {
     return this.#sent;
   }
 
+  /** Whether extra ends are open or asked for. */
+  get holdsEnds(): boolean {
+    return this.#open.size > 0 || this.#opening !== undefined;
+  }
+
   /** Whether a guess is under way. */
   get running(): boolean {
     return this.#run !== undefined;

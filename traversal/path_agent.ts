@@ -92,6 +92,7 @@ export class PathAgent {
   /** Whether the peer answers probes; `undefined` until that is known. */
   #answers: boolean | undefined;
   #lastHeardAt: Instant | undefined;
+  readonly #warm = new Set<PathRecord>();
   #toldMtu: number | undefined;
   #route: Route = { primary: undefined, also: NO_COPIES };
   #copies: readonly Path[] | undefined;
@@ -458,6 +459,7 @@ export class PathAgent {
     for (const event of choice.judge(now, evidence)) {
       this.#chosen(now, choice, event);
     }
+    this.#keepWarm(choice.primary);
     const context = this.#context(choice);
     for (const record of this.#table.all) {
       if (probeDueAt(record, context) > now) continue;
@@ -506,14 +508,17 @@ export class PathAgent {
   }
 
   #guessOn(now: Instant): void {
-    const direct = [...this.#table.all].some((record) =>
-      record.relays === 0 && (record.works || record === this.#choice?.primary)
-    );
-    const missing = !direct && (this.#wanted || this.#choice !== undefined);
+    const primary = this.#choice?.primary;
+    let direct = false;
+    for (const record of this.#table.all) {
+      direct ||= record.relays === 0 && (record.works || record === primary);
+    }
+    const missing = !direct && (this.#wanted || primary !== undefined);
     this.#missingSince = missing ? this.#missingSince ?? now : undefined;
+    if (!missing && !this.#guess.running && !this.#guess.holdsEnds) return;
     const used = new Set<number>();
     for (const record of this.#table.all) {
-      if (record.works || record === this.#choice?.primary) used.add(record.path.local);
+      if (record.works || record === primary) used.add(record.path.local);
     }
     const { candidates } = this.#table;
     this.#guess.handle(now, { missingSince: this.#missingSince, candidates, used });
@@ -522,17 +527,27 @@ export class PathAgent {
     this.#guessed = { destinations, fresh: this.#fanOut.beside(now) };
   }
 
+  /** The working paths that are kept ready: the best few, and a relay. */
+  #keepWarm(primary: PathRecord): void {
+    const working: PathRecord[] = [];
+    for (const record of this.#table.all) {
+      if (record.works && record !== primary) working.push(record);
+    }
+    if (working.length > 1) working.sort(comparePaths);
+    this.#warm.clear();
+    for (const record of working) {
+      if (record.relays > 0 || this.#warm.size < WARM_MAX) this.#warm.add(record);
+      if (record.relays > 0) return;
+    }
+  }
+
   #context(choice: PathChoice): ProbeContext {
-    const working = [...this.#table.all].filter((record) =>
-      record.works && record !== choice.primary
-    ).sort(comparePaths);
-    const warm = working.filter(({ relays }) => relays === 0).slice(0, WARM_MAX);
     return {
       since: choice.since,
       primary: choice.primary,
       sentAt: choice.sentAt,
       suspectedAt: this.#answers === true ? choice.suspectedAt : undefined,
-      warm: new Set([...warm, ...working.filter(({ relays }) => relays > 0).slice(0, 1)]),
+      warm: this.#warm,
       keepaliveMs: this.#keepaliveMs,
     };
   }

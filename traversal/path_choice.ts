@@ -189,9 +189,10 @@ export class PathChoice {
       question.told = true;
       events.push("doubted");
     }
-    const [best] = [...records].filter((record) =>
-      record !== this.#primary && record.works && provenSince(record, question)
-    ).sort(comparePaths);
+    const best = bestOf(
+      records,
+      (record) => record !== this.#primary && record.works && provenSince(record, question),
+    );
     if (best === undefined) {
       question.decideAt = undefined;
       return events;
@@ -212,12 +213,13 @@ export class PathChoice {
   #improve(now: Instant, records: Iterable<PathRecord>): readonly ChoiceEvent[] {
     const current = this.#primary;
     const rested = now - this.#movedAt >= this.#dwellMs;
-    const best =
-      [...records].filter((record) =>
+    const best = bestOf(
+      records,
+      (record) =>
         record !== current && record.works && record.heldUntil(now) === undefined &&
         record.provenAt !== undefined && now - record.provenAt <= FRESH_MS &&
-        (isBetterClass(record, current) || rested && isClearlyFaster(record, current))
-      ).sort(comparePaths)[0];
+        (isBetterClass(record, current) || rested && isClearlyFaster(record, current)),
+    );
     if (best === undefined) {
       this.#improveAt = undefined;
       return [];
@@ -287,6 +289,18 @@ function provenSince({ provenAt }: PathRecord, { since, cause }: Question): bool
   if (provenAt === undefined) return false;
   // An event has everything asked at its own instant; silence was noticed by a probe that others need not share.
   return cause === "event" ? provenAt >= since : provenAt > since;
+}
+
+/** The path of the least cost among those that will do. */
+function bestOf(
+  records: Iterable<PathRecord>,
+  willDo: (record: PathRecord) => boolean,
+): PathRecord | undefined {
+  let best: PathRecord | undefined;
+  for (const record of records) {
+    if (willDo(record) && (best === undefined || comparePaths(record, best) < 0)) best = record;
+  }
+  return best;
 }
 
 function within(value: number, least: number, most: number): number {

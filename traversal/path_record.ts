@@ -77,6 +77,7 @@ export class PathRecord {
   /** The largest size that passes. */
   readonly mtu: MtuSearch;
   #rtts: number[] = [];
+  #rttFloorMs: number | undefined;
   #heldUntil: Instant | undefined;
   #holdMs = HOLD_MS;
 
@@ -103,7 +104,7 @@ export class PathRecord {
 
   /** The least of the last round trips; `undefined` until one was measured. */
   get rttFloorMs(): number | undefined {
-    return this.#rtts.length === 0 ? undefined : Math.min(...this.#rtts);
+    return this.#rttFloorMs;
   }
 
   /** Round trips known, up to a few. */
@@ -150,7 +151,9 @@ export class PathRecord {
 
   /** A round trip was measured. */
   measured(rttMs: number): void {
-    this.#rtts = [...this.#rtts, rttMs].slice(-RTTS_KEPT);
+    this.#rtts.push(rttMs);
+    if (this.#rtts.length > RTTS_KEPT) this.#rtts.shift();
+    this.#rttFloorMs = Math.min(...this.#rtts);
     this.rttMs = this.rttMs === undefined ? rttMs : this.rttMs + (rttMs - this.rttMs) * RTT_GAIN;
   }
 
@@ -176,6 +179,7 @@ export class PathRecord {
   /** The link is another: what was measured is of the past, and it is asked at once. */
   renew(): void {
     this.#rtts = [];
+    this.#rttFloorMs = undefined;
     this.#heldUntil = undefined;
     this.#holdMs = HOLD_MS;
     this.mtu.forget();
