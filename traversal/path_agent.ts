@@ -515,7 +515,7 @@ export class PathAgent {
     }
     const missing = !direct && (this.#wanted || primary !== undefined);
     this.#missingSince = missing ? this.#missingSince ?? now : undefined;
-    if (!missing && !this.#guess.running && !this.#guess.holdsEnds) return;
+    if (!missing && !this.#guess.holdsEnds && this.#guess.dueAt() === undefined) return;
     const used = new Set<number>();
     for (const record of this.#table.all) {
       if (record.works || record === primary) used.add(record.path.local);

@@ -10,7 +10,7 @@ import { LEARNED_MAX } from "./path_table.ts";
 import type { PathProbe } from "./probe_book.ts";
 import { seeded } from "./testing/fuzz.ts";
 
-const RUNS = { numRuns: 150 };
+const RUNS = { numRuns: 400 };
 const KINDS: readonly CandidateKind[] = [
   ...["host", "serverReflexive", "relayed", "configured", "portMapped"] as const,
 ];
