@@ -23,7 +23,7 @@ import { NodeChecks } from "./checks.ts";
 import { SimDiscovery } from "./discovery.ts";
 import { EventQueue } from "./event_queue.ts";
 import { EXPECTATIONS, type Expectations } from "./expectations.ts";
-import type { LinkQuality } from "./net/link.ts";
+import { Faults } from "./faults.ts";
 import type { Wire } from "./net/network.ts";
 import type { Packet } from "./net/packet.ts";
 import { Topology } from "./net/topology.ts";
@@ -129,15 +129,14 @@ class World {
   readonly #topology: Topology;
   readonly #discovery: SimDiscovery;
   readonly #attacker: Attacker;
+  readonly #faults: Faults;
   readonly #nodes = new Map<string, SimNode>();
   readonly #checks = new Map<SimNode, NodeChecks>();
   readonly #inner: Uint8Array[] = [];
   readonly #pairs: Pair[] = [];
   readonly #watchdogs = new Map<Pair, Watchdog>();
   readonly #streams = new Map<Pair, PairStreams>();
-  readonly #degraded = new Set<string>();
   readonly #violations: string[] = [];
-  readonly #mends = new Set<() => void>();
   readonly #verdicts = new Map<string, Verdict>();
   readonly #healMs = new Map<Pair, number>();
   readonly #drops = new Map<string, number>();
@@ -161,6 +160,14 @@ class World {
       delivers: this.#expectations.validation,
     });
     this.#topology.internet.tap = (packet) => this.#attacker.see(packet);
+    this.#faults = new Faults({
+      topology: this.#topology,
+      discovery: this.#discovery,
+      attacker: this.#attacker,
+      nodes: this.#nodes,
+      after: (ms, happening) => this.#after(ms, happening),
+      disturbed: (which, what) => this.#disturbed(which, what),
+    });
     this.#addNodes();
   }
 
@@ -316,95 +323,16 @@ class World {
 
   #happen(fault: Fault): void {
     this.#say(() => `FAULT ${JSON.stringify(fault)}`);
-    switch (fault.kind) {
-      case "natReboot":
-        this.#topology.reboot(fault.site);
-        return this.#disturb((site) => site === fault.site);
-      case "roam":
-        this.#topology.readdress(fault.site);
-        return this.#disturb((site) => site === fault.site);
-      case "carrierReboot":
-        this.#topology.rebootCarrier(fault.carrier);
-        return this.#disturb((site) => this.#carrierOf(site) === fault.carrier);
-      case "move":
-        return this.#change(fault.node, "network", (node) => node.move(fault.site));
-      case "attach":
-        return this.#change(fault.node, "network", (node) => node.attach(fault.site));
-      case "handOver":
-        return this.#change(fault.node, "network", (node) => node.handOver());
-      case "cut":
-        return this.#cut(fault);
-      case "degrade":
-        return this.#degrade(fault.site, fault.quality, fault.ms);
-      case "sleep":
-        this.#change(fault.node, "sleep", (node) => node.sleep(fault.how, fault.ms));
-        return this.#lasting(
-          fault.ms,
-          () => this.#change(fault.node, "sleep", (node) => node.rise()),
-        );
-      case "restart":
-        return this.#change(fault.node, "start", (node) => {
-          if (node.process !== undefined) node.reboot(fault.ms);
-        });
-      case "discoveryDown":
-        this.#discovery.stop(fault);
-        return this.#lasting(fault.ms, () => this.#discovery.down = false);
-      case "stunDown":
-        this.#topology.stun.down = true;
-        return this.#lasting(fault.ms, () => this.#topology.stun.down = false);
-      case "attack":
-        return this.#attacker.attack(fault.ms);
-    }
+    this.#faults.happen(fault);
   }
 
-  #cut({ site, directions, ms }: Fault & { readonly kind: "cut" }): void {
-    const { dead } = this.#topology.site(site).link;
-    for (const direction of directions) dead.add(direction);
-    this.#disturb((name) => name === site);
-    this.#lasting(ms, () => {
-      for (const direction of directions) dead.delete(direction);
-      this.#disturb((name) => name === site);
-    });
-  }
-
-  #degrade(name: string, quality: LinkQuality, ms: number): void {
-    const { link, description } = this.#topology.site(name);
-    link.quality = quality;
-    this.#degraded.add(name);
-    this.#disturb((site) => site === name);
-    this.#lasting(ms, () => {
-      link.quality = description.link;
-      this.#degraded.delete(name);
-      this.#disturb((site) => site === name);
-    });
-  }
-
-  /** Ends a fault after `ms`, or at the healing. */
-  #lasting(ms: number, mend: () => void): void {
-    const once = (): void => {
-      if (this.#mends.delete(once)) mend();
-    };
-    this.#mends.add(once);
-    this.#after(ms, once);
-  }
-
-  #change(name: string, what: Disturbance, change: (node: SimNode) => void): void {
-    const node = this.#nodes.get(name);
-    if (node === undefined) return;
-    change(node);
-    for (const pair of this.#pairs) if (pair.has(node)) this.#noteEvent(pair, what);
-  }
-
-  /** Notes that the networks of some sites have changed. */
-  #disturb(which: (site: string) => boolean): void {
+  /** Notes that something has happened to the nodes or networks that `which` picks. */
+  #disturbed(which: (node: SimNode) => boolean, what: Disturbance): void {
     for (const pair of this.#pairs) {
-      if (which(pair.agent.site) || which(pair.colony.site)) this.#noteEvent(pair, "network");
+      if (!which(pair.agent) && !which(pair.colony)) continue;
+      pair.events++;
+      this.#watchdogs.get(pair)?.disturbed(this.#now, what);
     }
-  }
-
-  #noteEvent(pair: Pair, what: Disturbance): void {
-    pair.events++;
-    this.#watchdogs.get(pair)?.disturbed(this.#now, what);
   }
 
   /** Looks after pairs that are asked to talk all the time. */
@@ -424,7 +352,8 @@ class World {
     if (this.#discovery.down || this.#topology.stun.down) return false;
     if (!agent.awake || !colony.awake) return false;
     return [agent.site, colony.site].every((site) =>
-      !this.#degraded.has(site) && this.#topology.linksOf(site).every(({ dead }) => dead.size === 0)
+      !this.#faults.degraded.has(site) &&
+      this.#topology.linksOf(site).every(({ dead }) => dead.size === 0)
     ) && this.#isDue(this.#verdictOf({ agent, colony }));
   }
 
@@ -436,7 +365,7 @@ class World {
 
   #heal(): void {
     this.#say(() => "HEALED");
-    for (const mend of [...this.#mends]) mend();
+    this.#faults.mendAll();
     this.#attacker.stop();
     const probe = (): void => {
       for (const pair of this.#pairs) {

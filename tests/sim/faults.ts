@@ -1,0 +1,129 @@
+/** Makes faults happen, and ends those that last. @module */
+import type { Attacker } from "./attacker.ts";
+import type { SimDiscovery } from "./discovery.ts";
+import type { LinkQuality } from "./net/link.ts";
+import type { Topology } from "./net/topology.ts";
+import type { SimNode } from "./node.ts";
+import type { Fault } from "./scenario.ts";
+import type { Disturbance } from "./watchdog.ts";
+
+/** What {@linkcode Faults} works on. */
+export interface FaultsOptions {
+  /** The networks. */
+  readonly topology: Topology;
+  /** The service. */
+  readonly discovery: SimDiscovery;
+  /** The attacker. */
+  readonly attacker: Attacker;
+  /** Nodes by name. */
+  readonly nodes: ReadonlyMap<string, SimNode>;
+  /** Has something happen after so many milliseconds. */
+  readonly after: (ms: number, happening: () => void) => void;
+  /** Hears that something has happened to the nodes that `which` picks. */
+  readonly disturbed: (which: (node: SimNode) => boolean, what: Disturbance) => void;
+}
+
+/** The faults of one world. */
+export class Faults {
+  /** Sites whose link is worse than it should be. */
+  readonly degraded = new Set<string>();
+  readonly #options: FaultsOptions;
+  readonly #mends = new Set<() => void>();
+
+  /** Nothing is wrong. */
+  constructor(options: FaultsOptions) {
+    this.#options = options;
+  }
+
+  /** Makes a fault happen. */
+  happen(fault: Fault): void {
+    const { topology, discovery, attacker } = this.#options;
+    switch (fault.kind) {
+      case "natReboot":
+        topology.reboot(fault.site);
+        return this.#disturb((site) => site === fault.site);
+      case "roam":
+        topology.readdress(fault.site);
+        return this.#disturb((site) => site === fault.site);
+      case "carrierReboot":
+        topology.rebootCarrier(fault.carrier);
+        return this.#disturb((site) => topology.site(site).description.carrier === fault.carrier);
+      case "move":
+        return this.#change(fault.node, "network", (node) => node.move(fault.site));
+      case "attach":
+        return this.#change(fault.node, "network", (node) => node.attach(fault.site));
+      case "handOver":
+        return this.#change(fault.node, "network", (node) => node.handOver());
+      case "cut":
+        return this.#cut(fault);
+      case "degrade":
+        return this.#degrade(fault.site, fault.quality, fault.ms);
+      case "sleep":
+        this.#change(fault.node, "sleep", (node) => node.sleep(fault.how, fault.ms));
+        return this.#lasting(
+          fault.ms,
+          () => this.#change(fault.node, "sleep", (node) => node.rise()),
+        );
+      case "restart":
+        return this.#change(fault.node, "start", (node) => {
+          if (node.process !== undefined) node.reboot(fault.ms);
+        });
+      case "discoveryDown":
+        discovery.stop(fault);
+        return this.#lasting(fault.ms, () => discovery.down = false);
+      case "stunDown":
+        topology.stun.down = true;
+        return this.#lasting(fault.ms, () => topology.stun.down = false);
+      case "attack":
+        return attacker.attack(fault.ms);
+    }
+  }
+
+  /** Ends every fault that lasts. */
+  mendAll(): void {
+    for (const mend of [...this.#mends]) mend();
+  }
+
+  #cut({ site, directions, ms }: Fault & { readonly kind: "cut" }): void {
+    const { dead } = this.#options.topology.site(site).link;
+    for (const direction of directions) dead.add(direction);
+    this.#disturb((name) => name === site);
+    this.#lasting(ms, () => {
+      for (const direction of directions) dead.delete(direction);
+      this.#disturb((name) => name === site);
+    });
+  }
+
+  #degrade(name: string, quality: LinkQuality, ms: number): void {
+    const { link, description } = this.#options.topology.site(name);
+    link.quality = quality;
+    this.degraded.add(name);
+    this.#disturb((site) => site === name);
+    this.#lasting(ms, () => {
+      link.quality = description.link;
+      this.degraded.delete(name);
+      this.#disturb((site) => site === name);
+    });
+  }
+
+  /** Ends a fault after `ms`, or with all others. */
+  #lasting(ms: number, mend: () => void): void {
+    const once = (): void => {
+      if (this.#mends.delete(once)) mend();
+    };
+    this.#mends.add(once);
+    this.#options.after(ms, once);
+  }
+
+  #change(name: string, what: Disturbance, change: (node: SimNode) => void): void {
+    const node = this.#options.nodes.get(name);
+    if (node === undefined) return;
+    change(node);
+    this.#options.disturbed((changed) => changed === node, what);
+  }
+
+  /** The networks of some sites have changed. */
+  #disturb(which: (site: string) => boolean): void {
+    this.#options.disturbed(({ site }) => which(site), "network");
+  }
+}
