@@ -28,6 +28,7 @@
  */
 export {
   type ByteStream,
+  type CandidateStatus,
   type CommonOptions,
   type ConnectOptions,
   type ExposeRule,
@@ -38,6 +39,7 @@ export {
   type Network,
   type NodeHandle,
   type NodeStatus,
+  type PathDetail,
   type PathKind,
   type PathStatus,
   type PeerStatus,

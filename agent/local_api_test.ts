@@ -20,6 +20,7 @@ const STATUS: NodeStatus = {
     meshIpv6: "fd00::1",
     nat: { mapping: "unknown", filtering: "unknown", hint: "NAT_UNKNOWN" },
     endpoints: [],
+    candidates: [],
     datapath: "portable",
     tun: null,
   },
@@ -50,7 +51,7 @@ const NODE: NodeHandle = {
       return Promise.reject(new MorayError("unreachable", "No peer is called nobody"));
     }
     if (peer === "bug") return Promise.reject(new TypeError("x is not a function"));
-    return Promise.resolve({ sequence, rttMs: timeoutMs, path: PATH });
+    return Promise.resolve({ sequence, rttMs: timeoutMs, path: PATH, reason: null });
   },
 };
 const log = (): void => {};
@@ -65,7 +66,10 @@ Deno.test("a command reads status and pings through the socket", async () => {
     const replies = await Promise.all(
       [1, 2, 3].map((sequence) => node.ping("web", { sequence, timeoutMs: 10 })),
     );
-    assertEquals(replies, [1, 2, 3].map((sequence) => ({ sequence, rttMs: 10, path: PATH })));
+    assertEquals(
+      replies,
+      [1, 2, 3].map((sequence) => ({ sequence, rttMs: 10, path: PATH, reason: null })),
+    );
     await rejects(node.ping("nobody", { sequence: 1, timeoutMs: 10 }), {
       name: "MorayError",
       code: "unreachable",

@@ -36,6 +36,10 @@ const RETRY = { first: 2000, longest: 60_000 };
 const REGATHER_FIRST_MS = 300;
 /** A colony leaves the first punch to the agent that has lost it, which has one peer to care for. */
 const COLONY_PATIENCE_MS = 3000;
+/** How long a peer that seems to have moved may take to ask for a punch itself. */
+const MOVED_PATIENCE_MS = 500;
+/** After a change of its links a node punches towards all of so few peers; more notice by themselves. */
+const FEW_PEERS = 16;
 /** Peers that the node begins to connect to: each costs a key exchange, and all of them answer. */
 const CONNECT_PACE = { perSecond: 100, burst: 64 };
 /** Look-ups of strangers at once; further strangers try again by themselves. */
@@ -245,7 +249,7 @@ export class MeshControl {
     this.#now = now;
     const { serverInfo, register, linkChanged } = this.#presence.take(now);
     if (linkChanged) this.#nodeCommands.push({ kind: "linkChanged" });
-    if (linkChanged) this.#emit({ kind: "linkChanged" });
+    if (linkChanged) this.#emit({ kind: "reconnect" });
     if (serverInfo) this.#requests.push({ kind: "serverInfo" });
     if (this.#lookUp.take(now)) this.#requests.push({ kind: "lookUpColony" });
     if (register) {
@@ -290,12 +294,15 @@ export class MeshControl {
       const parsed = parseSocketAddress(address);
       return parsed !== undefined && !this.#peers.isInside(parsed.hostname);
     });
-    this.#presence.handleCandidates(now, usable, nat);
+    // A NAT that gave this node another address has forgotten its connections too.
+    if (this.#presence.handleCandidates(now, usable, nat)) this.#emit({ kind: "reconnect" });
   }
 
   #changeLinks(now: Instant, sleptMs: number): void {
     this.#presence.handleLinkChanged(now, sleptMs);
-    this.#punchAll(after(now, REGATHER_FIRST_MS));
+    const at = after(now, REGATHER_FIRST_MS);
+    if (this.#links.size > FEW_PEERS) this.#punchAll(at);
+    else for (const publicKey of this.#links.keys()) this.#puncher.soon(publicKey, at);
     if (this.#lookUp.at !== undefined) this.#lookUp.begin(now);
   }
 
@@ -335,13 +342,14 @@ export class MeshControl {
     const returned = this.#peers.find(found.publicKey)?.goneAt !== undefined;
     const learned = this.#peers.learn(found, punchMs);
     if (learned === undefined) return undefined;
-    const { peer, added, moved } = learned;
-    const link = this.#links.get(peer.publicKey) ?? this.#addLink(now, peer);
+    const { peer, added, moved, left } = learned;
+    const { publicKey } = peer;
+    const link = this.#links.get(publicKey) ?? this.#addLink(now, peer);
     if (added || moved) this.#emit({ kind: "peersChanged" });
-    const news = !added && (moved || returned);
-    if (news && link.path !== "direct" && punchMs === undefined) {
-      this.#puncher.soon(link.peer.publicKey, now);
-    }
+    if (added || punchMs !== undefined) return link;
+    if (link.path !== "direct" && (moved || returned)) this.#puncher.soon(publicKey, now);
+    // The one that has moved asks first, if it can.
+    else if (left) this.#puncher.soon(publicKey, after(now, MOVED_PATIENCE_MS));
     return link;
   }
 
@@ -455,7 +463,9 @@ export class MeshControl {
     for (const { path, doubted } of this.#links.values()) {
       if (path === "direct" && !doubted) return;
     }
-    if (this.#presence.takeRegather(now)) this.#nodeCommands.push({ kind: "regather" });
+    if (!this.#presence.takeRegather(now)) return;
+    this.#nodeCommands.push({ kind: "regather" });
+    this.#emit({ kind: "reconnect" });
   }
 
   #foundAgent(now: Instant, { publicKey, peer }: MeshAnswer & { readonly kind: "agent" }): void {
@@ -543,9 +553,10 @@ export class MeshControl {
     },
   ): void {
     const { publicKey } = peer;
-    if (this.#puncher.joined(publicKey, { now, punchId, windowMs })) {
-      this.#learn(now, peer, windowMs);
-    }
+    if (!this.#puncher.joined(publicKey, { now, punchId, windowMs })) return;
+    const link = this.#learn(now, peer, windowMs);
+    // Where nothing but suspicion asked for it, once is enough.
+    if (link?.path === "direct" && !link.doubted) this.#puncher.done(publicKey);
   }
 
   #say(...[level, message, fields]: Parameters<Log>): void {

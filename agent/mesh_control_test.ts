@@ -238,9 +238,9 @@ Deno.test("news of a peer's addresses punch while it is not direct, and only ren
   world.takeCommands();
   world.takeRequests();
   world.run(200_000);
-  world.do((c, now) =>
-    c.handlePeerEvent(now, { kind: "upserted", peer: found(1, "colony", 50002) })
-  );
+  const peer = { ...found(1, "colony", 50001), endpoints: [] };
+  world.do((c, now) => c.handlePeerEvent(now, { kind: "upserted", peer }));
+  world.run(300_000);
   assertEquals([world.takeCommands(), world.takeRequests()], [["setCandidates"], []]);
 });
 
@@ -468,10 +468,82 @@ Deno.test("a changed link: everything is gathered again and a peer that is not d
   world.takeRequests();
   world.do((c, now) => c.handleLinkChanged(now));
   assertEquals(world.takeCommands(), ["linkChanged"]);
+  assert(world.events.some(({ kind }) => kind === "reconnect"));
+  // An address after its carrier, a route after its address: they are taken up together, not one by one.
+  for (const kind of ["linksChanged", "linksChanged"] as const) {
+    world.do((c, now) => c.handleDatapath(now, { kind }));
+  }
+  assertEquals(world.takeCommands(), []);
+  world.run(50_250);
+  assertEquals(world.takeCommands(), ["linkChanged"]);
   world.run(50_300);
   assertEquals(world.takeRequests(), ["punch"]);
   world.do((c, now) => c.handleLinkChanged(now, { sleptMs: 600_000 }));
   assertEquals(world.takeRequests(), ["register"]);
+});
+
+Deno.test("a changed link is a reason to punch although the path seems fine, once; a moved peer too", () => {
+  const world = new World("agent");
+  world.begin();
+  world.answerPunch();
+  world.connect();
+  world.run(60_000);
+  world.takeRequests();
+  const punches = (until: number): number => {
+    const before = world.now;
+    let count = 0;
+    world.run(until, () => {
+      if (world.requests.at(-1)?.kind !== "punch") return;
+      count++;
+      world.answerPunch();
+    });
+    assert(world.now > before);
+    return count;
+  };
+  world.do((c, now) => c.handleLinkChanged(now));
+  assertEquals([punches(60_299), punches(60_301), punches(600_000)], [0, 1, 0]);
+  const moved = found(1, "colony", 50_001);
+  world.do((c, now) => c.handlePeerEvent(now, { kind: "upserted", peer: moved }));
+  assertEquals([punches(600_499), punches(600_501), punches(900_000)], [0, 1, 0]);
+  // Another address beside the one that stays is no move.
+  const { observedEndpoints } = moved;
+  const more = [...observedEndpoints, { hostname: "2001:db8::2", port: 51820 }];
+  const peer = { ...moved, observedEndpoints: more };
+  world.do((c, now) => c.handlePeerEvent(now, { kind: "upserted", peer }));
+  assertEquals(punches(1_200_000), 0);
+});
+
+Deno.test("a colony whose link changed leaves its many agents to notice, and punches towards few", () => {
+  for (const [count, punched] of [[16, true], [17, false]] as const) {
+    const world = new World("colony");
+    world.begin({ colony: false });
+    for (let number = 1; number <= count; number++) {
+      world.do((c, now) =>
+        c.handlePeerEvent(now, { kind: "upserted", peer: found(number, "agent") })
+      );
+      world.connect(number);
+    }
+    world.run(60_000);
+    world.takeRequests();
+    world.do((c, now) => c.handleLinkChanged(now));
+    world.run(61_000);
+    assertEquals(world.takeRequests().includes("punch"), punched);
+  }
+});
+
+Deno.test("another public address, and nothing less, gives up connections to Discovery", () => {
+  const world = new World("agent");
+  world.begin();
+  const reconnects = (...list: CandidateInfo[]): number => {
+    world.events.length = 0;
+    world.do((c, now) => c.handleDatapath(now, candidates(HOST, ...list)));
+    return world.events.filter(({ kind }) => kind === "reconnect").length;
+  };
+  const other: CandidateInfo = { kind: "serverReflexive", address: "198.51.100.3:40000" };
+  assertEquals(
+    [reconnects(REFLEXIVE), reconnects(REFLEXIVE, other), reconnects(REFLEXIVE), reconnects(other)],
+    [0, 0, 0, 1],
+  );
 });
 
 Deno.test("an own address inside the mesh is not announced; one that a peer has seen is", () => {

@@ -63,8 +63,8 @@ export type MeshEvent =
   | { readonly kind: "registered" }
   /** The first answer, or the first failure, of the attempt to register. */
   | { readonly kind: "notRegistered"; readonly code: ErrorCode; readonly message: string }
-  /** The links have changed: connections to Discovery from before may be dead. */
-  | { readonly kind: "linkChanged" }
+  /** The way to Discovery may be another: connections from before may be dead, and are to be given up. */
+  | { readonly kind: "reconnect" }
   /** A peer has been reached that was not connected. */
   | { readonly kind: "connected"; readonly peer: MeshPeer }
   /** What should be kept for a start without Discovery is another. */

@@ -38,7 +38,7 @@ import { type NetcheckReport, nodeReport } from "./netcheck/report.ts";
 import { NodeStun } from "./node_stun.ts";
 import type { MeshNodeOptions, RunningNode } from "./options.ts";
 import { readPeerCache, writePeerCache } from "./peer_cache.ts";
-import { pathOf, peerStatus } from "./peer_status.ts";
+import { pathOf, peerStatus, reasonOf } from "./peer_status.ts";
 import { PortMapper } from "./port_mapper.ts";
 import type { CommandBody, NodeEvent } from "./shared/mod.ts";
 import type { NodeStatus, PingReply } from "./status.ts";
@@ -71,6 +71,9 @@ export async function startMeshNode(role: Role, options: MeshNodeOptions): Promi
   const name = options.name ?? (role === "colony" ? "colony" : labelOf(Deno.hostname()) ?? "agent");
   if (!isLabel(name)) {
     throw new MorayError("usage", `Not a node name: ${name}: use 1 to 63 of a-z, 0-9 and "-"`);
+  }
+  if (options.noDirect === true && options.noRelay === true) {
+    throw new MorayError("usage", "--no-direct and --no-relay leave no way to a peer: drop one");
   }
   if (options.open === false) {
     throw new MorayError(
@@ -155,6 +158,7 @@ class MeshNode implements RunningNode {
 
   async start(privateKey: Uint8Array): Promise<void> {
     const { state, log, mesh, publicEndpoint, stunServers = [] } = this.#options;
+    const { noGuess, noDirect } = this.#options;
     const publicKey = parseKey(this.#publicKey);
     assert(publicKey !== undefined, "the node's own key is one");
     this.#stun = new NodeStun({
@@ -170,6 +174,8 @@ class MeshNode implements RunningNode {
       names: this.#names,
       onEvent: (event) => this.#handle(event),
       ...(publicEndpoint && { publicEndpoint }),
+      ...(noGuess !== undefined && { noGuess }),
+      ...(noDirect !== undefined && { noDirect }),
     });
     this.#core = core;
     core.own(await startLocalApi({ state, node: this, log }));
@@ -214,18 +220,23 @@ class MeshNode implements RunningNode {
         meshIpv6: this.#meshIpv6,
         nat: status.nat,
         endpoints: status.candidates.map(({ address }) => address),
+        candidates: status.candidates,
         ...(this.#portMapper && { portMapping: this.#portMapper.status }),
         datapath: status.driver,
         tun: status.tun,
       },
       discovery: { url: this.#discovery.url, connected: this.#control.connected },
       peers: status.peers.map((peer) => {
-        const known = peers.find(peer.publicKey);
+        const { publicKey } = peer;
+        const known = peers.find(publicKey);
+        const hint = this.#control.hintOf(publicKey);
         return peerStatus(peer, {
-          name: peers.nameOf(peer.publicKey),
+          name: peers.nameOf(publicKey),
           meshIpv4: known?.meshIpv4 ?? null,
           meshIpv6: known?.meshIpv6 ?? null,
           mtu: MESH_MTU,
+          candidates: known?.candidates ?? [],
+          ...(hint !== undefined && { hint }),
         });
       }),
       counters,
@@ -266,8 +277,9 @@ class MeshNode implements RunningNode {
     const rttMs = await client.send({ kind: "ping", address, sequence, timeoutMs });
     const { peers } = await client.send({ kind: "status" });
     const key = this.#control.peers.withAddress(address)?.publicKey;
-    const path = pathOf(peers.find(({ publicKey }) => publicKey === key), MESH_MTU);
-    return { sequence, rttMs, path };
+    const found = peers.find(({ publicKey }) => publicKey === key);
+    const hint = key === undefined ? undefined : this.#control.hintOf(key);
+    return { sequence, rttMs, path: pathOf(found, MESH_MTU), reason: reasonOf(found, hint) };
   }
 
   stop(): Promise<void> {
@@ -345,7 +357,7 @@ class MeshNode implements RunningNode {
         return this.#watch();
       case "notRegistered":
         return this.#notRegistered(event);
-      case "linkChanged":
+      case "reconnect":
         return this.#discovery.reconnect();
       case "connected":
         return void this.#measure(event.peer);

@@ -61,6 +61,8 @@ export interface Learned {
   readonly added: boolean;
   /** Whether it may be reached elsewhere than before. */
   readonly moved: boolean;
+  /** Whether it seems to have left the place where it was: its public addresses are all others. */
+  readonly left: boolean;
 }
 
 /** What {@linkcode MeshPeers} works with. */
@@ -153,13 +155,18 @@ export class MeshPeers {
     const peer = known ?? this.#add(found, key);
     peer.goneAt = undefined;
     this.#gone.delete(peer);
+    const { nat: before, observedEndpoints: seen } = peer.record;
+    const left = seen.length > 0 && found.observedEndpoints.length > 0 &&
+      !seen.some((address) => found.observedEndpoints.some((other) => sameAddress(address, other)));
     peer.record = found;
     const candidates = this.#candidatesOf(peer);
     const moved = JSON.stringify(candidates) !== JSON.stringify(peer.candidates);
+    const renamed = known !== undefined && found.nat !== before;
     peer.candidates = candidates;
-    if (punchMs !== undefined) send({ kind: "punch", publicKey, windowMs: punchMs, candidates });
-    else if (moved) send({ kind: "setCandidates", publicKey, candidates });
-    return { peer, added: known === undefined, moved };
+    const where = { publicKey, candidates, nat: found.nat };
+    if (punchMs !== undefined) send({ kind: "punch", windowMs: punchMs, ...where });
+    else if (moved || renamed) send({ kind: "setCandidates", ...where });
+    return { peer, added: known === undefined, moved, left };
   }
 
   /** Discovery no longer knows a peer. */

@@ -66,7 +66,11 @@ Deno.test("MeshPeers adds an agent once, by the address of its key, and renews i
     kind: "setCandidates",
     publicKey: found(2, "agent").publicKey,
     candidates: [{ kind: "host", address: "192.168.1.2:51820" }],
+    nat: "NAT_UNKNOWN",
   }]);
+  peers.learn(found(2, "agent", { observedEndpoints: [], nat: "NAT_SYMMETRIC" }));
+  peers.learn(found(2, "agent", { observedEndpoints: [], nat: "NAT_SYMMETRIC" }));
+  assertEquals(sent.length, 4, "news of its NAT, once");
   const [add, set] = sent;
   assert(add?.kind === "addPeer" && set?.kind === "setCandidates");
   assertEquals(add.allowedIps, [`${address}/128`]);

@@ -40,9 +40,11 @@ export type {
   WireGuardNodeOptions,
 } from "./options.ts";
 export type {
+  CandidateStatus,
   NatStatus,
   NodeHandle,
   NodeStatus,
+  PathDetail,
   PathKind,
   PathStatus,
   PeerStatus,

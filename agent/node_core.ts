@@ -29,6 +29,10 @@ export interface NodeCoreParts {
   readonly names: NameTable;
   /** A fixed public endpoint. */
   readonly publicEndpoint?: SocketAddress;
+  /** Guess no ports. @default false */
+  readonly noGuess?: boolean;
+  /** Reach peers through relays only. @default false */
+  readonly noDirect?: boolean;
   /** Takes what the datapath tells of peers and candidates. */
   readonly onEvent: (event: NodeEvent) => void;
 }
@@ -66,7 +70,7 @@ export class NodeCore {
 
   /** Starts the datapath. Rejects with `portInUse`, `permission`, `unsupported` or `internal`. */
   static async start(options: CommonOptions, parts: NodeCoreParts): Promise<NodeCore> {
-    const { privateKey, mtu, publicEndpoint } = parts;
+    const { privateKey, mtu, publicEndpoint, noGuess, noDirect } = parts;
     const early: NodeEvent[] = [];
     let handle = (event: NodeEvent): void => void early.push(event);
     const datapath = await startDatapath({
@@ -75,6 +79,8 @@ export class NodeCore {
       port: options.wgPort ?? 0,
       driver: options.datapath ?? "auto",
       ...(publicEndpoint && { publicEndpoint }),
+      ...(noGuess === true && { noGuess }),
+      ...(noDirect === true && { noDirect }),
       ...(options.tun !== undefined && { tun: options.tun }),
       onEvent: (event) => handle(event),
     });

@@ -68,6 +68,12 @@ export interface MeshNodeOptions extends CommonOptions {
   readonly portMapping?: boolean;
   /** A fixed public endpoint, announced as a candidate. */
   readonly publicEndpoint?: SocketAddress;
+  /** Never guess or predict the ports of a NAT that chooses them anew for each destination. @default false */
+  readonly noGuess?: boolean;
+  /** Reach peers through relays only. @default false */
+  readonly noDirect?: boolean;
+  /** Never use a relay. @default false */
+  readonly noRelay?: boolean;
   /** Colony only: admit whoever is registered in the mesh. @default true until invites exist */
   readonly open?: boolean;
   /** Colony only: the ConnectRPC port announced to Coral clients. @default 9000 */

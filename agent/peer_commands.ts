@@ -51,7 +51,7 @@ export class PeerCommands {
       this.#superseded++;
     }
     if (kind === "setCandidates" && waiting.punch?.kind === "punch") {
-      waiting.punch = { ...waiting.punch, candidates: command.candidates };
+      waiting.punch = { ...command, kind: "punch", windowMs: waiting.punch.windowMs };
       this.#superseded++;
       return;
     }

@@ -1,6 +1,6 @@
 /** A peer as `status` says it, from what the datapath and the mesh know. @module */
 import type { DatapathPeerStatus } from "./shared/mod.ts";
-import type { PathStatus, PeerStatus } from "./status.ts";
+import type { CandidateStatus, PathStatus, PeerStatus } from "./status.ts";
 
 /** What a node knows of a peer besides the datapath. */
 export interface PeerIdentity {
@@ -10,8 +10,12 @@ export interface PeerIdentity {
   readonly meshIpv4: string | null;
   /** Mesh address. */
   readonly meshIpv6: string | null;
-  /** Largest inner packet. */
+  /** Largest inner packet where the path's own is not known. */
   readonly mtu: number;
+  /** Where it may be reached. @default [] */
+  readonly candidates?: readonly CandidateStatus[];
+  /** What Discovery knows about why it is not reached: one clause. Absent: nothing. */
+  readonly hint?: string;
 }
 
 /** The path of a peer as `status` says it. */
@@ -19,13 +23,27 @@ export function pathOf(peer: DatapathPeerStatus | undefined, mtu: number): PathS
   if (peer?.connected !== true) {
     return { kind: "none", remote: null, relay: null, rttMs: null, mtu: null };
   }
-  return { kind: "direct", remote: peer.endpoint, relay: null, rttMs: peer.rttMs, mtu };
+  const { endpoint, rttMs } = peer;
+  const measured = { rttMs, mtu: peer.mtu ?? mtu };
+  return peer.relayed === true
+    ? { kind: "relayed", remote: null, relay: endpoint, ...measured }
+    : { kind: "direct", remote: endpoint, relay: null, ...measured };
+}
+
+/** Why a peer's path is what it is: what the datapath has tried, and what Discovery adds. `null` for a direct path. */
+export function reasonOf(
+  peer: DatapathPeerStatus | undefined,
+  hint: string | undefined,
+): string | null {
+  if (peer?.connected === true && peer.relayed !== true) return null;
+  const known = [peer?.reason ?? undefined, hint].filter((text) => text !== undefined);
+  return known.length === 0 ? null : known.join("; ");
 }
 
 /** A peer as `status` says it. */
 export function peerStatus(
   peer: DatapathPeerStatus,
-  { name, meshIpv4, meshIpv6, mtu }: PeerIdentity,
+  { name, meshIpv4, meshIpv6, mtu, candidates = [], hint }: PeerIdentity,
 ): PeerStatus {
   const at = peer.lastHandshakeAtMs;
   return {
@@ -34,7 +52,9 @@ export function peerStatus(
     meshIpv4,
     meshIpv6,
     path: pathOf(peer, mtu),
-    reason: peer.reason,
+    paths: peer.paths ?? [],
+    candidates,
+    reason: reasonOf(peer, hint),
     lastHandshakeAt: at === null ? null : new Date(at).toISOString(),
     rxBytes: peer.rxBytes,
     txBytes: peer.txBytes,

@@ -91,15 +91,20 @@ export class Presence {
     this.#info.begin(now);
   }
 
-  /** Takes own candidates, without those that are useless to others. */
-  handleCandidates(now: Instant, candidates: readonly CandidateInfo[], nat: NatStatus): void {
+  /** Takes own candidates, without those that are useless to others. Returns whether a STUN server sees this node elsewhere. */
+  handleCandidates(now: Instant, candidates: readonly CandidateInfo[], nat: NatStatus): boolean {
+    const before = seenAt(this.#candidates);
+    const present = seenAt(candidates);
+    const elsewhere = before.some((address) => !present.includes(address)) &&
+      present.some((address) => !before.includes(address));
     const moved = JSON.stringify(candidates) !== JSON.stringify(this.#candidates);
     const renamed = nat.hint !== this.#nat?.hint;
     this.#candidates = candidates;
     this.#nat = nat;
     if (moved) this.#unannounced = true;
-    if (this.#firstAt !== undefined && isSeen(candidates)) this.#firstAt = now;
+    if (this.#firstAt !== undefined && present.length > 0) this.#firstAt = now;
     if (moved || renamed) this.#registrar.changed(now);
+    return elsewhere;
   }
 
   /** Takes what the server can do, and whether there is any STUN server to wait for. */
@@ -109,8 +114,9 @@ export class Presence {
   ): void {
     this.#features = features;
     if (this.known) return;
-    if (stun && !isSeen(this.#candidates)) this.#firstAt = after(now, FIRST_CANDIDATES_MS);
-    else this.#registrar.begin(now);
+    if (stun && seenAt(this.#candidates).length === 0) {
+      this.#firstAt = after(now, FIRST_CANDIDATES_MS);
+    } else this.#registrar.begin(now);
   }
 
   /** The server did not say what it can do. */
@@ -175,7 +181,7 @@ export class Presence {
   }
 }
 
-/** Whether anybody outside has seen the node. */
-function isSeen(candidates: readonly CandidateInfo[]): boolean {
-  return candidates.some(({ kind }) => kind === "serverReflexive");
+/** Where others have seen the node. */
+function seenAt(candidates: readonly CandidateInfo[]): readonly string[] {
+  return candidates.filter(({ kind }) => kind === "serverReflexive").map(({ address }) => address);
 }

@@ -19,6 +19,34 @@ export interface PathStatus {
   readonly mtu: number | null;
 }
 
+/** One way to a peer, in use or not. */
+export interface PathDetail {
+  /** The peer's address at its other end, `host:port`. */
+  readonly remote: string;
+  /** This node's end of it; 0 for its own sockets. */
+  readonly local: number;
+  /** How the address was found: `host`, `serverReflexive`, `portMapped`, `configured`, `relayed` or `peerReflexive`. */
+  readonly kind: string;
+  /** How far it is known to work: `unknown`, `heard`, `proven` or `silent`. */
+  readonly state: string;
+  /** Smoothed round trip in milliseconds; `null` until measured. */
+  readonly rttMs: number | null;
+  /** Largest inner packet in bytes; `null` until measured. */
+  readonly mtu: number | null;
+  /** Probes sent along it. */
+  readonly probes: number;
+  /** Answers to them. */
+  readonly replies: number;
+}
+
+/** An address where a node may be reached, and how it was found. */
+export interface CandidateStatus {
+  /** As in {@linkcode PathDetail}. */
+  readonly kind: string;
+  /** `host:port`. */
+  readonly address: string;
+}
+
 /** One peer. */
 export interface PeerStatus {
   /** The node's name, or the start of its key where it has none. */
@@ -31,6 +59,10 @@ export interface PeerStatus {
   readonly meshIpv6: string | null;
   /** The path in use. */
   readonly path: PathStatus;
+  /** Every way to it that is known, the one in use first; empty for a plain WireGuard peer. */
+  readonly paths: readonly PathDetail[];
+  /** Where it may be reached, as Discovery tells, best first; empty for a plain WireGuard peer. */
+  readonly candidates: readonly CandidateStatus[];
   /** Why the path is what it is, where it is not direct: one sentence for a person. */
   readonly reason: string | null;
   /** Time of the last completed handshake, RFC 3339; `null` before the first. */
@@ -80,6 +112,8 @@ export interface NodeStatus {
     readonly nat: NatStatus;
     /** Candidates as `host:port`, best first. */
     readonly endpoints: readonly string[];
+    /** The same with how each was found. */
+    readonly candidates: readonly CandidateStatus[];
     /** What the gateways do for us; absent where nobody was asked. */
     readonly portMapping?: readonly PortMappingStatus[];
     /** `portable` or `fast`, and why where it was not chosen freely. */
@@ -101,8 +135,10 @@ export interface PingReply {
   readonly sequence: number;
   /** Round trip through the tunnel in milliseconds; `null` if no answer came in time. */
   readonly rttMs: number | null;
-  /** The path when the answer came. */
+  /** The path when the answer came, or when none had come in time. */
   readonly path: PathStatus;
+  /** Why the path is what it is, where it is not direct: one sentence for a person. */
+  readonly reason: string | null;
 }
 
 /** A running node, as the local API and the commands see it. */

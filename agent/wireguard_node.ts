@@ -14,7 +14,7 @@ import type { NetcheckReport } from "./netcheck/report.ts";
 import { NodeCore } from "./node_core.ts";
 import type { RunningNode, WireGuardNodeOptions } from "./options.ts";
 import { resolveHost } from "./resolve_host.ts";
-import { pathOf, peerStatus } from "./peer_status.ts";
+import { pathOf, peerStatus, reasonOf } from "./peer_status.ts";
 import type { DatapathPeerStatus } from "./shared/mod.ts";
 import type { NodeStatus, PeerStatus, PingReply } from "./status.ts";
 import {
@@ -127,6 +127,7 @@ class WireGuardNode implements RunningNode {
         meshIpv6: own.find((ip) => ip.includes(":")) ?? null,
         nat: status.nat,
         endpoints: status.candidates.map(({ address }) => address),
+        candidates: status.candidates,
         datapath: status.driver,
         tun: status.tun,
       },
@@ -148,7 +149,8 @@ class WireGuardNode implements RunningNode {
     const { peers } = await this.#core.client.send({ kind: "status" });
     const key = this.#keyBehind(address);
     const behind = peers.find(({ publicKey }) => publicKey === key);
-    return { sequence, rttMs, path: pathOf(behind, this.#config.mtu ?? MTU_DEFAULT) };
+    const path = pathOf(behind, this.#config.mtu ?? MTU_DEFAULT);
+    return { sequence, rttMs, path, reason: reasonOf(behind, undefined) };
   }
 
   stop(): Promise<void> {

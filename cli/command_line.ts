@@ -149,17 +149,20 @@ const HELP_FIELD: Branch = optional(
 
 function fieldOf(parameter: Parameter<unknown>, strict: boolean): Branch {
   const name = `--${parameter.name}` as const;
+  const letter = parameter.letter === undefined ? undefined : (`-${parameter.letter}` as const);
   const about = { description: [text(describe(parameter))] };
   const required = strict && parameter.required;
   switch (parameter.kind) {
     case "flag": {
-      const field = option(name, textParser(parameter), about);
+      const field = letter === undefined
+        ? option(name, textParser(parameter), about)
+        : option(letter, name, textParser(parameter), about);
       return required ? field : optional(field);
     }
     case "repeated":
       return multiple(option(name, textParser(parameter), about), { min: required ? 1 : 0 });
     case "switch":
-      return optional(flag(name, about));
+      return optional(letter === undefined ? flag(name, about) : flag(letter, name, about));
     case "operand": {
       const field = argument(textParser(parameter), about);
       return required ? field : optional(field);

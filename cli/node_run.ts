@@ -59,6 +59,9 @@ export function meshOptions(
     stunServers: settings.stunServers,
     portMapping: settings.noPortMapping === true ? false : undefined,
     publicEndpoint: settings.publicEndpoint,
+    noGuess: settings.noGuess,
+    noDirect: settings.noDirect,
+    noRelay: settings.noRelay,
   });
 }
 

@@ -28,6 +28,8 @@ export interface Parameter<T> {
   readonly kind: "flag" | "repeated" | "switch" | "operand" | "optionalOperand" | "operands";
   /** The flag without dashes, which is also the key in the file; for an operand its name in messages. */
   readonly name: string;
+  /** One letter that stands for the flag: `c` for `-c`. Absent: none. */
+  readonly letter?: string;
   /** Whether something must give it. */
   readonly required: boolean;
   /** Its section on the help page. */
@@ -58,6 +60,8 @@ export type Settings<P extends Parameters> = {
 interface About {
   readonly group: Group;
   readonly description: string;
+  /** One letter that stands for the flag. @default none */
+  readonly letter?: string;
   /** Environment variables besides `MORAY_<NAME>`. @default [] */
   readonly variables?: readonly string[];
 }
@@ -202,11 +206,12 @@ function flagBase(
   kind: "flag" | "repeated" | "switch",
   name: string,
   value: Value<unknown>,
-  { group, description, variables = [], fallback }: About & { readonly fallback?: string },
+  { group, description, letter, variables = [], fallback }: About & { readonly fallback?: string },
 ): Omit<Parameter<never>, "resolve"> {
   return {
     kind,
     name,
+    ...(letter !== undefined && { letter }),
     required: false,
     group,
     description,

@@ -135,6 +135,23 @@ export const MESH_NODE = {
     commas: true,
   }),
   noPortMapping: NO_PORT_MAPPING,
+  noGuess: toggle("no-guess", {
+    group: "Network",
+    description:
+      "Never guess ports: a NAT that chooses a new one for each destination is reached " +
+      "by a relay, or not at all.",
+    fallback: "guess",
+  }),
+  noDirect: toggle("no-direct", {
+    group: "Network",
+    description: "Reach peers through relays only.",
+    fallback: "direct where possible",
+  }),
+  noRelay: toggle("no-relay", {
+    group: "Network",
+    description: "Never use a relay: reach peers directly or not at all.",
+    fallback: "relays where nothing else works",
+  }),
   forward: repeated("forward", FORWARD, {
     group: "Access",
     description:
@@ -207,21 +224,31 @@ export const DISCOVERY_SERVICE = {
   }),
 } as const satisfies Parameters;
 
+/** `status` and `peers`. */
+export const VERBOSE = toggle("verbose", {
+  letter: "v",
+  group: "Output",
+  description: "Show every candidate, and every path to each peer.",
+  fallback: "off; JSON always has them",
+});
+
 /** `ping`. */
 export const PING = {
-  count: withDefault(
+  count: optional(
     "count",
-    integer("N", { min: 1, max: 1_000_000, unit: "a count", example: 4 }),
+    integer("N", { min: 0, max: 1_000_000, unit: "a count", example: 4 }),
     {
+      letter: "c",
       group: "Output",
-      description: "How many echoes to send, 1 to 1000000.",
-      fallback: "4",
+      description: "How many echoes to send, up to 1000000; 0 goes on until Ctrl-C.",
+      fallback: "4; with --until-direct without end",
     },
   ),
   interval: withDefault(
     "interval",
     integer("MS", { min: 10, max: 3_600_000, unit: "milliseconds", example: 1000 }),
     {
+      letter: "i",
       group: "Output",
       description: "Time between two echoes in milliseconds, 10 to 3600000.",
       fallback: "1000",
@@ -229,13 +256,18 @@ export const PING = {
   ),
   timeout: withDefault(
     "timeout",
-    integer("MS", { min: 10, max: 3_600_000, unit: "milliseconds", example: 5000 }),
+    integer("MS", { min: 10, max: 60_000, unit: "milliseconds", example: 5000 }),
     {
       group: "Output",
-      description: "How long to wait for each answer in milliseconds, 10 to 3600000.",
+      description: "How long to wait for each answer in milliseconds, 10 to 60000.",
       fallback: "5000",
     },
   ),
+  untilDirect: toggle("until-direct", {
+    group: "Output",
+    description: "Stop as soon as an answer has come over a direct path.",
+    fallback: "off",
+  }),
 } as const satisfies Parameters;
 
 /** `netcheck`. */
@@ -285,6 +317,7 @@ export const FILE_KEYS: readonly string[] = [
       OPEN,
       ...WIREGUARD_NODE,
       ...DISCOVERY_SERVICE,
+      VERBOSE,
       ...PING,
       ...NETCHECK,
       KEEP,

@@ -1,11 +1,21 @@
-/** `moray ping PEER`: the round trip through the tunnel. @module */
+/** `moray ping PEER`: the round trip through the tunnel, and the path that it takes. @module */
 import { type Command, defineCommand } from "./command.ts";
 import { exitStatusOf } from "./exit_codes.ts";
 import { operand } from "./parameter.ts";
 import { COMMON_QUIET, JSON_OUTPUT, PING, STATE } from "./parameters.ts";
-import { formatPingStatistics, formatReply, pingStatistics, sendPings } from "./ping_view.ts";
+import {
+  encodePingEvent,
+  encodePingStatistics,
+  formatPingEvent,
+  formatPingStatistics,
+  PingCount,
+  sendPings,
+} from "./ping_view.ts";
 import { painter } from "./text_format.ts";
 import { text } from "./values.ts";
+
+/** Echoes where no count is given. */
+const COUNT = 4;
 
 /** The command. */
 export const command: Command = defineCommand({
@@ -20,32 +30,46 @@ export const command: Command = defineCommand({
     ...COMMON_QUIET,
   },
   description:
-    "Sends ICMP echoes through the tunnel of the node that runs with this state directory, and says " +
-    "which path each answer took. Exit status 0 if any answer came, 9 if none did.",
+    "Sends ICMP echoes through the tunnel of the node that runs with this state directory, says which " +
+    "path each answer took and when the path changes, and counts at the end, or at Ctrl-C. With --json " +
+    "one object a line: event path, reply or summary. Exit status 0 if any answer came (with " +
+    "--until-direct: over a direct path), 9 if not.",
   examples: [
     "moray ping colony --state ./agent",
-    "moray ping 10.42.0.1 --state ./agent --count 10",
+    "moray ping 10.42.0.1 --state ./agent -c 10",
+    "moray ping colony --state ./agent --until-direct",
   ],
-  run: async ({ peer, state, count, interval, timeout, json }, context) => {
+  run: async (settings, context) => {
+    const { peer, state, interval, timeout, json, untilDirect = false } = settings;
     const { connectLocalApi } = await import("../agent/mod.ts");
     using node = await connectLocalApi(state);
     const paint = painter(context.outColour);
     const stop = new AbortController();
     const unlisten = context.onSignal(() => stop.abort());
-    const replies = await sendPings({
+    const counted = new PingCount();
+    const startedAt = performance.now();
+    await sendPings({
       send: (sequence) => node.ping(peer, { sequence, timeoutMs: timeout }),
-      onReply: (reply) => json === true || context.out(`${formatReply(peer, reply, paint)}\n`),
-      count,
+      onReply: (reply) => {
+        for (const event of counted.handleReply(reply, performance.now() - startedAt)) {
+          const line = json === true
+            ? encodePingEvent(peer, event)
+            : formatPingEvent(peer, event, paint);
+          if (line !== undefined) context.out(`${line}\n`);
+        }
+        return !(untilDirect && counted.direct);
+      },
+      count: settings.count ?? (untilDirect ? 0 : COUNT),
       pause: (signal) => pause(interval, signal),
       signal: stop.signal,
     }).finally(unlisten);
-    const statistics = pingStatistics(replies);
-    context.out(
-      json === true
-        ? `${JSON.stringify({ peer, replies, statistics }, null, 2)}\n`
-        : `${formatPingStatistics(statistics)}\n`,
-    );
-    return statistics.received > 0 ? 0 : exitStatusOf("timedOut");
+    const { statistics } = counted;
+    const summary = json === true
+      ? encodePingStatistics(peer, statistics)
+      : formatPingStatistics(statistics);
+    context.out(`${summary}\n`);
+    const reached = untilDirect ? counted.direct : statistics.received > 0;
+    return reached ? 0 : exitStatusOf("timedOut");
   },
 });
 

@@ -29,6 +29,8 @@ export function readPlainFlags(
     const [name = "", ...parts] = isFlag ? word.split("=") : [word];
     const found = isFlag ? flagOf(parameters, name) : operandOf(parameters);
     if (found === undefined || word === "") return undefined;
+    // What a letter takes stands behind it, in a word of its own.
+    if (parts.length > 0 && !name.startsWith("--")) return undefined;
     const [property, { kind }] = found;
     const known = texts.get(property);
     if (known !== undefined && kind !== "repeated" && kind !== "operands") return undefined;
@@ -53,8 +55,9 @@ export function readPlainFlags(
 type Found = readonly [property: string, parameter: Parameter<unknown>];
 
 function flagOf(parameters: Parameters, flag: string): Found | undefined {
-  return Object.entries(parameters).find(([, { kind, name }]) =>
-    `--${name}` === flag && (kind === "flag" || kind === "repeated" || kind === "switch")
+  return Object.entries(parameters).find(([, { kind, name, letter }]) =>
+    (`--${name}` === flag || letter !== undefined && `-${letter}` === flag) &&
+    (kind === "flag" || kind === "repeated" || kind === "switch")
   );
 }
 

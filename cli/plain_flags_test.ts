@@ -20,6 +20,8 @@ Deno.test("readPlainFlags reads flags in both spellings, repeated ones, switches
   assert(ping !== undefined);
   const peer = readPlainFlags(ping.parameters, ["--count", "3", "colony"]);
   assertEquals([peer?.["count"], Object.values(peer ?? {}).includes("colony")], ["3", true]);
+  assertEquals(readPlainFlags(ping.parameters, ["-c", "3", "colony"]), peer);
+  assertEquals(readPlainFlags(ping.parameters, ["-c=3", "colony"]), undefined);
 });
 
 Deno.test("readPlainFlags leaves to the parser what needs judgement", () => {
@@ -46,7 +48,10 @@ Deno.test("readPlainFlags leaves to the parser what needs judgement", () => {
 Deno.test("whatever readPlainFlags reads, the parser reads alike", async () => {
   for (const { name, load } of COMMANDS) {
     const { parameters } = await load();
-    const flags = Object.values(parameters).map((parameter) => `--${parameter.name}`);
+    const flags = Object.values(parameters).flatMap((parameter) => [
+      `--${parameter.name}`,
+      ...parameter.letter === undefined ? [] : [`-${parameter.letter}`],
+    ]);
     const word = fc.oneof(
       fc.constantFrom(...flags, "--help", "--", "-", "", "a", "a b", "-5", "--unknown"),
       fc.constantFrom(...flags, "--x").chain((flag) =>

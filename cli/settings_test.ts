@@ -13,6 +13,7 @@ import {
   NETCHECK,
   OPEN,
   PING,
+  VERBOSE,
   WIREGUARD_NODE,
 } from "./parameters.ts";
 import { resolveSettings, splitList } from "./settings.ts";
@@ -219,8 +220,18 @@ const CASES: readonly Case[] = [
     env: "2",
     toml: "3",
     values: [1, 2, 3],
-    absent: 4,
+    absent: undefined,
   },
+  ...[PING.untilDirect, VERBOSE, MESH_NODE.noGuess, MESH_NODE.noDirect, MESH_NODE.noRelay].map((
+    parameter,
+  ) => ({
+    parameter,
+    flag: [`--${parameter.name}`],
+    env: "no",
+    toml: "true",
+    values: [true, false, true] as const,
+    absent: undefined,
+  })),
   {
     parameter: PING.interval,
     flag: ["--interval", "10"],

@@ -1,5 +1,5 @@
 /** A node's status as text for people. @module */
-import type { NodeStatus, PathStatus, PeerStatus } from "../agent/mod.ts";
+import type { CandidateStatus, NodeStatus, PathStatus, PeerStatus } from "../agent/mod.ts";
 import {
   type Colour,
   columns,
@@ -16,17 +16,19 @@ export interface ViewOptions {
   readonly now: number;
   /** Colours, or none. */
   readonly paint: Paint;
+  /** Shows every candidate and every path. @default false */
+  readonly verbose?: boolean;
 }
 
 /** Formats the whole status: the node, then its peers. */
 export function formatStatus(status: NodeStatus, options: ViewOptions): string {
   const { node, discovery, counters } = status;
-  const { paint } = options;
+  const { paint, verbose = false } = options;
   const rows: [string, string][] = [
     ["Node", `${paint("bold", printable(node.name))}  ${printable(node.publicKey)}`],
     ["Addresses", listOf([node.meshIpv4, node.meshIpv6])],
     ["NAT", formatNat(status)],
-    ["Endpoints", listOf(node.endpoints)],
+    ["Endpoints", verbose ? listOf(node.candidates.map(formatCandidate)) : listOf(node.endpoints)],
     ["Datapath", printable(node.datapath)],
     ...(node.tun === null ? [] : [["Interface", printable(node.tun)] satisfies [string, string]]),
     ["Discovery", formatDiscovery(discovery, paint)],
@@ -38,16 +40,19 @@ export function formatStatus(status: NodeStatus, options: ViewOptions): string {
 }
 
 /** Formats the table of peers, each with the reason below it where its path is not direct. */
-export function formatPeers(peers: readonly PeerStatus[], { now, paint }: ViewOptions): string {
+export function formatPeers(
+  peers: readonly PeerStatus[],
+  { now, paint, verbose = false }: ViewOptions,
+): string {
   if (peers.length === 0) return "No peers yet.\n";
-  const title = ["PEER", "ADDRESS", "PATH", "REMOTE", "RTT", "HANDSHAKE", "RX", "TX"];
+  const title = ["PEER", "ADDRESS", "PATH", "REMOTE", "RTT", "MTU", "HANDSHAKE", "RX", "TX"];
   const rows = peers.map((peer) => peerRow(peer, now, paint));
   const [head = "", ...lines] = columns([title.map((word) => paint("dim", word)), ...rows]);
   const body = peers.flatMap((peer, i) => {
-    const line = lines[i] ?? "";
-    return peer.reason === null
-      ? [line]
-      : [line, paint("dim", `  because ${printable(peer.reason)}`)];
+    const because = peer.reason === null
+      ? []
+      : [paint("dim", `  because ${printable(peer.reason)}`)];
+    return [lines[i] ?? "", ...because, ...verbose ? peerDetails(peer, paint) : []];
   });
   return `${[head, ...body].join("\n")}\n`;
 }
@@ -77,10 +82,33 @@ function peerRow(peer: PeerStatus, now: number, paint: Paint): string[] {
     formatPathKind(path.kind, paint),
     formatRemote(path),
     path.rttMs === null ? "-" : formatMs(path.rttMs),
+    path.mtu === null ? "-" : `${path.mtu}`,
     lastHandshakeAt === null ? "never" : formatAge(Math.max(0, now - Date.parse(lastHandshakeAt))),
     formatBytes(peer.rxBytes),
     formatBytes(peer.txBytes),
   ];
+}
+
+/** Every candidate of a peer and every path to it, below its row. */
+function peerDetails({ path, paths, candidates }: PeerStatus, paint: Paint): string[] {
+  const used = path.remote ?? path.relay;
+  const rows = paths.map(({ remote, local, kind, state, rttMs, mtu, probes, replies }) => [
+    "  path",
+    printable(local === 0 ? remote : `${remote} from local end ${local}`),
+    printable(kind),
+    remote === used ? paint("green", "in use") : printable(state),
+    rttMs === null ? "-" : formatMs(rttMs),
+    mtu === null ? "-" : `MTU ${mtu}`,
+    `${replies} of ${probes} probes answered`,
+  ]);
+  const known = candidates.length === 0
+    ? []
+    : [`  candidates ${listOf(candidates.map(formatCandidate))}`];
+  return [...columns(rows), ...known].map((line) => paint("dim", line));
+}
+
+function formatCandidate({ kind, address }: CandidateStatus): string {
+  return `${address} (${kind})`;
 }
 
 function formatNat({ node: { nat } }: NodeStatus): string {

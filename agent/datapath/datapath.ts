@@ -77,6 +77,10 @@ export interface DatapathOptions {
   readonly publicEndpoint?: SocketAddress;
   /** The node's interface in the kernel. Absent: none. */
   readonly tun?: TunPort;
+  /** Guess no ports. @default false */
+  readonly noGuess?: boolean;
+  /** Reach peers through relays only. @default false */
+  readonly noDirect?: boolean;
 }
 
 /** Rounds of engine and streams in one step; the rest follows in the next one. */

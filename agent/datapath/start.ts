@@ -18,6 +18,10 @@ export interface StartDatapathOptions {
   readonly driver?: "auto" | "portable" | "fast";
   /** Name of an interface to make in the kernel. Absent: none. */
   readonly tun?: string;
+  /** Guess no ports. @default false */
+  readonly noGuess?: boolean;
+  /** Reach peers through relays only. @default false */
+  readonly noDirect?: boolean;
   /** Takes what the Worker tells of the node. */
   readonly onEvent: (event: NodeEvent) => void;
 }
@@ -67,6 +71,7 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
     client.close(event.message);
   };
   const { privateKey, port, mtu, publicEndpoint, tun, driver = "auto" } = options;
+  const { noGuess = false, noDirect = false } = options;
   const bell = openBell(driver);
   const closeBell = (): void => {
     if (typeof bell !== "string") bell[Symbol.dispose]();
@@ -78,6 +83,8 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
     port,
     mtu,
     publicEndpoint,
+    noGuess,
+    noDirect,
     driver,
     tun,
     eventFd: typeof bell === "string" ? bell : bell.fd,

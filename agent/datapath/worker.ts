@@ -39,6 +39,10 @@ export interface WorkerStart {
   readonly mtu: number;
   /** A fixed public endpoint. */
   readonly publicEndpoint: SocketAddress | undefined;
+  /** Guess no ports. */
+  readonly noGuess: boolean;
+  /** Reach peers through relays only. */
+  readonly noDirect: boolean;
   /** Which driver; `auto` takes the fast one where it works. */
   readonly driver: "auto" | "portable" | "fast";
   /** Name of the interface to make in the kernel. */
@@ -111,7 +115,7 @@ function start(options: WorkerStart): WorkerHello {
       rng: systemRng,
       onPrint: (text: string): void => postMessage({ panic: text }),
     };
-    const { privateKey, mtu, publicEndpoint } = options;
+    const { privateKey, mtu, publicEndpoint, noGuess, noDirect } = options;
     const engine = new Engine(options.module, host, { now: systemClock.now(), privateKey, mtu });
     privateKey.fill(0);
     const sockets = driver instanceof FastDriver ? new SocketSplices(engine) : undefined;
@@ -125,6 +129,8 @@ function start(options: WorkerStart): WorkerHello {
       rng: systemRng,
       // What leads into the tunnel is no way to this node.
       interfaces: () => listInterfaces().filter(({ name }) => name !== tun?.name),
+      noGuess,
+      noDirect,
       ...(publicEndpoint && { publicEndpoint }),
       ...(sockets && { sockets }),
       ...(tun && { tun }),

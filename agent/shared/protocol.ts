@@ -59,6 +59,8 @@ export interface SetCandidatesCommand {
   readonly publicKey: string;
   /** All its candidates, best first. */
   readonly candidates: readonly CandidateInfo[];
+  /** The NAT in front of it, as it found out: the RFC's NatHint. Absent: not known. */
+  readonly nat?: string;
 }
 
 /** Starts to connect to a peer without waiting for traffic. */
@@ -79,6 +81,8 @@ export interface PunchCommand {
   readonly windowMs: number;
   /** The candidates that the other side proved. */
   readonly candidates: readonly CandidateInfo[];
+  /** As in {@linkcode SetCandidatesCommand}. */
+  readonly nat?: string;
 }
 
 /** A STUN server. */
@@ -304,6 +308,26 @@ export interface CommandValues extends Record<CommandKind, unknown> {
   readonly stop: undefined;
 }
 
+/** One way to a peer. */
+export interface PathInfo {
+  /** The peer's address as this way's end sees it, `host:port`. */
+  readonly remote: string;
+  /** This node's end of it; 0 for its own sockets. */
+  readonly local: number;
+  /** How the address was found, as in {@linkcode CandidateInfo}. */
+  readonly kind: string;
+  /** How far it is known to work: one word. */
+  readonly state: string;
+  /** Smoothed round trip in milliseconds; `null` until measured. */
+  readonly rttMs: number | null;
+  /** Largest inner packet in bytes; `null` until measured. */
+  readonly mtu: number | null;
+  /** Probes sent. */
+  readonly probes: number;
+  /** Answers to them. */
+  readonly replies: number;
+}
+
 /** A peer in {@linkcode DatapathStatus}. */
 export interface DatapathPeerStatus {
   /** The peer's WireGuard key. */
@@ -322,6 +346,12 @@ export interface DatapathPeerStatus {
   readonly reason: string | null;
   /** Smoothed round trip in milliseconds; `null` until measured. */
   readonly rttMs: number | null;
+  /** Whether a relay is in between. Absent: no. */
+  readonly relayed?: boolean;
+  /** Largest inner packet in bytes that the path carries; absent where it is not known. */
+  readonly mtu?: number;
+  /** Every way to it that is known, the one in use first. Absent for a plain WireGuard peer. */
+  readonly paths?: readonly PathInfo[];
 }
 
 /** The `value` of the reply to `status`. */

@@ -61,8 +61,11 @@ export function loopbackTests(
 
       const ping = await mesh.command("agent", ["ping", "colony", "--json", "--count", "2"]);
       assertEquals(ping.code, 0, ping.stderr);
-      const { replies } = JSON.parse(ping.stdout) as { replies: PingReply[] };
+      const told = ping.stdout.trim().split("\n").map((line) => JSON.parse(line));
+      assertEquals(told.map(({ event }) => event), ["path", "reply", "reply", "summary"]);
+      const replies = told.filter(({ event }) => event === "reply") as PingReply[];
       assertEquals(replies.map(({ sequence }) => sequence), [1, 2]);
+      assertEquals([told[3].sent, told[3].received, told[3].lossPercent], [2, 2, 0]);
       for (const { rttMs, path } of replies) {
         assert(rttMs !== null && rttMs > 0 && rttMs < 5_000, ping.stdout);
         assertEquals(path.kind, "direct");
