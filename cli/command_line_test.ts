@@ -39,6 +39,7 @@ const CONTRACT: Readonly<Record<string, readonly string[]>> = {
   ping: ["--state", "--count", "--interval", "--timeout", "--until-direct", "--json", ...COMMON],
   netcheck: [
     "--discovery",
+    "--state",
     "--stun-servers",
     "--no-port-mapping",
     "--lifetime",
