@@ -20,6 +20,8 @@ export interface NodeStunOptions {
   readonly keys: Promise<MemberKeys>;
   /** Sends a command to the datapath; failures are the sender's to report. */
   readonly send: (command: CommandBody) => void;
+  /** Servers that are asked where none of the others answers, `host:port`. @default the public one */
+  readonly fallback?: readonly string[];
   /** Where the log goes. */
   readonly log: Log;
   /** Ends everything. */
@@ -83,10 +85,10 @@ export class NodeStun {
 
   /** No server answers: the public one is asked too. */
   handleSilence(): void {
-    const { log, signal } = this.#options;
+    const { log, signal, fallback = [PUBLIC_STUN_SERVER] } = this.#options;
     if (this.#fallback !== undefined || signal.aborted) return;
-    log("info", `no STUN server answers: asking ${PUBLIC_STUN_SERVER} too`);
-    this.#fallback = resolveStunServers([PUBLIC_STUN_SERVER], {
+    log("info", `no STUN server answers: asking ${fallback.join(", ")} too`);
+    this.#fallback = resolveStunServers(fallback, {
       origin: "default",
       onError: this.#complain,
     });

@@ -1,7 +1,9 @@
 /** `netcheck` over real sockets: what it believes, and what it does not. */
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import { netcheck, type NetcheckOptions, type NetcheckReport } from "../agent/mod.ts";
-import { formatSocketAddress } from "../core/mod.ts";
+import { NodeNetcheck } from "../agent/netcheck/node_netcheck.ts";
+import type { CommandBody } from "../agent/shared/mod.ts";
+import { formatSocketAddress, parseSocketAddress } from "../core/mod.ts";
 import { startDiscovery } from "../discovery/mod.ts";
 import {
   answerBinding,
@@ -75,16 +77,21 @@ Deno.test("netcheck tells a captive portal from a Discovery that is down", async
   const page = (): Response =>
     new Response("<html>Welcome to the hotel</html>", { headers: { "content-type": "text/html" } });
   const redirect = (): Response => Response.redirect("http://127.0.0.1:1/login", 302);
-  for (const answer of [page, redirect]) {
+  const stunServers = ["127.0.0.1:9"];
+  const behind = async (answer: () => Response): Promise<NetcheckReport> => {
     await using portal = Deno.serve({ ...LOCAL, onListen: () => {} }, answer);
-    const url = `http://127.0.0.1:${portal.addr.port}`;
-    const report = await run({ discovery: [url], stunServers: ["127.0.0.1:9"] });
-    assertEquals(report.captivePortal, true);
-    assertEquals(report.discovery[0]?.reachable, false);
+    return await run({ discovery: [`http://127.0.0.1:${portal.addr.port}`], stunServers });
+  };
+  const [first, second, down] = await Promise.all([
+    behind(page),
+    behind(redirect),
+    run({ discovery: ["http://127.0.0.1:9"], stunServers }),
+  ]);
+  for (const { captivePortal, discovery } of [first, second]) {
+    assertEquals([captivePortal, discovery[0]?.reachable], [true, false]);
   }
-  const report = await run({ discovery: ["http://127.0.0.1:9"], stunServers: ["127.0.0.1:9"] });
-  assertEquals([report.captivePortal, report.discovery[0]?.reachable], [null, false]);
-  assertEquals(report.ipv4.udp, false);
+  assertEquals([down.captivePortal, down.discovery[0]?.reachable], [null, false]);
+  assertEquals(down.ipv4.udp, false);
 });
 
 Deno.test("netcheck ends at once when aborted", async () => {
@@ -102,6 +109,56 @@ Deno.test("netcheck ends at once when aborted", async () => {
   } finally {
     silent.close();
   }
+});
+
+Deno.test("a node's examination tells the datapath what the NAT does, again after a change, and nothing after the end", async () => {
+  await using discovery = await startDiscovery({
+    listen: LOCAL,
+    stunListen: [LOCAL],
+    stunAlternates: [{ hostname: "127.0.0.2", port: 0 }],
+    store: ":memory:",
+    log: () => {},
+  });
+  const text = discovery.listening[1]?.replace("stun=", "") ?? "";
+  const info =
+    await (await fetch(`${discovery.url}/coral.discovery.v1.DiscoveryService/GetServerInfo`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: "{}",
+    })).json();
+  const credentials = { username: info.stunUsername, password: info.stunPassword };
+  const address = parseSocketAddress(text);
+  assert(address !== undefined);
+  const ended = new AbortController();
+  let heard = Promise.withResolvers<CommandBody>();
+  const examination = new NodeNetcheck({
+    delayMs: 0,
+    log: () => {},
+    signal: ended.signal,
+    send: (command) => heard.resolve(command),
+  });
+  examination.setServers([{ address, origin: "discovery", credentials }]);
+  examination.handleAddresses(["192.0.2.1"]);
+  const nat = {
+    mapping: "endpointIndependent",
+    filtering: "endpointIndependent",
+    hint: "NAT_CONE",
+  };
+  assertEquals(await heard.promise, { kind: "setProbed", nat });
+  assertEquals(examination.families.ipv4?.udp, true);
+
+  heard = Promise.withResolvers();
+  examination.handleLinkChanged();
+  assertEquals(await heard.promise, { kind: "setProbed" });
+  assertEquals(examination.families, {});
+  heard = Promise.withResolvers();
+  assertEquals(await heard.promise, { kind: "setProbed", nat });
+
+  heard = Promise.withResolvers();
+  ended.abort();
+  examination.handleAddresses(["192.0.2.2"]);
+  const silence = new Promise((resolve) => setTimeout(resolve, 200, "silence"));
+  assertEquals(await Promise.race([heard.promise, silence]), "silence");
 });
 
 function run(options: Partial<NetcheckOptions>): Promise<NetcheckReport> {
