@@ -49,4 +49,5 @@ export type {
   PathStatus,
   PeerStatus,
   PingReply,
+  PortMappingStatus,
 } from "./status.ts";

@@ -57,6 +57,7 @@ export * from "./stun/behaviour_server.ts";
 export * from "./port_mapping/mapping.ts";
 export * from "./port_mapping/pcp.ts";
 export * from "./port_mapping/port_control.ts";
+export type { HttpLocation } from "./port_mapping/ssdp.ts";
 export * from "./port_mapping/upnp.ts";
 export * from "./port_mapping/upnp_control.ts";
 export * from "./stun/binding_answers.ts";
