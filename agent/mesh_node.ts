@@ -33,6 +33,7 @@ import type { MeshAnswer, MeshEvent, MeshRequest } from "./mesh_messages.ts";
 import type { MeshPeer, Role } from "./mesh_peers.ts";
 import { MemberKeys } from "./member_keys.ts";
 import { isLabel, labelOf, NameTable } from "./names.ts";
+import { Nat64 } from "./nat64.ts";
 import { NodeCore } from "./node_core.ts";
 import { type NetcheckReport, nodeReport } from "./netcheck/report.ts";
 import { NodeStun } from "./node_stun.ts";
@@ -56,6 +57,8 @@ const COMMANDS_UNANSWERED_MAX = 256;
 const CACHE_MS = 5000;
 /** Time for goodbyes at the end. */
 const GOODBYE_MS = 800;
+/** How long the start waits for a resolver where there is only IPv6: what it says is wanted for the first STUN server. */
+const NAT64_MS = 300;
 /** Echoes that measure the round trip to a peer once it has connected, and how long each may take. */
 const FIRST_PINGS = 3;
 const FIRST_PING_MS = 2000;
@@ -107,6 +110,7 @@ class MeshNode implements RunningNode {
   readonly #cached: boolean;
   #core: NodeCore | undefined;
   #portMapper: PortMapper | undefined;
+  readonly #nat64: Nat64;
   #stun: NodeStun | undefined;
   #unanswered = 0;
   #registered = false;
@@ -131,6 +135,11 @@ class MeshNode implements RunningNode {
     this.#names.set(name, this.#meshIpv6);
     this.#discovery = new DiscoveryClient({ urls: discovery, log });
     this.#cached = cached.length > 0;
+    this.#nat64 = new Nat64({
+      log,
+      send: (command) => this.#send(command),
+      onChange: () => this.#tellAgain(),
+    });
     this.#control = new MeshControl({
       now: systemClock.now(),
       rng: systemRng,
@@ -184,6 +193,7 @@ class MeshNode implements RunningNode {
     await core.client.send({ kind: "setAddresses", addresses: own });
     core.startServices();
     this.#mapPort(core);
+    await this.#nat64.detectWithin(NAT64_MS);
     // Its first candidates are there before the first question to Discovery goes out.
     await core.client.send({ kind: "linkChanged" });
     this.#control.start(systemClock.now());
@@ -319,6 +329,13 @@ class MeshNode implements RunningNode {
       onOffer: (addresses) =>
         this.#send({ kind: "setMapped", addresses: addresses.map(formatSocketAddress) }),
     });
+  }
+
+  /** Tells the datapath of every peer again: what reaches them from here has changed. */
+  #tellAgain(): void {
+    for (const { publicKey, candidates } of this.#control.peers.all) {
+      this.#send({ kind: "setCandidates", publicKey, candidates });
+    }
   }
 
   /** Lets the control take something in, then does what it wants. */
@@ -458,13 +475,15 @@ class MeshNode implements RunningNode {
     this.#do((now) => this.#control.handleDatapath(now, event));
   }
 
-  #send(command: CommandBody): void {
+  #send(given: CommandBody): void {
     const client = this.#core?.client;
     if (client === undefined) return;
+    const command = this.#nat64.translate(given);
     this.#unanswered++;
     if (command.kind === "addPeer") this.#stun?.introduce(command.publicKey);
     if (command.kind === "linkChanged") this.#stun?.handleLinkChanged();
     if (command.kind === "linkChanged") this.#portMapper?.linkChanged();
+    if (command.kind === "linkChanged") this.#nat64.detect();
     client.send(command).catch((error) => {
       if (this.#ended.signal.aborted) return;
       this.#options.log("warn", `${command.kind}: ${messageOf(error)}`);

@@ -147,6 +147,20 @@ export function defaultRouteInterfaces(): ReadonlySet<string> {
   ]);
 }
 
+/**
+ * Returns whether this machine's only way out is IPv6. Where the system tells no routes, an IPv4 address that means something
+ * beyond its link counts as a way out.
+ */
+export function isIpv6Only(): boolean {
+  if (Deno.build.os === "linux") {
+    return parseDefaultInterfaces(readTable("/proc/net/route"), 4).length === 0 &&
+      parseDefaultInterfaces(readTable("/proc/net/ipv6_route"), 6).length > 0;
+  }
+  const wide = Deno.networkInterfaces().map(({ address }) => address.replace(/%.*$/, ""))
+    .filter((address) => !isLocalScope(address));
+  return wide.length > 0 && wide.every((address) => familyOf(address) === 6);
+}
+
 /** Parses a table of the kernel's: the interfaces of its default routes, without those that lead nowhere. */
 export function parseDefaultInterfaces(text: string, family: Family): readonly string[] {
   const found: string[] = [];

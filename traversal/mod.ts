@@ -34,6 +34,7 @@ export * from "./demux.ts";
 export * from "./gatherer.ts";
 export * from "./mapping_lifetime.ts";
 export * from "./nat.ts";
+export * from "./nat64.ts";
 export * from "./nat_probe.ts";
 export {
   type GuessClues,

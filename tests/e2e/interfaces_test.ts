@@ -38,7 +38,7 @@ async function ipBatch(
 ): Promise<void> {
   const file = `${scope.directory()}/batch`;
   const lines = Array.from({ length: BOGUS }, (_, i) => linesOf(i)).flat();
-  Deno.writeTextFileSync(file, `${lines.join("\n")}\n`);
+  await Deno.writeTextFile(file, `${lines.join("\n")}\n`);
   await must(["ip", "-batch", file], { namespace });
 }
 

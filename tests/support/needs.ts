@@ -19,6 +19,8 @@ export type Need =
   | "natlab"
   | "wireguard-go"
   | "gateway"
+  | "tayga"
+  | "dnsmasq"
   | "binary"
   | "curl"
   | "tcpdump"
