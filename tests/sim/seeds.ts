@@ -9,4 +9,16 @@ export interface FailedSeed {
 }
 
 /** All of them, oldest first. */
-export const FAILED_SEEDS: readonly FailedSeed[] = [];
+export const FAILED_SEEDS: readonly FailedSeed[] = [
+  { seed: 8, why: "a site without UDP whose NAT got a new address: the simulator's own fault" },
+  {
+    seed: 23,
+    why: "after a new public address the Watch stream was dead for 40 s, and so were punches",
+  },
+  { seed: 3018, why: "a stream's retransmissions were a minute apart when the path came back" },
+  {
+    seed: 10,
+    why:
+      "neighbours behind a symmetric NAT with hairpin: each probe left by a new mapping, which was probed in turn",
+  },
+];
