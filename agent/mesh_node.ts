@@ -470,7 +470,10 @@ class MeshNode implements RunningNode {
 
   #handle(event: NodeEvent): void {
     if (event.kind === "stunSilent") this.#stun?.handleSilence();
-    if (event.kind === "candidatesChanged") this.#stun?.handleCandidates(event.candidates);
+    if (event.kind === "peerConnected") this.#stun?.handleConnected();
+    if (event.kind === "candidatesChanged") {
+      this.#stun?.handleCandidates(event.candidates, event.nat.mapping);
+    }
     if (event.kind === "candidatesChanged") this.#portMapper?.setCandidates(event.candidates);
     this.#do((now) => this.#control.handleDatapath(now, event));
   }

@@ -47,13 +47,15 @@ export class NodeStun {
   }
 
   /** Takes the node's candidates: where it is seen tells whether it is in another network. */
-  handleCandidates(candidates: readonly CandidateInfo[]): void {
+  handleCandidates(candidates: readonly CandidateInfo[], mapping: string): void {
     const seen = candidates.filter(({ kind }) => kind === "serverReflexive" || kind === "host")
-      .map(({ kind, address }) => ({
-        kind,
-        hostname: parseSocketAddress(address)?.hostname ?? "",
-      }));
-    this.#netcheck.handleAddresses(seen.map(({ hostname }) => hostname));
+      .map(({ address }) => parseSocketAddress(address)?.hostname ?? "");
+    this.#netcheck.handleAddresses(seen, mapping);
+  }
+
+  /** A peer is connected. */
+  handleConnected(): void {
+    this.#netcheck.handleConnected();
   }
 
   /** The links are others. */

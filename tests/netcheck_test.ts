@@ -138,7 +138,7 @@ Deno.test("a node's examination tells the datapath what the NAT does, again afte
     send: (command) => heard.resolve(command),
   });
   examination.setServers([{ address, origin: "discovery", credentials }]);
-  examination.handleAddresses(["192.0.2.1"]);
+  examination.handleAddresses(["192.0.2.1"], "unknown");
   const nat = {
     mapping: "endpointIndependent",
     filtering: "endpointIndependent",
@@ -156,7 +156,7 @@ Deno.test("a node's examination tells the datapath what the NAT does, again afte
 
   heard = Promise.withResolvers();
   ended.abort();
-  examination.handleAddresses(["192.0.2.2"]);
+  examination.handleAddresses(["192.0.2.2"], "unknown");
   const silence = new Promise((resolve) => setTimeout(resolve, 200, "silence"));
   assertEquals(await Promise.race([heard.promise, silence]), "silence");
 });

@@ -8,7 +8,8 @@
  * ```
  *
  * It uses two sockets of its own for each family: a filter shows only on a mapping that nothing else has opened. It waits until the
- * first connections have been made, which matter more.
+ * first connections have been made, which matter more; longest behind a NAT that maps by destination, where each of its questions
+ * takes an outside port, and a peer may be about to guess the next one.
  *
  * @module
  */
@@ -40,6 +41,8 @@ export interface ExaminedFamilies {
 }
 
 const DELAY_MS = 3000;
+/** Times longer that a node waits for its first peer behind a NAT that maps by destination. */
+const PATIENCE = 10;
 
 /** Keeps the verdict on a node's NAT up to date. */
 export class NodeNetcheck {
@@ -47,6 +50,12 @@ export class NodeNetcheck {
   #servers: readonly StunServer[] = [];
   /** Public addresses by STUN, as one text. */
   #seenAs = "";
+  /** Whether a peer has been connected since the last change of links. */
+  #connected = false;
+  /** Whether to wait longer. */
+  #patient = false;
+  /** Whether an examination is to come. */
+  #waiting = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #running: AbortController | undefined;
   #families: ExaminedFamilies = {};
@@ -68,16 +77,29 @@ export class NodeNetcheck {
   }
 
   /** The node is seen at these public addresses: other ones than before mean another network. */
-  handleAddresses(hostnames: readonly string[]): void {
+  handleAddresses(hostnames: readonly string[], mapping: string): void {
+    const varies = mapping === "addressDependent" || mapping === "addressAndPortDependent";
+    const patient = varies && !this.#connected;
+    const waitsLonger = this.#waiting && patient && !this.#patient;
+    this.#patient = patient;
     const seenAs = [...new Set(hostnames)].sort().join(" ");
-    if (seenAs === this.#seenAs || seenAs === "") return;
-    this.#seenAs = seenAs;
+    const changed = seenAs !== this.#seenAs && seenAs !== "";
+    if (changed) this.#seenAs = seenAs;
+    if (changed || waitsLonger) this.#soon();
+  }
+
+  /** A peer is connected: nobody has to guess any more. */
+  handleConnected(): void {
+    this.#connected = true;
+    if (!this.#waiting || !this.#patient) return;
+    this.#patient = false;
     this.#soon();
   }
 
   /** The links are others: nothing that was found counts any more. */
   handleLinkChanged(): void {
     this.#families = {};
+    this.#connected = false;
     this.#options.send({ kind: "setProbed" });
     if (this.#seenAs !== "") this.#soon();
   }
@@ -86,12 +108,15 @@ export class NodeNetcheck {
     const { delayMs = DELAY_MS, signal } = this.#options;
     this.#breakOff();
     if (signal.aborted) return;
-    this.#timer = setTimeout(() => void this.#run(), delayMs);
+    this.#waiting = true;
+    const waitMs = this.#patient ? PATIENCE * delayMs : delayMs;
+    this.#timer = setTimeout(() => void this.#run(), waitMs);
     Deno.unrefTimer(this.#timer);
   }
 
   #breakOff(): void {
     clearTimeout(this.#timer);
+    this.#waiting = false;
     this.#running?.abort(new DOMException("The network has changed", "AbortError"));
     this.#running = undefined;
   }
@@ -100,6 +125,7 @@ export class NodeNetcheck {
     const { log, send } = this.#options;
     const running = this.#running = new AbortController();
     const { signal } = running;
+    this.#waiting = false;
     try {
       const { examine, measureLifetime, survey } = await import("./examine.ts");
       const surveyed = await survey(this.#servers, signal);
