@@ -1,0 +1,107 @@
+/** The checks of the simulator: each can fail, and none does without a reason. */
+import { deepStrictEqual as assertEquals, match as assertMatch } from "node:assert/strict";
+import { encodeStun, METHOD_BINDING } from "../../traversal/mod.ts";
+import { NodeChecks } from "./checks.ts";
+import { expecting } from "./expectations.ts";
+import type { Packet } from "./net/packet.ts";
+import { Trace } from "./trace.ts";
+import { Watchdog } from "./watchdog.ts";
+
+const TO = { hostname: "203.0.113.1", port: 9000 };
+const INNER = Uint8Array.of(0xfd, 1, 2, 3, 4, 5, 0, 0, 9, 9, 9, 9, 8, 8, 8, 8);
+
+function checks(): { checks: NodeChecks; reports: string[] } {
+  const reports: string[] = [];
+  return { checks: new NodeChecks((what) => reports.push(what), [INNER]), reports };
+}
+
+function from(name: string, port: number): Packet {
+  const sender = { name, icmp: (): void => undefined };
+  const source = { hostname: "203.0.113.9", port };
+  return { source, destination: TO, bytes: new Uint8Array(1), sender, aim: TO };
+}
+
+function data(content: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(64);
+  bytes.set([4, 0, 0, 0]);
+  bytes.set(content, 20);
+  return bytes;
+}
+
+Deno.test("checks: WireGuard and STUN may leave, anything else may not", () => {
+  const { checks: node, reports } = checks();
+  const request = {
+    class: "request",
+    method: METHOD_BINDING,
+    transactionId: new Uint8Array(12),
+    attributes: [],
+  } as const;
+  node.sent(0, encodeStun(request), TO);
+  node.sent(0, data(new Uint8Array(16)), TO);
+  assertEquals(reports, []);
+  node.sent(0, new TextEncoder().encode("GET / HTTP/1.1"), TO);
+  assertMatch(reports[0] ?? "", /neither WireGuard nor STUN to 203\.0\.113\.1:9000/);
+});
+
+Deno.test("checks: an inner address in the clear is seen wherever it stands", () => {
+  const { checks: node, reports } = checks();
+  node.sent(0, data(INNER.subarray(0, 15)), TO);
+  assertEquals(reports, []);
+  node.sent(0, data(INNER), TO);
+  assertEquals(reports, ["sends an inner address in the clear"]);
+});
+
+Deno.test("checks: a node that floods is told of once a second", () => {
+  const { checks: node, reports } = checks();
+  for (let i = 0; i < 1499; i++) node.sent(999, data(new Uint8Array(0)), TO);
+  assertEquals(reports, []);
+  for (let i = 0; i < 3000; i++) node.sent(1500, data(new Uint8Array(0)), TO);
+  assertEquals(reports, ["sends 1500 datagrams in a second"]);
+});
+
+Deno.test("checks: a path may lead only to where the peer itself has sent from", () => {
+  const { checks: node, reports } = checks();
+  node.received(from("colony", 1));
+  node.received(from("mallory", 1));
+  node.received(from("mallory", 2));
+  node.moved("colony", "203.0.113.9:1");
+  assertEquals(reports, []);
+  node.moved("colony", "203.0.113.9:2");
+  node.moved("colony", "203.0.113.9:3");
+  assertEquals(reports, [
+    "goes to 203.0.113.9:2 for colony, from where mallory has sent",
+    "goes to 203.0.113.9:3 for colony, from where nobody has sent",
+  ]);
+});
+
+Deno.test("watchdog: the time counts from when the pair is able, and a silence is told of once", () => {
+  const dog = new Watchdog();
+  const limit = (): number => 15_000;
+  dog.disturbed(0, "start");
+  assertEquals(dog.look(10_000, false, limit), undefined);
+  assertEquals(dog.look(25_000, true, limit), undefined);
+  assertEquals(dog.look(25_001, true, limit), 15_001);
+  assertEquals(dog.look(40_000, true, limit), undefined);
+  dog.heard(41_000);
+  dog.disturbed(50_000, "network");
+  dog.heard(52_000);
+  assertEquals(dog.recoveries.at(-1), { after: "network", ms: 2000 });
+  assertEquals(dog.look(900_000, true, limit), undefined, "nothing has happened since");
+});
+
+Deno.test("expectations: names switch on, and a name that is none is refused", () => {
+  assertEquals(expecting("guessing,relay")?.guessing, true);
+  assertEquals(expecting("guessing,wishing"), undefined);
+});
+
+Deno.test("trace: the hash depends on what happened, when, and in which order", () => {
+  const hash = (...events: readonly (readonly [number, string])[]): string => {
+    const trace = new Trace();
+    for (const [at, line] of events) trace.say(at, () => line);
+    return trace.hash;
+  };
+  const first = hash([1, "a"], [2, "b"]);
+  assertEquals(hash([1, "a"], [2, "b"]), first);
+  const others = [hash([1, "b"], [2, "a"]), hash([1, "a"], [2.001, "b"]), hash([1, "a"])];
+  assertEquals(new Set([first, ...others]).size, 4);
+});
