@@ -44,6 +44,7 @@ export {
   type PathStatus,
   type PeerStatus,
   type PingReply,
+  type PortMappingStatus,
   type RunningNode,
   startAgent,
   startColony,

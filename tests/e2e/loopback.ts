@@ -5,6 +5,7 @@ import {
   ok as assert,
 } from "node:assert/strict";
 import type { PingReply } from "../../agent/status.ts";
+import { Child } from "../support/child.ts";
 import { MIB, sha256Of, testSha256, testStream } from "../support/bytes.ts";
 import { assertStatusShape, startMesh } from "../support/mesh.ts";
 import { moray, type Program } from "../support/moray.ts";
@@ -74,6 +75,41 @@ export function loopbackTests(
       for (const part of [mesh.agent, mesh.colony, mesh.discovery]) {
         assertEquals(await part.stop(STOP_MS_MAX), 0, part.child.log);
       }
+    },
+  );
+
+  e2e(
+    `${title}, loopback: ping waits for a direct path, ends on Ctrl-C with its count, and status shows every path`,
+    { needs, timeoutMs: 120_000 },
+    async (scope) => {
+      const program = makeProgram(scope);
+      const mesh = await startMesh(scope, { ...LOOPBACK, program });
+      const state = ["--state", mesh.state.agent];
+      const direct = await mesh.command("agent", ["ping", "colony", "--until-direct", "-c", "20"]);
+      assertEquals(direct.code, 0, direct.stdout + direct.stderr);
+      assertMatch(direct.stdout, /^reply from colony: seq=\d+ direct [^ ]+ time=/m);
+      assertMatch(direct.stdout, /^\d+ sent, \d+ received, \d+ % lost, min\/avg\/max /m);
+
+      const endless = scope.use(
+        new Child([...program.command, "ping", "colony", "-c", "0", "-i", "50", ...state], {
+          ...program.options,
+        }),
+      );
+      await endless.line(/seq=3 direct/);
+      endless.signal("SIGINT");
+      assertEquals((await endless.exited).code, 0, endless.log);
+      assertMatch(endless.log, /^\d+ sent, \d+ received, 0 % lost, min\/avg\/max /m);
+
+      const { stdout } = await mesh.command("agent", ["status", "--verbose"]);
+      assertMatch(stdout, /^Endpoints {2}[^ ]+ \(\w+\)/m);
+      assertMatch(stdout, /^ {2}candidates [^ ]+ \(host\)/m);
+      const [peer] = (await mesh.status("agent")).peers;
+      assert((peer?.candidates.length ?? 0) > 0, "the colony's candidates are known");
+      assertEquals([peer?.path.kind, peer?.reason], ["direct", null]);
+      assertEquals(await mesh.colony.stop(), 0);
+      const lost = await mesh.command("agent", ["ping", "colony", "-c", "1", "--timeout", "500"]);
+      assertEquals(lost.code, 9, lost.stdout + lost.stderr);
+      assertMatch(lost.stdout, /^no reply from colony: seq=1$/m);
     },
   );
 
