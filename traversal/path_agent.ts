@@ -16,13 +16,14 @@
  *        |   \  link change; the peer is heard     |
  *        |    \ where it was not known             |  no answer for 4.5 s, and another path has answered
  *        |     +------> questioned ----------------+---------------------------------------------> trusted, moved
- *        |              1 s to answer
+ *        |              2 s to answer
  *        |  a better path has answered for 200 ms
  *        +---------------------------------------------------------------------------------------> trusted, moved
  * ```
  *
- * Nothing but an authenticated packet moves anything, and where the peer answers probes, nothing but the answer to a probe on
- * the very path that the data would take: a copied handshake or data packet from elsewhere only makes the agent ask there.
+ * Nothing but an authenticated packet moves anything, and where the peer answers probes, nothing but the answer to a probe that
+ * went out on the very path that the data would take: a handshake or data packet that somebody has copied and sends from
+ * elsewhere only makes the agent ask there.
  *
  * @module
  */
@@ -45,7 +46,7 @@ import type {
 import { reasonOf } from "./path_reason.ts";
 import { PathTable } from "./path_table.ts";
 import { type PathProbe, PROBE_BYTES, ProbeBook } from "./probe_book.ts";
-import { type ProbeContext, probeDueAt, RETRY_PROBE_MS, stepSearch } from "./probe_timing.ts";
+import { type ProbeContext, probeDueAt, stepSearch } from "./probe_timing.ts";
 
 /** Most receivers of one initiation of the schedule. With more paths known, half stays and the others take turns. */
 export const FAN_OUT_MAX = 24;
@@ -59,7 +60,9 @@ const HEARD_MS = 15_000;
 /** Called this late, the process has slept, and everything known is of the past. */
 const LEAP_MS = 5_000;
 /** A peer that has not answered a probe after this time in its first session does not answer any. */
-const PATIENCE_MS = 3_000;
+const PATIENCE_MS = 10_000;
+/** Where the peer is heard again and again without answering, it is asked this often. */
+const ASK_AGAIN_MS = 2_000;
 /** A path proven within this time is no news. */
 const KNOWN_MS = 60_000;
 /** Working paths, besides a relay, that are probed as often as a NAT wants it. */
@@ -217,16 +220,13 @@ export class PathAgent {
     if (probe === undefined || this.#choice === undefined) return;
     const { record, sentAt, bytes, purpose } = probe;
     this.#lastHeardAt = now;
-    if (samePath(record.path, path)) {
-      this.#answers = true;
-      record.answered(now, sentAt);
-      record.mtu.alive(sentAt);
-      if (purpose === "alive") record.measured(now - sentAt);
-      else record.mtu.answered(now, bytes);
-    } else {
-      // It proves that datagrams arrive, but not that this pair of addresses carries both ways: ask there.
-      this.#table.learn(now, path, this.#choice.primary);
-    }
+    this.#answers = true;
+    // Wherever the answer comes from: what went out on this path has arrived, and nothing else tells its number.
+    record.answered(now, sentAt);
+    record.mtu.alive(sentAt);
+    if (purpose === "alive") record.measured(now - sentAt);
+    else record.mtu.answered(now, bytes);
+    if (!samePath(record.path, path)) this.#table.learn(now, path, this.#choice.primary);
     this.#step(now);
   }
 
@@ -408,8 +408,6 @@ export class PathAgent {
     this.#attempts = 0;
     this.#fanOut.rest();
     for (const other of this.#table.all) other.search();
-    // A handshake is a round trip.
-    record.provenAt = now;
     this.#emit({ kind: "connected", path: record.path });
   }
 
@@ -423,7 +421,7 @@ export class PathAgent {
     readonly record: PathRecord;
     readonly what: "handshake" | "data";
   }): void {
-    if (record.probedAt === undefined || now - record.probedAt >= RETRY_PROBE_MS) record.search();
+    if (record.probedAt === undefined || now - record.probedAt >= ASK_AGAIN_MS) record.search();
     const { heardAt } = choice.primary;
     const silent = heardAt === undefined || now - heardAt >= SILENT_MS;
     if (choice.questioned || (what === "data" && !silent)) return;
@@ -464,7 +462,8 @@ export class PathAgent {
     for (const record of this.#table.all) {
       if (probeDueAt(record, context) > now) continue;
       stepSearch(record);
-      const made = this.#book.add(now, record, { bytes: PROBE_BYTES, purpose: "alive" });
+      const urgent = record === choice.primary;
+      const made = this.#book.add(now, record, { bytes: PROBE_BYTES, purpose: "alive", urgent });
       if (made) record.probed(now);
       else record.probedAt = now;
     }

@@ -7,7 +7,7 @@
  *   question, because the path in use does not answer for 1.5 s: data goes out on others too. After 4.5 s the best that has
  *            answered meanwhile is taken; if none has, the best that answers within 200 ms of the first. The path that was
  *            left is not returned to by choice for 10 s, then 20 s and so on.
- *   question, because something happened (link change, peer heard elsewhere): the path in use has a second to answer.
+ *   question, because something happened (link change, peer heard elsewhere): the path in use has two seconds to answer.
  * ```
  *
  * So one event makes one change at most, and no path is left while it answers, unless for a better one.
@@ -44,8 +44,10 @@ const SILENCE_MS_MAX = 10_000;
 const GRACE_MS_MIN = 200;
 const GRACE_MS_MAX = 1_000;
 /** How long the path in use has to answer after an event. */
-const SETTLE_MS_MIN = 1_000;
-const SETTLE_MS_MAX = 3_000;
+const SETTLE_MS_MIN = 2_000;
+const SETTLE_MS_MAX = 4_000;
+/** How long a path that a session began on has to answer for the first time, once another has. */
+const UNPROVEN_MS = 1_000;
 /** A path proven longer ago is not taken by choice. */
 const FRESH_MS = 70_000;
 /** Time between changes for speed alone; doubles. */
@@ -212,6 +214,8 @@ export class PathChoice {
 
   #improve(now: Instant, records: Iterable<PathRecord>): readonly ChoiceEvent[] {
     const current = this.#primary;
+    // A session may begin with a handshake that somebody else has brought: it takes a probe to prove the path.
+    const unproven = current.provenAt === undefined;
     const rested = now - this.#movedAt >= this.#dwellMs;
     const best = bestOf(
       records,
@@ -224,9 +228,9 @@ export class PathChoice {
       this.#improveAt = undefined;
       return [];
     }
-    this.#improveAt ??= after(now, this.#graceMs);
+    this.#improveAt ??= after(now, unproven ? UNPROVEN_MS : this.#graceMs);
     if (now < this.#improveAt) return [];
-    if (handicapOf(best) >= handicapOf(current)) {
+    if (!unproven && handicapOf(best) >= handicapOf(current)) {
       this.#dwellMs = Math.min(Math.max(DWELL_MS_MIN, this.#dwellMs * 2), DWELL_MS_MAX);
       // Else its class would bring it back at the next small change.
       if (handicapOf(best) > handicapOf(current)) current.failed(now);

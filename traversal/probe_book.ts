@@ -41,6 +41,8 @@ export const PROBES_PENDING_MAX = 256;
 /** Probes at once, and the time that gives one back: 20 a second for one peer, however much happens. */
 const BURST = 96;
 const TOKEN_EVERY_MS = 50;
+/** Of the probes at once these are kept for the path in use. */
+const RESERVED = 24;
 const SEQUENCE_MAX = 65_535;
 
 /** The probes of one peer. */
@@ -68,16 +70,18 @@ export class ProbeBook {
   }
 
   /** Makes a probe. Returns whether the limits allowed it. */
-  add(now: Instant, record: PathRecord, { bytes, purpose }: {
+  add(now: Instant, record: PathRecord, { bytes, purpose, urgent = false }: {
     readonly bytes: number;
     readonly purpose: ProbePurpose;
+    /** It is for the path in use, and may take what is kept for that. */
+    readonly urgent?: boolean;
   }): boolean {
     const earned = Math.floor((now - this.#tokensAt) / TOKEN_EVERY_MS);
     if (earned > 0) {
       this.#tokens = Math.min(BURST, this.#tokens + earned);
       this.#tokensAt = after(this.#tokensAt, earned * TOKEN_EVERY_MS);
     }
-    if (this.#tokens === 0 || this.#queue.length === PROBES_QUEUED_MAX) {
+    if (this.#tokens <= (urgent ? 0 : RESERVED) || this.#queue.length === PROBES_QUEUED_MAX) {
       this.#refused++;
       return false;
     }

@@ -8,14 +8,15 @@ const RECORD = new PathRecord(ownPath({ hostname: "203.0.113.9", port: 1 }), {
   kind: "host",
   mtuMax: 1420,
 });
-const SMALL = { bytes: 64, purpose: "alive" } as const;
+const PROBE = { bytes: 64, purpose: "alive" } as const;
+const SMALL = { ...PROBE, urgent: true } as const;
 
 Deno.test("ProbeBook numbers probes and finds each once", () => {
   const book = new ProbeBook(at(0));
   assert(book.add(at(5), RECORD, SMALL));
   assertEquals(book.poll(), { path: RECORD.path, sequence: 1, bytes: 64 });
   assertEquals(book.poll(), undefined);
-  assertEquals(book.take(1), { record: RECORD, sentAt: 5, ...SMALL });
+  assertEquals(book.take(1), { record: RECORD, sentAt: 5, ...PROBE });
   assertEquals(book.take(1), undefined);
   assertEquals(book.take(2), undefined);
 });
@@ -34,6 +35,14 @@ Deno.test("ProbeBook makes 96 at once and 20 a second, and queues no more than f
   while (book.add(at(200_000), RECORD, SMALL)) queued++;
   assertEquals(queued, PROBES_QUEUED_MAX);
   assertEquals(book.refused, 4);
+});
+
+Deno.test("ProbeBook keeps a quarter for the path in use", () => {
+  const book = new ProbeBook(at(0));
+  let made = 0;
+  for (; book.add(at(0), RECORD, PROBE); made++) book.poll();
+  assertEquals(made, 72);
+  assert(book.add(at(0), RECORD, SMALL));
 });
 
 Deno.test("ProbeBook forgets the oldest of too many without an answer, and numbers from 1 again", () => {

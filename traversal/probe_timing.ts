@@ -6,6 +6,7 @@
  *                    without an answer: every 300 ms, after 15 of them less and less
  *  others that work  three quick ones for the round trip, then every 25 s (the best few) or 60 s
  *                    while the path in use does not answer: every 700 ms
+ *                    those that do not answer any more: every 1.5 s for a minute of that
  *  all others        0 200 500 1000 2000 ms, every 5 s for 30 s, then after 10 20 40 60 60 ... s, for ever
  * ```
  *
@@ -39,6 +40,9 @@ export const ACTIVE_PROBE_MS = 1_000;
 export const RETRY_PROBE_MS = 300;
 /** Others are asked this quickly while the path in use is in doubt. */
 const SUSPECT_PROBE_MS = 700;
+/** Those that worked once are asked this often in the first minute of it. */
+const HOPEFUL_PROBE_MS = 1_500;
+const HOPEFUL_FOR_MS = 60_000;
 const SAMPLE_PROBE_MS = 200;
 const COLD_PROBE_MS = 60_000;
 /** Quick repetitions on a path in use that does not answer. */
@@ -66,7 +70,21 @@ export function probeDueAt(record: PathRecord, context: ProbeContext): Instant {
     if (record.samples < SAMPLES_MIN) return after(probedAt, SAMPLE_PROBE_MS);
     return waited(probedAt, context.warm.has(record) ? context.keepaliveMs : COLD_PROBE_MS);
   }
-  return waited(probedAt, searchMs(record));
+  const due = waited(probedAt, searchMs(record));
+  const hopeful = hopefulAt(record, context, probedAt);
+  return hopeful === undefined || due < hopeful ? due : hopeful;
+}
+
+/** Where the peer was heard in this session it may be again, as long as the path in use has not been silent for long. */
+function hopefulAt(
+  { heardAt }: PathRecord,
+  { suspectedAt }: ProbeContext,
+  probedAt: Instant,
+): Instant | undefined {
+  if (heardAt === undefined || suspectedAt === undefined) return undefined;
+  if (probedAt - suspectedAt >= HOPEFUL_FOR_MS) return undefined;
+  const due = after(probedAt, HOPEFUL_PROBE_MS);
+  return due > suspectedAt ? due : suspectedAt;
 }
 
 /** A probe of a path goes out: the next one of one that is looked for is later. */

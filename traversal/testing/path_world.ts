@@ -53,6 +53,8 @@ export interface WorldOptions {
   readonly probes?: boolean;
   /** Time that doubts take to make Discovery tell both sides of their present mappings and punch. Absent: there is none. */
   readonly discoveryMs?: number;
+  /** Share of the datagrams that an attacker copies and delivers first, from an address of his own. @default 0 */
+  readonly racing?: number;
   /** For both agents. */
   readonly agent?: Omit<PathAgentOptions, "now" | "rng" | "leads">;
 }
@@ -219,6 +221,8 @@ export class PathWorld {
   readonly #networks: ReadonlySet<Network>;
   readonly #probes: boolean;
   readonly #discoveryMs: number | undefined;
+  /** As {@linkcode WorldOptions.racing}, from now on. */
+  racing: number;
   #wire: Packet[] = [];
   #plans: { at: Instant; run: (now: Instant) => void }[] = [];
   readonly trace: string[] = [];
@@ -233,6 +237,7 @@ export class PathWorld {
     this.#networks = new Set<Network>([...networks, "v4"]);
     this.#probes = probes;
     this.#discoveryMs = options.discoveryMs;
+    this.racing = options.racing ?? 0;
     const loss = this.rng.below(lossMax + 1) / 100;
     const delayMs = options.delayMs ?? 5 + this.rng.below(75);
     const fault = (ms: number): Fault => ({ down: [false, false], loss, delayMs: ms, mtu: 1500 });
@@ -403,8 +408,16 @@ export class PathWorld {
     const { to, message, source } = packet;
     const local = packet.network === "v4" ? to.admit(packet) : OWN_SOCKETS;
     if (local === undefined || !this.#awake(to)) return;
+    // The original comes too, and is a replay then.
+    if (this.rng.chance(this.racing)) {
+      this.#receive(to, { local, remote: PathWorld.ATTACKER }, message);
+      if (message.kind === "probe" || message.kind === "reply") return;
+    }
     this.#receive(to, { local, remote: source }, message);
   }
+
+  /** An address at which nobody answers and from which copies come. */
+  static readonly ATTACKER: SocketAddress = { hostname: "203.0.113.66", port: 6666 };
 
   #receive(side: Side, path: Path, message: Message): void {
     const { agent } = side;
