@@ -174,6 +174,10 @@ class MeshNode implements RunningNode {
       configured: stunServers,
       keys: MemberKeys.open({ privateKey, publicKey, mesh }),
       send: (command) => this.#send(command),
+      refresh: async () => {
+        const info = await this.#discovery.serverInfo({ signal: this.#ended.signal });
+        await this.#stun?.setDiscovery(info);
+      },
       log,
       signal: this.#ended.signal,
     });

@@ -20,6 +20,8 @@ export interface NodeStunOptions {
   readonly keys: Promise<MemberKeys>;
   /** Sends a command to the datapath; failures are the sender's to report. */
   readonly send: (command: CommandBody) => void;
+  /** Has Discovery asked again what it names, and {@linkcode NodeStun.setDiscovery} called with that. */
+  readonly refresh: () => Promise<unknown>;
   /** Servers that are asked where none of the others answers, `host:port`. @default the public one */
   readonly fallback?: readonly string[];
   /** Where the log goes. */

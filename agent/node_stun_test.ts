@@ -85,6 +85,7 @@ async function bench(configured: readonly string[]): Promise<Bench> {
     keys,
     fallback: [FALLBACK],
     send: (command) => commands.push(command),
+    refresh: () => Promise.resolve(),
     log: () => {},
     signal: new AbortController().signal,
   });

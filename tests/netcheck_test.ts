@@ -131,11 +131,13 @@ Deno.test("a node's examination tells the datapath what the NAT does, again afte
   assert(address !== undefined);
   const ended = new AbortController();
   let heard = Promise.withResolvers<CommandBody>();
+  let refreshed = 0;
   const examination = new NodeNetcheck({
     delayMs: 0,
     log: () => {},
     signal: ended.signal,
     send: (command) => heard.resolve(command),
+    refresh: () => Promise.resolve(refreshed++),
   });
   examination.setServers([{ address, origin: "discovery", credentials }]);
   examination.handleAddresses(["192.0.2.1"], "unknown");
@@ -153,6 +155,7 @@ Deno.test("a node's examination tells the datapath what the NAT does, again afte
   assertEquals(examination.families, {});
   heard = Promise.withResolvers();
   assertEquals(await heard.promise, { kind: "setProbed", nat });
+  assertEquals(refreshed, 1);
 
   heard = Promise.withResolvers();
   ended.abort();

@@ -28,6 +28,8 @@ export interface NodeNetcheckOptions {
   readonly log: Log;
   /** Ends everything. */
   readonly signal: AbortSignal;
+  /** Has Discovery asked for its servers and new credentials, which end; before each examination but the first. May fail. */
+  readonly refresh: () => Promise<unknown>;
   /** How long to wait before an examination, in milliseconds. @default 3000 */
   readonly delayMs?: number;
 }
@@ -52,6 +54,8 @@ export class NodeNetcheck {
   #seenAs = "";
   /** Whether a peer has been connected since the last change of links. */
   #connected = false;
+  /** Whether there has been an examination. */
+  #examined = false;
   /** Whether to wait longer. */
   #patient = false;
   /** Whether an examination is to come. */
@@ -127,6 +131,9 @@ export class NodeNetcheck {
     const { signal } = running;
     this.#waiting = false;
     try {
+      if (this.#examined) await this.#options.refresh().catch(() => {});
+      this.#examined = true;
+      signal.throwIfAborted();
       const { examine, measureLifetime, survey } = await import("./examine.ts");
       const surveyed = await survey(this.#servers, signal);
       const [ipv4, ipv6] = await Promise.all([
