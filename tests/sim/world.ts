@@ -384,8 +384,9 @@ class World {
   #demand(): void {
     for (const pair of this.#pairs) {
       const verdict = this.#verdictOf(pair);
-      if (!this.#isDue(verdict)) continue;
-      if (!this.#healMs.has(pair)) {
+      if (!this.#isDue(verdict)) {
+        this.#after(STREAMS_MS, () => this.#streams.get(pair)?.close());
+      } else if (!this.#healMs.has(pair)) {
         const reasons = [pair.agent, pair.colony].map((node) => this.#reasonAt(node, pair));
         this.#violate(
           `${pair.name} (${pair.agent.site} and ${pair.colony.site}: ${verdict}) does not talk ` +
