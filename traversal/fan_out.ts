@@ -13,6 +13,7 @@
  * @module
  */
 import { after, earlier, type Instant } from "../core/mod.ts";
+import { TokenBucket } from "./token_bucket.ts";
 
 /** Longest coordinated punch; a longer window is cut. */
 export const PUNCH_WINDOW_MS_MAX = 30_000;
@@ -51,18 +52,16 @@ export class FanOut {
   #freshAt: Instant | undefined;
   #freshMs = FRESH_MS_MIN;
   #due: DueInitiation | undefined;
-  #restartsLeft = RESTARTS_MAX;
-  #restartsCountedAt: Instant;
-  #restartsRefused = 0;
+  readonly #restarts: TokenBucket;
 
   /** A schedule at rest. */
   constructor(now: Instant) {
-    this.#restartsCountedAt = now;
+    this.#restarts = new TokenBucket(now, { most: RESTARTS_MAX, everyMs: RESTART_EVERY_MS });
   }
 
   /** Restarts from outside that were refused at the limit. */
   get refused(): number {
-    return this.#restartsRefused;
+    return this.#restarts.refused;
   }
 
   /** Whether anything is still to be sent. */
@@ -79,16 +78,7 @@ export class FanOut {
 
   /** As {@linkcode FanOut.start}, at the wish of somebody who may wish often. Returns whether the budget allowed it. */
   restart(now: Instant): boolean {
-    const earned = Math.floor((now - this.#restartsCountedAt) / RESTART_EVERY_MS);
-    if (earned > 0) {
-      this.#restartsLeft = Math.min(RESTARTS_MAX, this.#restartsLeft + earned);
-      this.#restartsCountedAt = after(this.#restartsCountedAt, earned * RESTART_EVERY_MS);
-    }
-    if (this.#restartsLeft === 0) {
-      this.#restartsRefused++;
-      return false;
-    }
-    this.#restartsLeft--;
+    if (!this.#restarts.take(now)) return false;
     this.start(now);
     return true;
   }

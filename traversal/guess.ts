@@ -95,7 +95,7 @@ export function planGuess(clues: GuessClues, rng: Rng): GuessPlan | undefined {
   if (own.mapping === "endpointIndependent" && peerVaries) {
     return sprayPlan({ reflexive, sequence, attempt }, rng);
   }
-  if (ownVaries && clues.peer === "NAT_RESTRICTED") {
+  if (ownVaries && !peerVaries && clues.peer !== "NAT_CONE") {
     const targets = reflexive.map(({ address }) => address).slice(0, ADDRESSES_MAX);
     return { kind: "open", ends: GUESS_ENDS, targets, batch: 64, rounds: 4, roundMs: 4_000 };
   }

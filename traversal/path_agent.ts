@@ -47,9 +47,8 @@ import { reasonOf } from "./path_reason.ts";
 import { PathTable } from "./path_table.ts";
 import { type PathProbe, PROBE_BYTES, ProbeBook } from "./probe_book.ts";
 import { type ProbeContext, probeDueAt, stepSearch } from "./probe_timing.ts";
+import { TokenBucket } from "./token_bucket.ts";
 
-/** Most receivers of one initiation of the schedule. With more paths known, half stays and the others take turns. */
-export const FAN_OUT_MAX = 24;
 /** Silence after which a connection counts as lost: WireGuard's REJECT_AFTER_TIME, the end of every session key. */
 export const LOST_MS = 180_000;
 
@@ -63,6 +62,9 @@ const LEAP_MS = 5_000;
 const PATIENCE_MS = 10_000;
 /** Where the peer is heard again and again without answering, it is asked this often. */
 const ASK_AGAIN_MS = 2_000;
+/** Unknown addresses that data comes from are asked: so many at once, and the time that gives one back. */
+const LEARNS_MAX = 4;
+const LEARN_EVERY_MS = 2_000;
 /** A path proven within this time is no news. */
 const KNOWN_MS = 60_000;
 /** Working paths, besides a relay, that are probed as often as a NAT wants it. */
@@ -103,12 +105,14 @@ export class PathAgent {
   #dueAt: Instant | undefined | null = null;
   #events: PathEvent[] = [];
   #eventsDropped = 0;
+  readonly #learns: TokenBucket;
 
   /** Creates an agent that knows no candidate and tries nothing. */
   constructor(options: PathAgentOptions) {
     const { now, rng, mtuMax = MTU_MAX, noDirect = false, noGuess = false, leads = false } =
       options;
     this.#options = options;
+    this.#learns = new TokenBucket(now, { most: LEARNS_MAX, everyMs: LEARN_EVERY_MS });
     this.#keepaliveMs = options.keepaliveMs ?? KEEPALIVE_MS;
     this.#table = new PathTable({ mtuMax, noDirect });
     this.#fanOut = new FanOut(now);
@@ -116,9 +120,9 @@ export class PathAgent {
     this.#guess = new GuessRun({ noGuess: noGuess || noDirect, leads, ...(rng && { rng }) });
   }
 
-  /** Events, probes and schedule restarts dropped at a limit. */
+  /** Events, probes, addresses to ask and schedule restarts dropped at a limit. */
   get dropped(): number {
-    return this.#eventsDropped + this.#book.refused + this.#fanOut.refused;
+    return this.#eventsDropped + this.#learns.refused + this.#book.refused + this.#fanOut.refused;
   }
 
   /**
@@ -188,6 +192,8 @@ export class PathAgent {
    */
   handleAuthenticated(now: Instant, path: Path, what: "handshake" | "data"): void {
     const choice = this.#choice;
+    if (choice !== undefined) this.#lastHeardAt = now;
+    if (what === "data" && choice !== undefined && !this.#listens(now, choice, path)) return;
     const record = this.#table.learn(now, path, choice?.primary);
     if (record === undefined) return;
     const known = record.provenAt !== undefined && now - record.provenAt < KNOWN_MS;
@@ -214,8 +220,11 @@ export class PathAgent {
     this.#dueAt = null;
   }
 
-  /** Tells that the peer answered a probe, and over which path the answer came. */
-  handleProbeReply(now: Instant, path: Path, sequence: number): void {
+  /**
+   * Tells that the peer answered a probe. The path that the answer came over says nothing more: what is proven is that the probe
+   * arrived.
+   */
+  handleProbeReply(now: Instant, _path: Path, sequence: number): void {
     const probe = this.#book.take(sequence);
     if (probe === undefined || this.#choice === undefined) return;
     const { record, sentAt, bytes, purpose } = probe;
@@ -226,7 +235,6 @@ export class PathAgent {
     record.mtu.alive(sentAt);
     if (purpose === "alive") record.measured(now - sentAt);
     else record.mtu.answered(now, bytes);
-    if (!samePath(record.path, path)) this.#table.learn(now, path, this.#choice.primary);
     this.#step(now);
   }
 
@@ -354,15 +362,7 @@ export class PathAgent {
       lastHeardAt: this.#lastHeardAt,
       attempts: this.#attempts,
       reason: direct ? undefined : this.#reason(now, relayed),
-      paths: Array.from(this.#table.all, (record) => ({
-        path: record.path,
-        kind: record.kind,
-        state: record.state,
-        rttMs: record.rttMs,
-        mtu: record.mtu.settled ? record.mtu.mtu : undefined,
-        probes: record.probes,
-        replies: record.replies,
-      })),
+      paths: Array.from(this.#table.all, (record) => record.report()),
     };
   }
 
@@ -415,6 +415,19 @@ export class PathAgent {
     this.#emit({ kind: "moved", path: choice.primary.path });
   }
 
+  /**
+   * Whether data from a path tells anything. From an unknown address it does while the path in use is relayed or silent; else it
+   * is a probe or a copy that took another way, and behind a NAT that gives each destination another port every address that
+   * is asked makes the peer see, and ask, another address, for ever.
+   */
+  #listens(now: Instant, { primary, questioned }: PathChoice, path: Path): boolean {
+    if (this.#table.find(path) !== undefined) return true;
+    const { heardAt } = primary;
+    const silent = heardAt === undefined || now - heardAt >= SILENT_MS;
+    if (!questioned && !silent && primary.relays === 0) return false;
+    return this.#learns.take(now);
+  }
+
   /** The peer was heard on a path that is not known to work. It is asked there, and on the path in use if that is silent. */
   #heardElsewhere(now: Instant, { choice, record, what }: {
     readonly choice: PathChoice;
@@ -459,19 +472,23 @@ export class PathAgent {
     }
     this.#keepWarm(choice.primary);
     const context = this.#context(choice);
-    for (const record of this.#table.all) {
-      if (probeDueAt(record, context) > now) continue;
-      stepSearch(record);
-      const urgent = record === choice.primary;
-      const made = this.#book.add(now, record, { bytes: PROBE_BYTES, purpose: "alive", urgent });
-      if (made) record.probed(now);
-      else record.probedAt = now;
-    }
+    this.#ask(now, choice.primary, context);
+    for (const record of this.#table.all) this.#ask(now, record, context);
     this.#measure(now, choice);
     const { path, mtu: { mtu } } = choice.primary;
     if (mtu === this.#toldMtu) return;
     this.#toldMtu = mtu;
     this.#emit({ kind: "mtu", path, mtu });
+  }
+
+  /** Makes a path's probe if it is due. */
+  #ask(now: Instant, record: PathRecord, context: ProbeContext): void {
+    if (probeDueAt(record, context) > now) return;
+    stepSearch(record);
+    const urgent = record === context.primary;
+    const made = this.#book.add(now, record, { bytes: PROBE_BYTES, purpose: "alive", urgent });
+    if (made) record.probed(now);
+    else record.probedAt = now;
   }
 
   #chosen(now: Instant, choice: PathChoice, event: ChoiceEvent): void {
@@ -569,21 +586,8 @@ export class PathAgent {
     return after(this.#lastHeardAt, LOST_MS);
   }
 
-  /** Paths for an initiation: the one in use, those that work, then each kind of the others in turn. */
   #destinations(): readonly Path[] {
-    const primary = this.#choice?.primary;
-    const all = this.#table.inTurns().filter((record) =>
-      // An end that was opened for a guess serves the path that it found.
-      record === primary || record.works || record.ownRelay || !record.extra
-    );
-    const rank = (record: PathRecord): number => record === primary ? 0 : record.works ? 1 : 2;
-    const sorted = all.map((record) => ({ record, rank: rank(record) }))
-      .sort((a, b) => a.rank - b.rank).map(({ record }) => record.path);
-    if (sorted.length <= FAN_OUT_MAX) return sorted;
-    const kept = FAN_OUT_MAX / 2;
-    const turns = sorted.slice(kept);
-    const from = this.#turns++ * kept % turns.length;
-    return [...sorted.slice(0, kept), ...[...turns.slice(from), ...turns].slice(0, kept)];
+    return this.#table.receivers(this.#choice?.primary, this.#turns++).map(({ path }) => path);
   }
 
   #emit(event: PathEvent): void {

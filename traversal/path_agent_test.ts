@@ -2,8 +2,9 @@ import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/stric
 import type { Instant, SocketAddress } from "../core/mod.ts";
 import type { Candidate, CandidateKind } from "./candidate.ts";
 import { formatPath, ownPath } from "./path.ts";
-import { FAN_OUT_MAX, PathAgent } from "./path_agent.ts";
+import { PathAgent } from "./path_agent.ts";
 import type { PathEvent } from "./path_report.ts";
+import { FAN_OUT_MAX } from "./path_table.ts";
 
 const HOST = of("host", "192.168.1.5");
 const REFLEXIVE = of("serverReflexive", "203.0.113.9");
@@ -225,7 +226,7 @@ Deno.test("PathAgent sends the engine's initiations to the remote alone while it
   ]);
   // Heard from elsewhere is not heard from the remote.
   agent.handleAuthenticated(at(800), ownPath(OTHER.address), "data");
-  assertEquals(agent.destinations(at(15_500)).length, 3);
+  assertEquals(agent.destinations(at(15_500)).length, 2);
 });
 
 Deno.test("PathAgent loses a silent peer after 180 s and tries again by itself, where it last was, too", () => {
@@ -309,6 +310,30 @@ Deno.test("PathAgent says what it has tried", () => {
   initiations(agent, 1, 42_000);
   assertEquals(agent.status(at(42_000)).reason, "12 handshakes to 3 endpoints, no answer");
   assertEquals(agent.status(at(42_000)).attempts, 12);
+});
+
+Deno.test("PathAgent asks no ever new addresses that a peer's probes come from while the path in use is direct", () => {
+  for (const relayed of [false, true]) {
+    const agent = new PathAgent({ now: at(0) });
+    const used = of(relayed ? "relayed" : "host", "192.168.1.5");
+    agent.setCandidates(at(0), [used]);
+    agent.handleAuthenticated(at(0), ownPath(used.address), "handshake");
+    const asked = new Set<string>();
+    for (let ms = 0; ms < 60_000; ms += 100) {
+      agent.handleTimeout(at(ms));
+      for (let probe; (probe = agent.pollProbe()) !== undefined;) {
+        if (probe.path.remote.hostname === "203.0.113.9") asked.add(formatPath(probe.path));
+        else agent.handleProbeReply(at(ms), probe.path, probe.sequence);
+      }
+      agent.handleSent(at(ms));
+      agent.handleAuthenticated(at(ms), ownPath(used.address), "data");
+      const mapped = { hostname: "203.0.113.9", port: 1024 + ms / 100 };
+      agent.handleAuthenticated(at(ms), ownPath(mapped), "data");
+    }
+    // Behind a relay each may be the direct path: four at once and one in two seconds.
+    assertEquals(asked.size, relayed ? 33 : 0);
+    assertEquals(events(agent).map(({ kind }) => kind), ["connected", "mtu"]);
+  }
 });
 
 Deno.test("PathAgent sends one initiation to at most 24 paths, and gives every address its turn", () => {

@@ -18,9 +18,7 @@ import { cidrContains, familyOf, type Instant, parseCidr, parseIp } from "../cor
 import type { CandidateKind } from "./candidate.ts";
 import { formatPath, OWN_SOCKETS, type Path } from "./path.ts";
 import { MtuSearch } from "./path_mtu.ts";
-
-/** How far a path is known to work. */
-export type PathState = "unknown" | "heard" | "proven" | "silent";
+import type { PathReport, PathState } from "./path_report.ts";
 
 /** Round trips that the best of is taken from. */
 const RTTS_KEPT = 8;
@@ -121,6 +119,13 @@ export class PathRecord {
   /** Whether the extra end or relay behind it is anything but the node's own sockets. */
   get extra(): boolean {
     return this.path.local !== OWN_SOCKETS;
+  }
+
+  /** How it does, for people. */
+  report(): PathReport {
+    const { path, kind, state, rttMs, probes, replies } = this;
+    const mtu = this.mtu.settled ? this.mtu.mtu : undefined;
+    return { path, kind, state, rttMs, mtu, probes, replies };
   }
 
   /** A probe went out. */

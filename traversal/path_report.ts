@@ -2,7 +2,6 @@
 import type { Instant, Rng } from "../core/mod.ts";
 import type { Candidate } from "./candidate.ts";
 import type { Path } from "./path.ts";
-import type { PathState } from "./path_record.ts";
 
 /** What happened to the paths. */
 export type PathEvent =
@@ -54,6 +53,9 @@ export interface Route {
   /** Where copies go while the path in use is in doubt: at most two direct paths and one relayed. */
   readonly also: readonly Path[];
 }
+
+/** How far a path is known to work. `silent`: it did, and does not answer any more. */
+export type PathState = "unknown" | "heard" | "proven" | "silent";
 
 /** How one path does. */
 export interface PathReport {

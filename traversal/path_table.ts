@@ -10,6 +10,8 @@ import { PathRecord } from "./path_record.ts";
 
 /** Paths kept because the peer was heard there; of those that do not work the one heard longest ago is forgotten first. */
 export const LEARNED_MAX = 8;
+/** Most receivers of one initiation of the schedule. */
+export const FAN_OUT_MAX = 24;
 /** Own ends that are relay allocations; more are left out. */
 export const RELAYS_MAX = 4;
 
@@ -105,6 +107,23 @@ export class PathTable {
       }
     }
     return turns;
+  }
+
+  /**
+   * The paths that one initiation goes out on: the one in use, those that work, then each kind of the others in turn; at most
+   * {@linkcode FAN_OUT_MAX}. Where there are more, half stays and the others alternate with `turn`.
+   */
+  receivers(primary: PathRecord | undefined, turn: number): readonly PathRecord[] {
+    const rank = (record: PathRecord): number => record === primary ? 0 : record.works ? 1 : 2;
+    // An end that was opened for a guess serves the path that it found.
+    const sorted = this.inTurns().filter((record) =>
+      rank(record) < 2 || record.ownRelay || !record.extra
+    ).sort((a, b) => rank(a) - rank(b));
+    if (sorted.length <= FAN_OUT_MAX) return sorted;
+    const kept = FAN_OUT_MAX / 2;
+    const turns = sorted.slice(kept);
+    const from = turn * kept % turns.length;
+    return [...sorted.slice(0, kept), ...[...turns.slice(from), ...turns].slice(0, kept)];
   }
 
   /** Makes the paths of candidates and relays, and forgets those that are of neither and were never heard. */

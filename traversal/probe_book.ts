@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { after, type Instant } from "../core/mod.ts";
+import type { Instant } from "../core/mod.ts";
 import type { Path } from "./path.ts";
 import type { PathRecord } from "./path_record.ts";
+import { TokenBucket } from "./token_bucket.ts";
 
 /** One echo request inside the session, sent along exactly one path. */
 export interface PathProbe {
@@ -50,13 +51,12 @@ export class ProbeBook {
   readonly #pending = new Map<number, PendingProbe>();
   #queue: PathProbe[] = [];
   #sequence = 0;
-  #tokens = BURST;
-  #tokensAt: Instant;
+  readonly #tokens: TokenBucket;
   #refused = 0;
 
   /** An empty book. */
   constructor(now: Instant) {
-    this.#tokensAt = now;
+    this.#tokens = new TokenBucket(now, { most: BURST, everyMs: TOKEN_EVERY_MS });
   }
 
   /** Probes not made at a limit. */
@@ -76,16 +76,11 @@ export class ProbeBook {
     /** It is for the path in use, and may take what is kept for that. */
     readonly urgent?: boolean;
   }): boolean {
-    const earned = Math.floor((now - this.#tokensAt) / TOKEN_EVERY_MS);
-    if (earned > 0) {
-      this.#tokens = Math.min(BURST, this.#tokens + earned);
-      this.#tokensAt = after(this.#tokensAt, earned * TOKEN_EVERY_MS);
-    }
-    if (this.#tokens <= (urgent ? 0 : RESERVED) || this.#queue.length === PROBES_QUEUED_MAX) {
+    const full = this.#queue.length === PROBES_QUEUED_MAX;
+    if (full || !this.#tokens.take(now, urgent ? 0 : RESERVED)) {
       this.#refused++;
       return false;
     }
-    this.#tokens--;
     this.#sequence = this.#sequence % SEQUENCE_MAX + 1;
     const sequence = this.#sequence;
     this.#pending.delete(sequence);
