@@ -101,10 +101,10 @@ const OUTER_BYTES = 1280 + 80;
 const QUIET_GAP_MS = 30_000;
 /** How often pairs are looked after. */
 const WATCH_MS = 1000;
-/** How soon a pair that may talk must, by what has happened to it. */
+/** How soon a pair that may talk must, by what has happened to it. A side that only answers notices by its keepalive, after 25 s. */
 const RECOVERY_MS: Readonly<Record<Disturbance, number>> = {
   start: 15_000,
-  network: 15_000,
+  network: 35_000,
   sleep: 30_000,
 };
 /** Changes of a path beyond one for each event and end: the LAN's answer may come after the Internet's. */
