@@ -4,7 +4,8 @@
  *
  * ```text
  *  direct      they hear each other by what STUN told and what they saw
- *  guess       they do once one side knows the ports that the other's NAT really used: 256 sockets and 1024 probes find one
+ *  guess       they do once one side, whose own port is known, knows the ports that the other's NAT really used: 256 sockets
+ *              and 1024 probes find one
  *  predict     they do once both know the next ports of NATs that count: possible since they count
  *  relay       nothing of this: only over a relay, or not at all where no UDP passes
  * ```
@@ -52,10 +53,18 @@ export function judge(description: TopologyDescription, a: string, b: string): V
   const perfect = withPerfectLinks(description);
   const reaches = (insight: Insight): boolean => new Trial(perfect, a, b, insight).run();
   if (reaches(NO_INSIGHT)) return "direct";
-  if (reaches({ first: true, second: false }) || reaches({ first: false, second: true })) {
-    return "guess";
-  }
+  const oneSided = hasOnePort(perfect, a) || hasOnePort(perfect, b);
+  const guessed = [{ first: true, second: false }, { first: false, second: true }];
+  if (oneSided && guessed.some(reaches)) return "guess";
   return new Trial(withPrediction(perfect), a, b, NO_INSIGHT).run() ? "predict" : "relay";
+}
+
+/** Whether a site's hosts have one port each for the whole Internet: guessing is for one side's ports alone. */
+function hasOnePort({ sites, carriers }: TopologyDescription, name: string): boolean {
+  const site = sites.find((site) => site.name === name);
+  const carrier = carriers.find((carrier) => carrier.name === site?.carrier);
+  const nats = [site?.ipv4.kind === "nat" ? site.ipv4.nat : undefined, carrier?.nat];
+  return nats.every((nat) => nat === undefined || nat.mapping === "endpointIndependent");
 }
 
 /** The same NATs for ends that know the port of each mapping beforehand: as if it were the same for every destination. */

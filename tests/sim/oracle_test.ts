@@ -72,3 +72,10 @@ Deno.test("oracle: a carrier's NAT counts as much as the home's", () => {
   const sites = [siteOf("a", "fullcone", { carrier: "isp" }), siteOf("b", "portrestricted")];
   assertEquals(judge({ carriers: [isp], sites }, "a", "b"), "guess");
 });
+
+Deno.test("oracle: nobody guesses where neither side has a port that the other can know", () => {
+  const odd = { ...natOf("symmetric"), filtering: "endpointIndependent" } as const;
+  const a = siteOf("a", "symmetric", { ipv4: { kind: "nat", nat: odd } });
+  assertEquals(verdict(a, siteOf("b", "symmetric")), "relay");
+  assertEquals(verdict(a, siteOf("b", "portrestricted")), "guess");
+});
