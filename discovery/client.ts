@@ -45,7 +45,10 @@ import type { NodeKey, Role } from "./store/store.ts";
 
 /** Time that a call may take on one URL. */
 export const CALL_TIMEOUT_MS = 5000;
-/** Time after which the next URL is asked too; RFC 8305 section 8 has at most two seconds for connections. */
+/**
+ * Time after which the next URL is asked too; RFC 8305 section 8 has at most two seconds for connections. Between the
+ * addresses of one name `fetch` chooses by itself (docs/decisions/0015-nodes-without-discovery.md).
+ */
 export const STAGGER_MS = 500;
 /** Life of a registration where the server says nothing sensible. */
 const TTL_DEFAULT_MS = 300_000;
