@@ -57,9 +57,10 @@ export class NodeChecks {
     this.#sources.set(from, new Set([sender.name]));
   }
 
-  /** A path to `peer` leads to `remote` from now on. */
+  /** A path to `peer` leads to `remote` from now on, which may name the local end behind the address. */
   moved(peer: string, remote: string): void {
-    const senders = this.#sources.get(remote);
+    const [address = ""] = remote.split(" ");
+    const senders = this.#sources.get(address);
     if (senders?.has(peer) === true) return;
     const who = senders === undefined ? "nobody" : [...senders].join(" and ");
     this.#report(`goes to ${remote} for ${peer}, from where ${who} has sent`);
