@@ -389,9 +389,26 @@ export class DiscoveryClient {
     return watcher.run();
   }
 
-  /** Runs a call on the current server, and on the others if that cannot be reached or takes its time. */
+  /** Runs a call, and runs it again over new connections if the present ones are given up meanwhile. */
   async #call<T>(
     { signal }: CallSettings,
+    body: (server: Server, options: CallOptions) => Promise<T>,
+  ): Promise<T> {
+    for (;;) {
+      const { epoch } = this.#connections;
+      const ended = signal === undefined ? epoch : AbortSignal.any([signal, epoch]);
+      try {
+        return await this.#callOnce(ended, body);
+      } catch (error) {
+        signal?.throwIfAborted();
+        if (!epoch.aborted) throw error;
+      }
+    }
+  }
+
+  /** Runs a call on the current server, and on the others if that cannot be reached or takes its time. */
+  async #callOnce<T>(
+    signal: AbortSignal,
     body: (server: Server, options: CallOptions) => Promise<T>,
   ): Promise<T> {
     const timeoutMs = this.#options.timeoutMs ?? CALL_TIMEOUT_MS;

@@ -248,6 +248,38 @@ Deno.test("A watch goes on over new connections when the network has changed, an
   }
 });
 
+Deno.test("A call under way is made again over new connections when the network has changed", async () => {
+  let answers = false;
+  const asked = Promise.withResolvers<void>();
+  const abort = new AbortController();
+  await using real = await start();
+  const server = Deno.serve({ ...LOCAL, signal: abort.signal, onListen: () => {} }, (request) => {
+    if (answers) return fetch(real.url + new URL(request.url).pathname, request);
+    asked.resolve();
+    return new Promise(() => {});
+  });
+  const url = `http://127.0.0.1:${server.addr.port}`;
+  const discovery = client(url, { timeoutMs: 3_600_000 });
+  try {
+    const call = discovery.register(COLONY);
+    await asked.promise;
+    answers = true;
+    discovery.reconnect();
+    assertEquals((await call).url, url);
+    const leaving = new AbortController();
+    answers = false;
+    const left = discovery.register(COLONY, { signal: leaving.signal });
+    const reason = new Error("leaving");
+    leaving.abort(reason);
+    discovery.reconnect();
+    await assertRejects(left, reason);
+  } finally {
+    discovery.close();
+    abort.abort();
+    await server.finished;
+  }
+});
+
 Deno.test("DiscoveryClient asks the next URL soon while one is silent, and stays with the one that answers", async () => {
   const asked = Promise.withResolvers<void>();
   const abort = new AbortController();
