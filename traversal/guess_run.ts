@@ -4,7 +4,7 @@
  * ```text
  *            no direct path, 1.5 s                  ends opened                    all rounds sent, 6 s
  *  resting ------------------------> (opening) -----------------> sending --------------------------> resting
- *     ^                                                               |       1, 4, 16, 60, 60 ... minutes from begin to begin
+ *     ^                                                               |       20 s, then 1, 4, 16, 60, 60 ... minutes from begin to begin
  *     +---------------------------------------------------------------+
  *       a direct path works: the extra end that it uses stays open, the others close
  * ```
@@ -57,7 +57,11 @@ export interface GuessSituation {
 export const GUESS_DELAY_MS = 1_500;
 const BATCH_MS = 100;
 /** Time from the beginning of one guess to the next. */
-const PERIODS_MS = [60_000, 240_000, 960_000, 3_600_000] as const;
+const PERIODS_MS = [20_000, 60_000, 240_000, 960_000, 3_600_000] as const;
+/** Where nothing can be planned with what is known, the next look. */
+const UNPLANNED_MS = 60_000;
+/** Where another peer's guess has all the ends, the next try. */
+const NO_ENDS_MS = 4_000;
 /** The same where Discovery has both sides punch. */
 const PUNCHED_MS = 120_000;
 /** Answers to the last datagrams are waited for. */
@@ -181,7 +185,12 @@ export class GuessRun {
     for (const local of extra) this.#open.add(local);
     this.#run.locals = extra;
     if (extra.length > 0) this.#run.nextAt = now;
-    else this.#run.endsAt = now;
+    else {
+      // It was no guess that failed.
+      this.#run.endsAt = now;
+      this.#attempts--;
+      this.#notBefore = after(now, NO_ENDS_MS);
+    }
   }
 
   /** Takes the paths that one initiation goes out on. */
@@ -218,7 +227,7 @@ export class GuessRun {
     const period = PERIODS_MS[Math.min(this.#attempts, PERIODS_MS.length - 1)] ?? 0;
     if (plan === undefined) {
       // Nothing to guess with what is known: look again when that is more.
-      this.#notBefore = after(now, PERIODS_MS[0]);
+      this.#notBefore = after(now, UNPLANNED_MS);
       this.#readyAt = this.#notBefore;
       return;
     }
