@@ -36,7 +36,7 @@ export class MachineSocket<Event> implements Disposable {
   readonly #options: MachineSocketOptions<Event>;
   readonly #socket: Deno.DatagramConn;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #closed = false;
+  readonly #ended = new AbortController();
   #sendFailures = 0;
 
   /** Binds and starts. Throws what `Deno.listenDatagram` throws. */
@@ -44,17 +44,17 @@ export class MachineSocket<Event> implements Disposable {
     this.#options = options;
     const { hostname } = options;
     this.#socket = Deno.listenDatagram({ transport: "udp", hostname, port: 0 });
-    receiveAll(this.#socket, (datagram) => {
-      if (this.#closed) return;
+    const { signal } = this.#ended;
+    receiveAll(this.#socket, signal, (datagram) => {
       options.machine.handleInput(options.clock.now(), datagram);
       this.turn();
-    }).catch((error) => this.#closed || options.onError(messageOf(error)));
+    }).catch((error) => signal.aborted || options.onError(messageOf(error)));
     this.turn();
   }
 
   /** Lets the machine act, and does what it wants. After every change made to it from outside. */
   turn(): void {
-    if (this.#closed) return;
+    if (this.#ended.signal.aborted) return;
     const { machine, clock, onEvent, onTurn } = this.#options;
     machine.handleTimeout(clock.now());
     for (let out; (out = machine.pollTransmit()) !== undefined;) this.#send(out);
@@ -62,7 +62,7 @@ export class MachineSocket<Event> implements Disposable {
     for (let event; (event = machine.pollEvent()) !== undefined;) onEvent(event);
     clearTimeout(this.#timer);
     // An event may have closed us.
-    const dueAt = this.#closed ? undefined : machine.pollTimeout();
+    const dueAt = this.#ended.signal.aborted ? undefined : machine.pollTimeout();
     if (dueAt === undefined) return;
     this.#timer = setTimeout(() => this.turn(), Math.max(0, dueAt - clock.now()));
     Deno.unrefTimer(this.#timer);
@@ -70,8 +70,8 @@ export class MachineSocket<Event> implements Disposable {
 
   /** Closes the socket. Safe to call twice. */
   [Symbol.dispose](): void {
-    if (this.#closed) return;
-    this.#closed = true;
+    if (this.#ended.signal.aborted) return;
+    this.#ended.abort();
     clearTimeout(this.#timer);
     this.#socket.close();
   }
@@ -81,7 +81,7 @@ export class MachineSocket<Event> implements Disposable {
     const zone = /^fe[89ab]/i.test(hostname) ? `%${this.#options.interfaceName}` : "";
     this.#socket.send(payload, { transport: "udp", hostname: hostname + zone, port })
       .catch((error) => {
-        if (this.#closed || this.#sendFailures++ > 0) return;
+        if (this.#ended.signal.aborted || this.#sendFailures++ > 0) return;
         this.#options.onError(`cannot send to ${hostname}: ${messageOf(error)}`);
       });
   }
@@ -89,10 +89,11 @@ export class MachineSocket<Event> implements Disposable {
 
 /**
  * Hands every datagram that comes to `socket` to `take`, at most {@linkcode DATAGRAMS_PER_SECOND}. Resolves when the socket
- * is closed; rejects when it breaks.
+ * is closed, for which its owner aborts `signal`; rejects when it breaks.
  */
 export async function receiveAll(
   socket: Deno.DatagramConn,
+  signal: AbortSignal,
   take: (datagram: Datagram) => void,
 ): Promise<void> {
   const buffer = new Uint8Array(DATAGRAM_BYTES_MAX);
@@ -113,13 +114,24 @@ export async function receiveAll(
     const [payload, address] = received;
     const now = performance.now() as Instant;
     if (now - since >= 1000) [since, count] = [now, 0];
-    if (++count > DATAGRAMS_PER_SECOND) await pause(since + 1000 - now);
+    if (++count > DATAGRAMS_PER_SECOND) await pause(since + 1000 - now, signal);
+    if (signal.aborted) return;
     if (address.transport !== "udp") continue;
     const hostname = canonicalIp(address.hostname.replace(/%.*$/, ""));
     if (hostname !== undefined) take({ source: { hostname, port: address.port }, payload });
   }
 }
 
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => Deno.unrefTimer(setTimeout(resolve, ms)));
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const end = (): void => {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", end);
+    resolve();
+  };
+  const timer = setTimeout(end, ms);
+  Deno.unrefTimer(timer);
+  signal.addEventListener("abort", end);
+  if (signal.aborted) end();
+  return promise;
 }

@@ -58,6 +58,7 @@ export class PortMapper {
   readonly #clock: Clock;
   #gateways: GatewayMapper[] = [];
   #listeners: Deno.DatagramConn[] = [];
+  #unlisten = new AbortController();
   #reflexive: readonly string[] = [];
   #offered: readonly SocketAddress[] = [];
   #offeredAt = -Infinity;
@@ -114,7 +115,7 @@ export class PortMapper {
   async stop(timeoutMs: number): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#offerTimer);
-    for (const socket of this.#listeners.splice(0)) socket.close();
+    this.#closeListeners();
     const mappers = this.#gateways;
     const { promise: late, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, timeoutMs);
@@ -137,7 +138,8 @@ export class PortMapper {
 
   /** Hears what gateways announce to everybody. Another program may hold the port: then the minutely look has to do. */
   #listen(): void {
-    for (const socket of this.#listeners.splice(0)) socket.close();
+    this.#closeListeners();
+    const { signal } = this.#unlisten;
     for (const family of new Set(this.#gateways.map(({ gateway }) => gateway.family))) {
       try {
         const socket = Deno.listenDatagram({
@@ -147,7 +149,7 @@ export class PortMapper {
           reuseAddress: true,
         });
         this.#listeners.push(socket);
-        receiveAll(socket, (datagram) => {
+        receiveAll(socket, signal, (datagram) => {
           for (const mapper of this.#gateways) mapper.handleAnnouncement(datagram);
         }).catch((error) => this.#options.log("debug", `port mapping: ${messageOf(error)}`));
       } catch (error) {
@@ -155,6 +157,12 @@ export class PortMapper {
         this.#options.log("debug", message);
       }
     }
+  }
+
+  #closeListeners(): void {
+    this.#unlisten.abort();
+    this.#unlisten = new AbortController();
+    for (const socket of this.#listeners.splice(0)) socket.close();
   }
 
   readonly #isReachable = ({ external: { hostname } }: PortMapping): boolean =>
