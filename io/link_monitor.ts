@@ -195,7 +195,10 @@ export class LinkJudge {
     }
   }
 
-  /** A carrier that returns: the addresses may have stayed, but the network behind it may be another. */
+  /**
+   * A carrier that returns: the addresses may have stayed, but the network behind it may be another. An interface without
+   * addresses is a container's end or a bridge's port.
+   */
   #link({ index, name, running, removed }: LinkNotice & { readonly kind: "link" }): boolean {
     const known = this.#links.get(index);
     if (removed) {
@@ -204,7 +207,8 @@ export class LinkJudge {
     }
     if (this.#links.size >= KNOWN_MAX) this.#links.clear();
     this.#links.set(index, { name, running });
-    return known?.running === false && running && !this.#ignores(name);
+    if (known?.running !== false || !running || this.#ignores(name)) return false;
+    return [...this.#addresses.keys()].some((key) => key.startsWith(`${index} `));
   }
 
   #address(

@@ -76,9 +76,11 @@ const route = (removed = false): LinkNotice => (
 
 Deno.test("LinkJudge cares for a carrier that returns, not for one that goes or stays", () => {
   const judge = new LinkJudge((name) => name.startsWith("veth"));
+  for (const index of [7, 8]) judge.matters(address("192.0.2.9", false, index));
   const states = [true, true, false, false, true].map((running) => judge.matters(link(running)));
   assertEquals(states, [false, false, false, false, true]);
   assert(!judge.matters(link(false, "veth1", 8)) && !judge.matters(link(true, "veth1", 8)));
+  assert(!judge.matters(link(false, "lxc9", 9)) && !judge.matters(link(true, "lxc9", 9)));
 });
 
 Deno.test("LinkJudge cares for an address once: when it can be used, and when it goes", () => {
