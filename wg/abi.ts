@@ -77,6 +77,7 @@ export interface EngineExports {
   remove_peer(peer: number): void;
   set_endpoint(peer: number): void;
   set_peer_mtu(peer: number, mtu: number, tunMtu: number): void;
+  resume_streams(peer: number): void;
   probe(peer: number, sequence: number, bytes: number): number;
   allow(peer: number, prefix: number): number;
   initiate(peer: number): void;

@@ -153,6 +153,14 @@ export class Engine {
     this.#exports.set_peer_mtu(peer, mtu, tunMtu);
   }
 
+  /**
+   * Tells that the path to a peer carries packets again after silence: its streams send at once what has timed out, and do not
+   * wait for retransmission timers that have backed off.
+   */
+  resumeStreams(peer: PeerId): void {
+    this.#exports.resume_streams(peer);
+  }
+
   /** Sends a fresh handshake initiation to a peer. */
   initiate(peer: PeerId): void {
     this.#exports.initiate(peer);

@@ -30,6 +30,8 @@ class Pair {
   readonly engines: readonly [Engine, Engine];
   readonly events: readonly [EngineEvent[], EngineEvent[]] = [[], []];
   sent: Uint8Array[] = [];
+  /** Whether nothing of the first reaches the second. */
+  cut = false;
   readonly peers: readonly [PeerId, PeerId];
 
   constructor(seed: number) {
@@ -67,7 +69,7 @@ class Pair {
             moved = true;
             assertEquals(to, OUTER[1 - i]);
             const from = OUTER[i];
-            if (i === 0 && from) this.#deliverInPlace(from, bytes, segment);
+            if (i === 0 && from && !this.cut) this.#deliverInPlace(from, bytes, segment);
             for (let at = 0; at < bytes.length; at += segment) {
               const datagram = bytes.slice(at, at + segment);
               this.sent.push(datagram);
@@ -361,6 +363,29 @@ Deno.test("Engine's endpoint has a local end, which the figures and the runs nam
   assertEquals([run?.to, run?.local], [elsewhere, 12]);
   a.setEndpoint(toB, elsewhere);
   assertEquals(a.peerFigures(toB)?.local, 0);
+});
+
+Deno.test("Engine's streams send at once what has timed out when the path is said to be back", () => {
+  const pair = new Pair(14);
+  const [a, b] = pair.engines;
+  const [stream, accepted] = pair.open();
+  pair.cut = true;
+  a.streamWrite(stream, new Uint8Array(1_000));
+  pair.run(9_000);
+  pair.cut = false;
+  const arrived = (): number => {
+    let bytes = 0;
+    b.streamRead(accepted, (part) => {
+      bytes += part.length;
+      return part.length;
+    });
+    return bytes;
+  };
+  pair.run(100);
+  assertEquals(arrived(), 0);
+  a.resumeStreams(pair.peers[0]);
+  pair.run(100);
+  assertEquals(arrived(), 1_000);
 });
 
 Deno.test("Engine's streams fit the path to their peer, before and after they are opened", () => {

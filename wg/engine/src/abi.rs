@@ -297,6 +297,12 @@ pub extern "C" fn set_peer_mtu(peer: u32, mtu: usize, tun_mtu: usize) {
     engine().set_peer_mtu(peer, mtu, tun_mtu);
 }
 
+/// The path to a peer carries packets again after silence.
+#[no_mangle]
+pub extern "C" fn resume_streams(peer: u32) {
+    engine().resume_streams(peer);
+}
+
 /// Sends a probe with an inner packet of `bytes` along the path in the scratch area; 0 when there is no session.
 #[no_mangle]
 pub extern "C" fn probe(peer: u32, sequence: u32, bytes: usize) -> u32 {

@@ -415,6 +415,12 @@ impl Engine {
         tcp.set_path_mtu_where(*now, mtu, |remote| device.allowed_ips.find(remote) == Some(peer));
     }
 
+    /// The path to a peer carries packets again after silence: its streams send at once what has timed out.
+    pub fn resume_streams(&mut self, peer: u32) {
+        let Engine { device, tcp, now, .. } = self;
+        tcp.resume_where(*now, |remote| device.allowed_ips.find(remote) == Some(peer));
+    }
+
     /// Lets go of a stream: in order, or with a reset.
     pub fn stream_release(&mut self, id: u32, abort: bool) {
         let Some(handle) = self.streams.get_mut(id as usize).and_then(Option::take) else { return };

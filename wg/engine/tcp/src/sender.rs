@@ -181,6 +181,18 @@ impl Sender {
         }
     }
 
+    /// The path carries packets again: what has timed out goes again now, and not when a timer that has backed off runs out. False
+    /// when nothing has timed out.
+    pub fn resume(&mut self, now: Time) -> bool {
+        if !self.rtt.is_backed_off() {
+            return false;
+        }
+        self.rtt.reset_backoff();
+        self.rto_at = self.rto_at.map(|t| t.min(now));
+        self.persist_at = self.persist_at.map(|t| t.min(now));
+        true
+    }
+
     /// Right edge of the peer's window.
     pub fn edge(&self) -> u64 {
         self.edge

@@ -79,6 +79,53 @@ fn an_outage_costs_full_segments_for_a_minute_only() {
 }
 
 #[test]
+fn a_path_that_is_back_is_used_at_once_when_the_caller_says_so() {
+    let link = Impairment { rate: 1_000_000, queue: 100_000, ..Impairment::round_trip(40) };
+    let mut w = World::new([Config::default(); 2], [link; 2], 3);
+    w.ends[0].to_send = 10_000_000;
+    w.until(SEC, |_| false);
+    w.links[0].impairment.loss = 1_000_000;
+    let mut last = w.now;
+    while w.now < last + 4 * SEC {
+        last = w.now;
+        assert!(w.step() && w.now < 60 * SEC);
+    }
+    // Between two timeouts, of which the next is seconds away.
+    let now = last + SEC;
+    w.now = now;
+    w.links[0].impairment.loss = 0;
+    let c = w.ends[0].c.as_mut().unwrap();
+    assert!(c.poll_timeout().is_some_and(|t| t >= now + 3 * SEC), "its timer has backed off");
+    assert!(c.resume(now));
+    assert!(c.poll_timeout().is_some_and(|t| t <= now), "what is lost goes again now");
+    let before = w.ends[1].got;
+    assert!(w.until(now + SEC / 2, |w| w.ends[1].got > before));
+}
+
+#[test]
+fn resuming_changes_nothing_while_nothing_has_timed_out() {
+    let mut w = World::new([Config::default(); 2], [Impairment::round_trip(40); 2], 3);
+    w.ends[0].to_send = u64::MAX;
+    w.until(3 * SEC, |_| false);
+    let c = w.ends[0].c.as_mut().unwrap();
+    let sent = c.figures().retransmissions;
+    assert!(!c.resume(w.now));
+    w.until(4 * SEC, |_| false);
+    assert_eq!(w.ends[0].c.as_ref().unwrap().figures().retransmissions, sent);
+}
+
+#[test]
+fn a_connection_that_opens_asks_again_at_once_when_the_path_is_back() {
+    let mut w = World::new([Config::default(); 2], [Impairment::round_trip(40); 2], 3);
+    w.links[0].impairment.loss = 1_000_000;
+    w.until(14 * SEC, |_| false);
+    w.links[0].impairment.loss = 0;
+    assert!(w.ends[0].c.as_mut().unwrap().resume(w.now));
+    w.ends[0].to_send = 1_000;
+    assert!(w.until(w.now + SEC / 2, |w| w.ends[1].got == 1_000));
+}
+
+#[test]
 fn packet_too_big_lowers_the_segment_size_without_a_slower_pace() {
     // The router drops what is above 1000 and says so 20 ms later.
     let mut w = narrow(Config::default(), 0, 3_000_000);

@@ -43,6 +43,17 @@ impl Connection {
         self.resize(now);
     }
 
+    /// The path carries packets again after an outage: whatever waits for its time to be sent once more is sent now. False when
+    /// nothing waits.
+    pub fn resume(&mut self, now: Time) -> bool {
+        let now = self.clock(now);
+        if self.opening.at.is_some() && self.opening.retries > 0 {
+            self.opening.at = Some(now);
+            return true;
+        }
+        self.is_established() && self.snd.resume(now)
+    }
+
     /// A lower size, to be forgotten after a while.
     fn lower_mtu(&mut self, now: Time, mtu: usize, retry: Time) -> bool {
         let mtu = mtu.max(self.floor());

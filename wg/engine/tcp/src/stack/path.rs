@@ -40,4 +40,15 @@ impl Stack {
             }
         }
     }
+
+    /// The paths to the hosts that `which` chooses carry packets again: connections do not wait for timers that have backed off.
+    pub fn resume_where(&mut self, now: Time, mut which: impl FnMut(IpAddr) -> bool) {
+        let now = self.clock(now);
+        for h in self.table.handles() {
+            let Some(e) = self.table.get_mut(h) else { continue };
+            if which(e.connection.remote.ip()) && e.connection.resume(now) {
+                self.touch(h);
+            }
+        }
+    }
 }
