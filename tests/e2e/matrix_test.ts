@@ -94,9 +94,26 @@ async function runPairs(
     const name = `agent${index}`;
     const place = { mesh, host: hostOf(pair.agent), name, ...(family && { family }) };
     const agent = await world.start("agent", place);
-    return { outcome: watch(lab, { pair, colony, agent, name }) };
+    const running = { pair, colony, agent, name };
+    return { running, outcome: watch(lab, running) };
   });
-  return await Promise.all(watched.map(({ outcome }) => outcome));
+  const outcomes = await Promise.all(
+    watched.map(async ({ running, outcome }) => [running, await outcome] as const),
+  );
+  return await Promise.all(
+    outcomes.map(([running, outcome]) => stillSo(lab, { running, outcome })),
+  );
+}
+
+/** What was direct when it was first looked at must be so when all pairs have come to rest. */
+async function stillSo(
+  lab: Lab,
+  { running, outcome }: { readonly running: RunningPair; readonly outcome: Outcome },
+): Promise<Outcome> {
+  if (outcome.directMs === undefined) return outcome;
+  const fault = await faultOf(lab, running).catch(messageOf);
+  if (fault === undefined) return outcome;
+  return outcomeOf(running, { remark: `direct at first, but then ${fault}`, right: false });
 }
 
 /** Asks both ends until they use the path that they must. Never rejects. */
