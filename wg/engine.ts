@@ -49,6 +49,8 @@ const POLL_ROUNDS_MAX = 16;
 
 /** One node's WireGuard protocol and the network inside its tunnel. */
 export class Engine {
+  /** Largest inner packet in bytes. */
+  readonly mtu: number;
   readonly #exports: EngineExports;
   readonly #scratch: number;
   readonly #receive: number;
@@ -79,7 +81,8 @@ export class Engine {
     this.#memory = new Uint8Array(this.#exports.memory.buffer as ArrayBuffer);
     this.#memoryView = new DataView(this.#memory.buffer);
     this.#bytes.set(options.privateKey, this.#scratch);
-    this.#exports.start(options.now * 1000, options.mtu ?? 1280);
+    this.mtu = options.mtu ?? 1280;
+    this.#exports.start(options.now * 1000, this.mtu);
     assert(this.#exports.counters() === COUNTER_NAMES.length, "counter names match the engine");
   }
 

@@ -32,11 +32,12 @@ import {
 import {
   type Candidate,
   classify,
-  formatPath,
   hostCandidates,
   type InterfaceAddress,
   mergeCandidates,
   parseEndpoint,
+  type PathAgent,
+  type PathEvent,
 } from "../../traversal/mod.ts";
 import type { Engine, EngineEvent, EngineSink, TransmitRun, TunWriter } from "../../wg/mod.ts";
 import {
@@ -46,7 +47,8 @@ import {
   FrameOutbox,
   type SharedArena,
 } from "../shared/mod.ts";
-import { formatCandidate, parseCandidates, type Peer, PeerTable } from "./peer_table.ts";
+import { formatCandidate, parseCandidates, parseNatHint } from "./candidate_info.ts";
+import { type OwnNat, type Peer, PeerTable } from "./peer_table.ts";
 import { PingTable } from "./ping_table.ts";
 import { StunDesk } from "./stun_desk.ts";
 import type { SocketSplices } from "./socket_splice.ts";
@@ -126,21 +128,18 @@ export class Datapath implements EngineSink {
     this.#pings = new PingTable(engine, (id, value) => {
       this.#say({ kind: "reply", id, ok: true, value });
     });
-    this.#peers = new PeerTable(engine, (peer, event) => {
-      const { publicKey } = peer;
-      this.#stun.handlePath(this.#now, publicKey, event);
-      if (event.kind === "connected") {
-        this.#say({ kind: "peerConnected", publicKey, remote: formatPath(event.path) });
-      } else if (event.kind === "moved") {
-        this.#say({ kind: "peerMoved", publicKey, remote: formatPath(event.path) });
-      } else if (event.kind === "lost") this.#say({ kind: "peerLost", publicKey });
-    });
     this.#interfaces = options.interfaces();
-    const { transport } = options;
-    this.#stun = new StunDesk(this.#now, {
+    const { transport, noGuess = false, noDirect = false } = options;
+    const hostAddresses = this.#hostAddresses();
+    this.#stun = new StunDesk(this.#now, { transport, rng, hostAddresses });
+    this.#peers = new PeerTable({
+      engine,
       transport,
       rng,
-      hostAddresses: this.#hostAddresses(),
+      noGuess,
+      noDirect,
+      nat: this.#ownNat(),
+      listener: (peer, event) => this.#tell(peer, event),
     });
     const { tun } = options;
     if (tun === undefined) return;
@@ -271,14 +270,8 @@ export class Datapath implements EngineSink {
   }
 
   /** For the engine. */
-  transmit({ bytes, segment, peer, initiation, probe, to, local }: TransmitRun): void {
-    if (!initiation || peer === undefined) {
-      if (to !== undefined) this.#options.transport.send(bytes, segment, to, local, probe);
-      return;
-    }
-    for (const destination of this.#peers.destinationsOf(this.#now, peer, to)) {
-      this.#options.transport.send(bytes, segment, destination);
-    }
+  transmit(run: TransmitRun): void {
+    this.#peers.transmit(this.#now, run);
   }
 
   /** For the engine. */
@@ -286,6 +279,7 @@ export class Datapath implements EngineSink {
     switch (event.kind) {
       case "handshake":
       case "heard":
+      case "probeReply":
         return this.#peers.handle(this.#now, event);
       case "stream":
         return this.#streams.handleStream(event.stream);
@@ -296,7 +290,6 @@ export class Datapath implements EngineSink {
       case "unknownPeer":
         return this.#meet(event);
       case "datagram":
-      case "probeReply":
         return;
     }
   }
@@ -356,14 +349,14 @@ export class Datapath implements EngineSink {
       }
       case "setCandidates": {
         const candidates = parseCandidates(command.candidates);
-        this.#change(command.publicKey, (agent) => agent.setCandidates(this.#now, candidates));
+        this.#change(command, (agent) => agent.setCandidates(this.#now, candidates));
         return undefined;
       }
       case "connectPeer":
         return this.#connectPeer(this.#peers.find(command.publicKey));
       case "punch": {
         const candidates = parseCandidates(command.candidates);
-        this.#change(command.publicKey, (agent) => {
+        this.#change(command, (agent) => {
           agent.setCandidates(this.#now, candidates);
           agent.punch(this.#now, command.windowMs);
         });
@@ -416,13 +409,18 @@ export class Datapath implements EngineSink {
     }
   }
 
-  #change(publicKey: string, change: Parameters<PeerTable["withAgent"]>[1]): void {
-    this.#peers.withAgent(this.#peers.find(publicKey), change);
+  #change(
+    { publicKey, nat }: { readonly publicKey: string; readonly nat?: string },
+    change: (agent: PathAgent) => void,
+  ): void {
+    const peer = this.#peers.find(publicKey);
+    if (nat !== undefined) this.#peers.setPeerNat(this.#now, peer, parseNatHint(nat));
+    this.#peers.withAgent(this.#now, peer, change);
   }
 
   #connectPeer(peer: Peer): undefined {
     if (peer.agent === undefined) this.#engine.initiate(peer.id);
-    else this.#peers.withAgent(peer, (agent) => agent.connect(this.#now));
+    else this.#peers.withAgent(this.#now, peer, (agent) => agent.connect(this.#now));
     return undefined;
   }
 
@@ -430,7 +428,7 @@ export class Datapath implements EngineSink {
     this.#interfaces = this.#options.interfaces();
     this.#stun.linkChanged(this.#now, this.#hostAddresses());
     for (const peer of this.#peers.all) {
-      this.#peers.withAgent(peer, (agent) => agent.restart(this.#now));
+      this.#peers.withAgent(this.#now, peer, (agent) => agent.restart(this.#now));
     }
     this.#sayCandidates();
     return undefined;
@@ -485,8 +483,35 @@ export class Datapath implements EngineSink {
     if (peer !== undefined) this.#peers.measured(peer, rttMs);
   }
 
+  /** What the main thread hears of a peer. */
+  #tell({ publicKey, agent }: Peer, event: PathEvent): void {
+    this.#stun.handlePath(this.#now, publicKey, event);
+    switch (event.kind) {
+      case "connected":
+      case "moved": {
+        const kind = event.kind === "connected" ? "peerConnected" : "peerMoved";
+        const remote = formatSocketAddress(event.path.remote);
+        const relayed = agent?.status(this.#now).relayed === true;
+        return this.#say({ kind, publicKey, remote, ...(relayed && { relayed }) });
+      }
+      case "lost":
+        return this.#say({ kind: "peerLost", publicKey });
+      case "doubted":
+        return this.#say({ kind: "peerDoubted", publicKey });
+      case "trusted":
+        return this.#say({ kind: "peerTrusted", publicKey });
+      case "mtu":
+        return;
+    }
+  }
+
+  #ownNat(): OwnNat {
+    return { own: this.#stun.nat, udpBlocked: this.#stun.udpBlocked };
+  }
+
   #stepStun(): void {
     const { candidates, silent } = this.#stun.step(this.#now);
+    this.#peers.setNat(this.#now, this.#ownNat());
     if (candidates) this.#sayCandidates();
     if (silent) this.#say({ kind: "stunSilent" });
   }
@@ -529,7 +554,7 @@ export class Datapath implements EngineSink {
       eventsRefused: this.#outbox.refused,
     };
     for (const [name, value] of Object.entries(own)) if (value > 0) counters[name] = value;
-    const wall = wallClockMs();
+    const present = { now: this.#now, wallClockMs: wallClockMs() };
     return {
       wgPort: transport.port,
       driver: transport.name,
@@ -538,7 +563,7 @@ export class Datapath implements EngineSink {
       nat: this.#stun.nat,
       candidates: this.#candidates().map(formatCandidate),
       stunServers: this.#stun.status,
-      peers: Array.from(this.#peers.all, (peer) => this.#peers.statusOf(this.#now, peer, wall)),
+      peers: Array.from(this.#peers.all, (peer) => this.#peers.statusOf(present, peer)),
       counters,
     };
   }

@@ -4,42 +4,41 @@ import {
   equals,
   familyOf,
   formatIp,
-  formatSocketAddress,
   type Instant,
   MorayError,
   parseCidr,
   parseKey,
   parseSocketAddress,
+  type Rng,
+  sameAddress,
   type SocketAddress,
 } from "../../core/mod.ts";
-import type { Engine, EngineEvent, PeerId } from "../../wg/mod.ts";
+import type { Engine, EngineEvent, PeerId, TransmitRun } from "../../wg/mod.ts";
 import {
-  type Candidate,
-  type CandidateKind,
-  OWN_SOCKETS,
+  MTU_ASSUMED,
+  type NatFacts,
+  type NatHint,
+  OUTER_BYTES,
   ownPath,
+  type Path,
   PathAgent,
   type PathEvent,
 } from "../../traversal/mod.ts";
-import {
-  type AddPeerCommand,
-  ALLOWED_IPS_MAX,
-  type CandidateInfo,
-  type DatapathPeerStatus,
-} from "../shared/mod.ts";
+import { type AddPeerCommand, ALLOWED_IPS_MAX, type DatapathPeerStatus } from "../shared/mod.ts";
+import { type Present, reportPeer } from "./peer_report.ts";
+import type { Transport } from "./transport.ts";
 
-/** A session older than this is dead: REJECT_AFTER_TIME of the WireGuard paper, section 6.1. */
-const SESSION_MS_MAX = 180_000;
 /** Weight of a new round trip in the smoothed one (RFC 6298 section 2.3). */
 const RTT_GAIN = 1 / 8;
 /** Of the first round trips the smallest counts: they also measure code that runs for the first time. */
 const RTT_WARM_UP = 3;
-/** Headers of IP, UDP and WireGuard around an inner packet. */
-const OUTER_BYTES = { 4: 20 + 8 + 32, 6: 40 + 8 + 32 } as const;
 /** How long a path is believed to be narrow, as the driver does. */
 const NARROW_MS = 600_000;
 /** A size of inner packets that the engine's own MTU bounds. */
 const ANY_BYTES = 0xffff;
+/** WireGuard's message type of data, and the length of a message without any. */
+const DATA = 4;
+const KEEPALIVE_BYTES = 32;
 
 /** One peer. */
 export interface Peer {
@@ -54,33 +53,73 @@ export interface Peer {
   /** The peer's own mesh addresses: its blocks of full length. */
   readonly addresses: ReadonlySet<string>;
   /** Destinations of the initiation that the path agent asked for, until the engine has made it. */
-  fanOut: readonly SocketAddress[] | undefined;
+  fanOut: readonly Path[] | undefined;
+  /** The latest initiation to it, for a path agent that wants it sent again. */
+  initiation: Uint8Array<ArrayBuffer> | undefined;
+  /** The path in use, as the path agent last said. */
+  path: Path | undefined;
+  /** Extra local ends that were opened for it. */
+  readonly locals: Set<number>;
+  /** What it says of its NAT. */
+  nat: NatHint;
+  /** What streams keep to, and the path agent is not yet sure of; `undefined` otherwise. */
+  measuredMtu: number | undefined;
   /** Smoothed round trip; `undefined` until measured. */
   rttMs: number | undefined;
   /** Round trips measured. */
   rttSamples: number;
   /** A plain peer's session was reported as begun. */
   connected: boolean;
-  /** Largest inner packet that fits the path, and until when that is believed; `undefined` while any does. */
+  /** For a plain peer: largest inner packet that fits the path, and until when that is believed; `undefined` while any does. */
   narrow: { readonly mtu: number; readonly until: Instant } | undefined;
 }
 
 /** Tells what happens to a peer. */
 export type PeerListener = (peer: Peer, event: PathEvent) => void;
 
+/** What a node knows of its own side. */
+export interface OwnNat {
+  /** Its NAT. */
+  readonly own: NatFacts;
+  /** Whether UDP seems blocked. */
+  readonly udpBlocked: boolean;
+}
+
+/** What a table works with. */
+export interface PeerTableOptions {
+  /** WireGuard. */
+  readonly engine: Engine;
+  /** The sockets. */
+  readonly transport: Transport;
+  /** Entropy for guessed ports. */
+  readonly rng: Rng;
+  /** Hears what happens to peers. */
+  readonly listener: PeerListener;
+  /** What is known of the own NAT at the start. */
+  readonly nat: OwnNat;
+  /** Guesses no ports. */
+  readonly noGuess: boolean;
+  /** Reaches peers over relays only. */
+  readonly noDirect: boolean;
+}
+
 /** Every peer of a node; the engine's limit of 10,000 holds. */
 export class PeerTable {
   readonly #engine: Engine;
-  readonly #listener: PeerListener;
+  readonly #options: PeerTableOptions;
+  readonly #publicKey: Uint8Array;
+  #nat: OwnNat;
   readonly #byKey = new Map<string, Peer>();
   readonly #byId = new Map<PeerId, Peer>();
   /** No path agent is due before this; `undefined` while none ever is. Kept, since a node may have thousands. */
   #dueAt: Instant | undefined;
 
   /** An empty table. */
-  constructor(engine: Engine, listener: PeerListener) {
-    this.#engine = engine;
-    this.#listener = listener;
+  constructor(options: PeerTableOptions) {
+    this.#options = options;
+    this.#engine = options.engine;
+    this.#publicKey = options.engine.publicKey;
+    this.#nat = options.nat;
   }
 
   /** Every peer. */
@@ -131,7 +170,7 @@ export class PeerTable {
       hostRoams: command.mesh,
     });
     if (id === undefined) {
-      const own = equals(key, this.#engine.publicKey);
+      const own = equals(key, this.#publicKey);
       throw new MorayError(
         own ? "config" : "limit",
         own ? "the key is this node's own" : "too many peers",
@@ -145,9 +184,14 @@ export class PeerTable {
       id,
       publicKey: command.publicKey,
       name: command.name ?? command.publicKey.slice(0, 8),
-      agent: command.mesh ? known?.agent ?? new PathAgent({ now }) : undefined,
+      agent: command.mesh ? known?.agent ?? this.#newAgent(now, key) : undefined,
       addresses: new Set(full.map(({ address }) => formatIp(address))),
-      fanOut: undefined,
+      fanOut: known?.fanOut,
+      initiation: known?.initiation,
+      path: known?.path,
+      locals: known?.locals ?? new Set(),
+      nat: known?.nat ?? "NAT_UNKNOWN",
+      measuredMtu: known?.measuredMtu,
       rttMs: known?.rttMs,
       rttSamples: known?.rttSamples ?? 0,
       connected: known?.connected ?? false,
@@ -159,6 +203,10 @@ export class PeerTable {
       ? undefined
       : parseSocketAddress(command.endpoint);
     if (endpoint !== undefined) this.#engine.setEndpoint(id, endpoint);
+    if (peer.agent !== undefined && known?.agent === undefined) {
+      this.#engine.setPeerMtu(id, MTU_ASSUMED, ANY_BYTES);
+      this.#tellNat(now, peer);
+    }
     return peer;
   }
 
@@ -168,57 +216,75 @@ export class PeerTable {
     this.#engine.removePeer(peer.id);
     this.#byKey.delete(publicKey);
     this.#byId.delete(peer.id);
+    for (const local of peer.locals) this.#options.transport.closeLocal(local);
     return peer;
   }
 
   /** Takes what the engine authenticated. */
-  handle(now: Instant, event: EngineEvent & { readonly kind: "handshake" | "heard" }): void {
+  handle(
+    now: Instant,
+    event: EngineEvent & { readonly kind: "handshake" | "heard" | "probeReply" },
+  ): void {
     const peer = this.#byId.get(event.peer);
     if (peer === undefined) return;
-    if (peer.agent !== undefined) {
-      peer.agent.handleAuthenticated(
-        now,
-        ownPath(event.from),
-        event.kind === "handshake" ? "handshake" : "data",
-      );
-      this.#drain(peer);
-    } else if (event.kind === "handshake") {
+    const path: Path = { local: event.local, remote: event.from };
+    const { agent } = peer;
+    if (agent === undefined) {
+      if (event.kind !== "handshake") return;
       const kind = peer.connected ? "moved" : "connected";
       peer.connected = true;
-      this.#listener(peer, { kind, path: ownPath(event.from) });
+      return this.#options.listener(peer, { kind, path });
     }
+    if (event.kind === "probeReply") agent.handleProbeReply(now, path, event.sequence);
+    else agent.handleAuthenticated(now, path, event.kind === "handshake" ? "handshake" : "data");
+    this.#drain(now, peer);
   }
 
-  /** Advances the path agents, if one is due, and asks the engine for the initiations that they want. */
+  /** Advances the path agents that are due, and does what they want. */
   handleTimeout(now: Instant): void {
     if (this.#dueAt === undefined || now < this.#dueAt) return;
     this.#dueAt = undefined;
     for (const peer of this.#byKey.values()) {
       this.#widen(now, peer);
-      if (peer.agent === undefined) continue;
-      peer.agent.handleTimeout(now);
-      this.#drain(peer);
+      const dueAt = peer.agent?.pollTimeout();
+      if (dueAt !== undefined && dueAt > now) this.#dueAt = earlier(this.#dueAt, dueAt);
+      else if (dueAt !== undefined) this.withAgent(now, peer, (agent) => agent.handleTimeout(now));
     }
+  }
+
+  /** Takes what is known of the own NAT. */
+  setNat(now: Instant, nat: OwnNat): void {
+    const { own, udpBlocked } = this.#nat;
+    if (sameFacts(own, nat.own) && udpBlocked === nat.udpBlocked) return;
+    this.#nat = nat;
+    for (const peer of this.#byKey.values()) this.#tellNat(now, peer);
+  }
+
+  /** Takes what a peer says of its NAT. */
+  setPeerNat(now: Instant, peer: Peer, nat: NatHint): void {
+    if (peer.nat === nat) return;
+    peer.nat = nat;
+    this.#tellNat(now, peer);
   }
 
   /** Takes the hint that the path to an address carries IP packets of `mtu` bytes at most. */
   handleTooBig(now: Instant, destination: SocketAddress, mtu: number): void {
-    const inner = mtu - OUTER_BYTES[familyOf(destination.hostname)];
     for (const peer of this.#byKey.values()) {
       // Whatever the port: our own link's errors do not name it.
-      if (this.#engine.peerFigures(peer.id)?.endpoint?.hostname !== destination.hostname) continue;
-      const until = now + NARROW_MS as Instant;
-      // The engine pads to 16 bytes.
-      peer.narrow = { mtu: inner - inner % 16, until };
-      this.#dueAt = earlier(this.#dueAt, until);
-      this.#engine.setPeerMtu(peer.id, peer.narrow.mtu, ANY_BYTES);
+      const { path } = peer;
+      if (peer.agent === undefined) this.#narrow(now, peer, { destination, mtu });
+      else if (path?.remote.hostname === destination.hostname) {
+        this.withAgent(now, peer, (agent) => agent.handleTooBig(now, path, mtu));
+      }
     }
   }
 
   /** Takes the hint that nobody answers at an address. */
   handleUnreachable(now: Instant, destination: SocketAddress): void {
     for (const peer of this.#byKey.values()) {
-      this.withAgent(peer, (agent) => agent.handleUnreachable(now, ownPath(destination)));
+      const { path } = peer;
+      if (path === undefined || !sameAddress(path.remote, destination)) continue;
+      this.withAgent(now, peer, (agent) => agent.handleUnreachable(now, path));
     }
   }
 
@@ -228,23 +294,28 @@ export class PeerTable {
   }
 
   /** Changes a peer's path agent, then does what it wants. */
-  withAgent(peer: Peer, change: (agent: PathAgent) => void): void {
+  withAgent(now: Instant, peer: Peer, change: (agent: PathAgent) => void): void {
     if (peer.agent === undefined) return;
     change(peer.agent);
-    this.#drain(peer);
+    this.#drain(now, peer);
   }
 
-  /** Where an initiation goes that the engine has made. Asking forgets what the path agent asked for. */
-  destinationsOf(
-    now: Instant,
-    id: PeerId,
-    endpoint: SocketAddress | undefined,
-  ): readonly SocketAddress[] {
-    const peer = this.#byId.get(id);
-    const asked = peer?.fanOut;
-    if (peer !== undefined) peer.fanOut = undefined;
-    const all = peer?.agent?.destinations(now).map(({ remote }) => remote);
-    return asked ?? all ?? (endpoint === undefined ? [] : [endpoint]);
+  /** Sends what the engine has made: along the paths that the path agent wants. */
+  transmit(now: Instant, run: TransmitRun): void {
+    const { bytes, segment, to, local } = run;
+    const { transport } = this.#options;
+    const peer = run.peer === undefined ? undefined : this.#byId.get(run.peer);
+    if (run.initiation && peer !== undefined) return this.#transmitInitiation(now, peer, run);
+    if (to === undefined) return;
+    transport.send(bytes, segment, to, local, run.probe);
+    const agent = peer?.agent;
+    if (agent === undefined || run.probe || segment <= KEEPALIVE_BYTES || bytes[0] !== DATA) return;
+    agent.handleSent(now);
+    this.#dueAt = earlier(this.#dueAt, agent.pollTimeout());
+    // The receiver's replay window drops the second copies.
+    for (const copy of agent.route(now).also) {
+      transport.send(bytes, segment, copy.remote, copy.local);
+    }
   }
 
   /** Takes a measured round trip. */
@@ -255,24 +326,9 @@ export class PeerTable {
       : known + (rttMs - known) * RTT_GAIN;
   }
 
-  /** What `status` says of a peer. `wallClockMs` is the present since 1970. */
-  statusOf(now: Instant, peer: Peer, wallClockMs: number): DatapathPeerStatus {
-    const figures = this.#engine.peerFigures(peer.id);
-    const age = figures?.handshakeAgeMs;
-    const path = peer.agent?.status(now);
-    const alive = age !== undefined && age < SESSION_MS_MAX;
-    const connected = alive && (path?.connected ?? true);
-    const endpoint = figures?.endpoint;
-    return {
-      publicKey: peer.publicKey,
-      endpoint: endpoint === undefined ? null : formatSocketAddress(endpoint),
-      lastHandshakeAtMs: age === undefined ? null : wallClockMs - age,
-      rxBytes: figures?.rxBytes ?? 0,
-      txBytes: figures?.txBytes ?? 0,
-      connected,
-      reason: connected ? null : path?.reason ?? "no handshake yet",
-      rttMs: peer.rttMs ?? null,
-    };
+  /** What `status` says of a peer. */
+  statusOf(present: Present, peer: Peer): DatapathPeerStatus {
+    return reportPeer(present, peer, this.#engine.peerFigures(peer.id));
   }
 
   /** Lets a path be tried again that was narrow long enough. */
@@ -285,42 +341,121 @@ export class PeerTable {
     }
   }
 
-  #drain(peer: Peer): void {
+  #newAgent(now: Instant, key: Uint8Array): PathAgent {
+    const { rng, noGuess, noDirect } = this.#options;
+    const leads = this.#publicKey.toHex() < key.toHex();
+    return new PathAgent({ now, rng, mtuMax: this.#engine.mtu, leads, noGuess, noDirect });
+  }
+
+  #tellNat(now: Instant, peer: Peer): void {
+    const { nat } = peer;
+    this.withAgent(now, peer, (agent) => agent.setNat(now, { ...this.#nat, peer: nat }));
+  }
+
+  /** A plain peer's path cannot be measured, so what routers say is believed for a while. */
+  #narrow(
+    now: Instant,
+    peer: Peer,
+    { destination, mtu }: { readonly destination: SocketAddress; readonly mtu: number },
+  ): void {
+    if (this.#engine.peerFigures(peer.id)?.endpoint?.hostname !== destination.hostname) return;
+    const inner = mtu - OUTER_BYTES[familyOf(destination.hostname)];
+    const until = now + NARROW_MS as Instant;
+    peer.narrow = { mtu: inner, until };
+    this.#dueAt = earlier(this.#dueAt, until);
+    this.#engine.setPeerMtu(peer.id, inner, ANY_BYTES);
+  }
+
+  #transmitInitiation(now: Instant, peer: Peer, { bytes, to, local }: TransmitRun): void {
+    const asked = peer.fanOut;
+    peer.fanOut = undefined;
+    const own = to === undefined ? [] : [{ local, remote: to }];
+    if (peer.agent !== undefined) peer.initiation = bytes.slice();
+    this.#sendInitiation(bytes, asked ?? peer.agent?.destinations(now) ?? own);
+  }
+
+  #sendInitiation(bytes: Uint8Array, paths: readonly Path[]): void {
+    for (const { remote, local } of paths) {
+      this.#options.transport.send(bytes, bytes.length, remote, local);
+    }
+  }
+
+  /** Does what a path agent wants. */
+  #drain(now: Instant, peer: Peer): void {
     const { agent } = peer;
     if (agent === undefined) return;
-    for (let event; (event = agent.pollEvent()) !== undefined;) {
-      if (event.kind === "connected" || event.kind === "moved") {
-        this.#engine.setEndpoint(peer.id, event.path.remote);
-      }
-      this.#listener(peer, event);
+    for (let event; (event = agent.pollEvent()) !== undefined;) this.#follow(peer, event);
+    this.#tellMtu(now, peer, agent);
+    const closed: number[] = [];
+    for (let request; (request = agent.pollLocal()) !== undefined;) {
+      if (request.kind === "close") closed.push(...request.locals);
+      else agent.handleLocals(now, this.#openLocals(peer, request.count));
     }
     for (let due; (due = agent.pollInitiation()) !== undefined;) {
-      peer.fanOut = due.destinations.filter(({ local }) => local === OWN_SOCKETS)
-        .map(({ remote }) => remote);
-      this.#engine.initiate(peer.id);
+      if (due.fresh || peer.initiation === undefined || peer.fanOut !== undefined) {
+        if (peer.fanOut === undefined) this.#engine.initiate(peer.id);
+        peer.fanOut = [...peer.fanOut ?? [], ...due.destinations];
+      } else this.#sendInitiation(peer.initiation, due.destinations);
     }
-    // The engine sends along the path in use alone.
+    if (closed.length > 0) this.#closeLocals(peer, closed);
     for (let probe; (probe = agent.pollProbe()) !== undefined;) {
-      agent.handleProbeRefused(probe.path, probe.sequence);
+      const { path, sequence, bytes } = probe;
+      if (!this.#engine.probe(peer.id, path, sequence, bytes)) {
+        agent.handleProbeRefused(path, sequence);
+      }
     }
     this.#dueAt = earlier(this.#dueAt, agent.pollTimeout());
   }
-}
 
-/** Parses candidates that somebody else told of; bad ones are left out. */
-export function parseCandidates(
-  candidates: readonly CandidateInfo[],
-): readonly Candidate[] {
-  const parsed: Candidate[] = [];
-  for (const { kind, address } of candidates) {
-    const endpoint = parseSocketAddress(address);
-    if (endpoint === undefined || endpoint.port === 0) continue;
-    parsed.push({ kind: kind as CandidateKind, address: endpoint });
+  #follow(peer: Peer, event: PathEvent): void {
+    if (event.kind === "connected" || event.kind === "moved") {
+      peer.path = event.path;
+      this.#engine.setEndpoint(peer.id, event.path.remote, event.path.local);
+    } else if (event.kind === "mtu") {
+      peer.measuredMtu = event.mtu;
+      this.#engine.setPeerMtu(peer.id, event.mtu, ANY_BYTES);
+    }
+    this.#options.listener(peer, event);
   }
-  return parsed;
+
+  /** The kernel keeps to a size for ten minutes, so it is told of one only when that is certain. */
+  #tellMtu(now: Instant, peer: Peer, agent: PathAgent): void {
+    const { measuredMtu: mtu, path } = peer;
+    if (mtu === undefined || path === undefined) return;
+    const { paths } = agent.status(now);
+    const settled = paths.some((report) =>
+      report.mtu === mtu && report.path.local === path.local &&
+      sameAddress(report.path.remote, path.remote)
+    );
+    if (!settled) return;
+    peer.measuredMtu = undefined;
+    this.#engine.setPeerMtu(peer.id, mtu);
+  }
+
+  /** Opens extra local ends, maybe fewer than wanted. */
+  #openLocals({ locals }: Peer, count: number): readonly number[] {
+    const opened: number[] = [];
+    while (opened.length < count) {
+      const local = this.#options.transport.openLocal();
+      if (local === undefined) break;
+      opened.push(local);
+      locals.add(local);
+    }
+    return opened;
+  }
+
+  #closeLocals(peer: Peer, closed: readonly number[]): void {
+    for (const local of closed) {
+      if (peer.locals.delete(local)) this.#options.transport.closeLocal(local);
+    }
+    peer.fanOut = peer.fanOut?.filter(({ local }) => !closed.includes(local));
+    if (peer.path === undefined || !closed.includes(peer.path.local)) return;
+    // Lost with its path: what the engine still sends goes by the node's own socket.
+    peer.path = ownPath(peer.path.remote);
+    this.#engine.setEndpoint(peer.id, peer.path.remote);
+  }
 }
 
-/** Formats a candidate for the main thread. */
-export function formatCandidate({ kind, address }: Candidate): CandidateInfo {
-  return { kind, address: formatSocketAddress(address) };
+function sameFacts(a: NatFacts, b: NatFacts): boolean {
+  return a.mapping === b.mapping && a.filtering === b.filtering && a.hint === b.hint;
 }

@@ -49,7 +49,7 @@ import { WatchClient } from "./watch_client.ts";
 /** The mesh of every world. */
 export const MESH = "reef";
 /** Inner packets, as `agent/mesh_node.ts` starts a node. */
-const MESH_MTU = 1280;
+const MESH_MTU = 1420;
 const CONNECT_PORT = 9000;
 /** How often the system's interfaces are looked at, as `agent/mesh_node.ts` does. */
 const INTERFACES_MS = 2000;
