@@ -95,7 +95,8 @@ export function planGuess(clues: GuessClues, rng: Rng): GuessPlan | undefined {
   if (own.mapping === "endpointIndependent" && peerVaries) {
     return sprayPlan({ reflexive, sequence, attempt }, rng);
   }
-  if (ownVaries && !peerVaries && clues.peer !== "NAT_CONE") {
+  // Also towards a peer that says it lets everybody in: a firewall without a NAT may look so, and it sends the other half.
+  if (ownVaries && !peerVaries) {
     const targets = reflexive.map(({ address }) => address).slice(0, ADDRESSES_MAX);
     return { kind: "open", ends: GUESS_ENDS, targets, batch: 64, rounds: 4, roundMs: 4_000 };
   }

@@ -143,6 +143,12 @@ export class GuessRun {
     this.#notBefore = undefined;
   }
 
+  /** There is a direct path: when it is lost, a guess is worth as much as the first. */
+  succeeded(): void {
+    this.#attempts = 0;
+    this.#notBefore = this.#begunAt === undefined ? undefined : after(this.#begunAt, PERIODS_MS[0]);
+  }
+
   /** The peer tries now, as both were told: a guess that failed long ago is worth another. */
   punch(): void {
     if (this.#begunAt === undefined || this.#notBefore === undefined) return;

@@ -204,7 +204,7 @@ export class PathAgent {
       if (what === "handshake") this.#fanOut.rest();
       if (record !== choice.primary) {
         if (this.#answers === false) {
-          if (choice.follow(now, record, what)) this.#moved(choice);
+          if (choice.follow(now, record, what)) this.#emit({ kind: "moved", path });
         } else if (!known) this.#heardElsewhere(now, { choice, record, what });
       }
     }
@@ -411,10 +411,6 @@ export class PathAgent {
     this.#emit({ kind: "connected", path: record.path });
   }
 
-  #moved(choice: PathChoice): void {
-    this.#emit({ kind: "moved", path: choice.primary.path });
-  }
-
   /**
    * Whether data from a path tells anything. From an unknown address it does while the path in use is relayed or silent; else it
    * is a probe or a copy that took another way, and behind a NAT that gives each destination another port every address that
@@ -494,7 +490,7 @@ export class PathAgent {
   #chosen(now: Instant, choice: PathChoice, event: ChoiceEvent): void {
     switch (event) {
       case "moved":
-        return this.#moved(choice);
+        return this.#emit({ kind: "moved", path: choice.primary.path });
       case "trusted":
         this.#fanOut.calm();
         return this.#emit({ kind: "trusted" });
@@ -525,10 +521,12 @@ export class PathAgent {
 
   #guessOn(now: Instant): void {
     const primary = this.#choice?.primary;
+    const inUse = this.#choice?.questioned === false ? primary : undefined;
     let direct = false;
     for (const record of this.#table.all) {
-      direct ||= record.relays === 0 && (record.works || record === primary);
+      direct ||= record.relays === 0 && (record.works || record === inUse);
     }
+    if (direct && this.#guess.attempts > 0) this.#guess.succeeded();
     const missing = !direct && (this.#wanted || primary !== undefined);
     this.#missingSince = missing ? this.#missingSince ?? now : undefined;
     if (!missing && !this.#guess.holdsEnds && this.#guess.dueAt() === undefined) return;

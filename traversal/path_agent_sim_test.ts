@@ -252,6 +252,22 @@ Deno.test("a symmetric side and a port-restricted one meet by guessing, in 95 of
   assert(met >= 95, `${met} of ${runs}`);
 });
 
+Deno.test("a guessed path that dies is guessed again at once", () => {
+  for (let seed = 0; seed < 20; seed++) {
+    const world = new PathWorld(seed, { nats: ["symmetric", "cone"] });
+    world.meet({ punch: true, nat: true });
+    assert(world.run(60_000, () => world.direct()), failure(seed, world));
+    for (const side of world.sides) world.chat(side, 200);
+    world.run(30_000);
+    // The cone keeps its port, so that the candidates of both stay true.
+    world.sides[0].rebootNat();
+    const at = world.now;
+    const back = (): boolean =>
+      world.sides.every(({ dataAt }) => dataAt !== undefined && dataAt > at + 1000);
+    assert(world.run(30_000, back), failure(seed, world));
+  }
+});
+
 Deno.test("two sides whose NATs give out ports in order meet by prediction", () => {
   for (let seed = 0; seed < 50; seed++) {
     const world = new PathWorld(seed, { nats: ["sequential", "sequential"], lossMax: 3 });
