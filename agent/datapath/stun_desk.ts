@@ -73,6 +73,7 @@ export class StunDesk {
   readonly #connected = new Map<string, SocketAddress>();
   /** Who named each server. */
   #origins: ReadonlyMap<string, string> = new Map();
+  #keepaliveMs = KEEPALIVE_DEFAULT_MS;
   #unmatched = 0;
 
   /** Starts without servers and peers. */
@@ -94,6 +95,11 @@ export class StunDesk {
   /** Whether UDP seems blocked: every server has failed, and none has told an address. */
   get udpBlocked(): boolean {
     return this.#gatherer.udpBlocked;
+  }
+
+  /** How often a mapping has to be used, in milliseconds: 25 s, or less where the NAT was found to be forgetful. */
+  get keepaliveMs(): number {
+    return this.#keepaliveMs;
   }
 
   /** How each server and peer does that is asked. */
@@ -190,7 +196,10 @@ export class StunDesk {
 
   #setProbed({ nat, keepaliveMs = KEEPALIVE_DEFAULT_MS }: SetProbedCommand): undefined {
     this.#gatherer.setProbed(nat);
-    this.#gatherer.setKeepalive(Math.max(1000, keepaliveMs));
+    const safe = Math.max(1000, keepaliveMs);
+    this.#gatherer.setKeepalive(safe);
+    // What peers hear of each other is more than a mapping kept alive: never less often than usual.
+    this.#keepaliveMs = Math.min(KEEPALIVE_DEFAULT_MS, safe);
   }
 
   #setMember(now: Instant, { publicKey, asks, answers }: SetMemberCommand): undefined {

@@ -185,6 +185,24 @@ Deno.test("silence of every server is told once", () => {
   assertEquals([world.silent, world.agent.udpBlocked], [1, true]);
 });
 
+Deno.test("a forgetful NAT makes keepalives more frequent, a good one does not make them rare for peers", () => {
+  const { agent, now } = new World();
+  const nat = {
+    mapping: "endpointIndependent",
+    filtering: "addressAndPortDependent",
+    hint: "NAT_RESTRICTED",
+  } as const;
+  assertEquals(agent.keepaliveMs, 25_000);
+  agent.execute(now, { kind: "setProbed", nat, keepaliveMs: 8_333 });
+  assertEquals([agent.keepaliveMs, agent.nat.filtering], [8_333, nat.filtering]);
+  agent.execute(now, { kind: "setProbed", nat, keepaliveMs: 100_000 });
+  assertEquals(agent.keepaliveMs, 25_000);
+  agent.execute(now, { kind: "setProbed", nat, keepaliveMs: 0 });
+  assertEquals(agent.keepaliveMs, 1_000);
+  agent.execute(now, { kind: "setProbed" });
+  assertEquals([agent.keepaliveMs, agent.nat.filtering], [25_000, "unknown"]);
+});
+
 /** The peer is reached at an address, from the node's own socket. */
 function at(remote: SocketAddress): PathEvent {
   return { kind: "connected", path: { local: 0, remote } };
