@@ -201,9 +201,14 @@ export class Gatherer implements Machine<GatherEvent> {
     this.#update();
   }
 
-  /** Changes the time between queries of a server that answers. Throws `RangeError` below 1 s. */
+  /** Changes the time between queries of a server that answers, for the present wait too. Throws `RangeError` below 1 s. */
   setKeepalive(keepaliveMs: number): void {
     this.#keepaliveMs = checkKeepalive(keepaliveMs);
+    for (const server of this.#servers) {
+      const { state, answeredAt, stale } = server;
+      if (state !== "mapped" || stale || answeredAt === undefined) continue;
+      server.nextAt = after(answeredAt, keepaliveMs);
+    }
   }
 
   /** Takes what a probe on other sockets has found out about the NAT; `undefined` forgets it. */

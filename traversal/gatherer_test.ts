@@ -329,6 +329,10 @@ Deno.test("Gatherer keeps mappings alive as often as it is told", () => {
   world.gatherer.setKeepalive(50_000);
   world.run(120_000);
   assertEquals(world.asked.get(A), [0, 50_020, 100_040]);
+  // The wait under way is cut short.
+  world.gatherer.setKeepalive(30_000);
+  world.run(140_000);
+  assertEquals(world.asked.get(A)?.at(-1), 130_060);
   throws(() => world.gatherer.setKeepalive(999), RangeError);
 });
 

@@ -197,6 +197,43 @@ e2e("a running node examines its network, and its colony tells it where it sees 
   assertEquals(JSON.parse(status.stdout).node.nat, { mapping, filtering, hint: report.hint });
 });
 
+e2e("an idle path outlives a NAT that forgets after 5 s, once that has been measured", {
+  needs: ["full", "natlab"],
+  timeoutMs: 180_000,
+}, async (scope) => {
+  const sites = ["c=none", "a=portrestricted,timeout=5s"];
+  const lab = scope.use(await Lab.up("idlepath", { servers: ["disco:2"], sites }));
+  await startDiscovery(lab, (discovery) => scope.use(discovery));
+  const url = `http://${lab.address("disco")}:8080`;
+  const start = async (role: string, host: string): Promise<string> => {
+    const state = scope.directory();
+    const args = [role, "--mesh", "reef", "--discovery", url, "--state", state, "--name", host];
+    scope.use(await Moray.start(args, { namespace: lab.namespace(host) }));
+    return state;
+  };
+  const colony = await start("colony", "c1");
+  const agent = await start("agent", "a1");
+  const ping = async (): Promise<number> => {
+    const args = ["ping", "a1", "--count", "1", "--timeout", "1000", "--state", colony];
+    return (await moray(args, { namespace: lab.namespace("c1") })).code;
+  };
+  const lifetime = await eventually("the lifetime to be measured", async () => {
+    const { stdout } = await moray(["netcheck", "--state", agent, "--json"], {
+      namespace: lab.namespace("a1"),
+    });
+    return (JSON.parse(stdout) as NetcheckReport).ipv4.lifetime ?? undefined;
+  }, { timeoutMs: 90_000, everyMs: 2_000 });
+  assertEquals(lifetime, { atLeastMs: 0, belowMs: 10_000 });
+  await eventually("the path to work", async () => await ping() === 0 || undefined, {
+    timeoutMs: 30_000,
+  });
+  for (let round = 1; round <= 5; round++) {
+    // Longer than the NAT remembers, shorter than the usual keepalive; then only the colony speaks, from outside.
+    await new Promise((resolve) => setTimeout(resolve, 8_000));
+    assertEquals(await ping(), 0, `after ${round} times 8 s of silence`);
+  }
+});
+
 /** Starts Discovery with two addresses of each family. */
 async function startDiscovery(lab: Lab, use: (discovery: Moray) => Moray): Promise<void> {
   const [v4, v6] = [lab.address("disco", 4), lab.address("disco", 6)];
