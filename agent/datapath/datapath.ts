@@ -506,7 +506,8 @@ export class Datapath implements EngineSink {
   }
 
   #ownNat(): OwnNat {
-    return { own: this.#stun.nat, udpBlocked: this.#stun.udpBlocked };
+    const { nat: own, udpBlocked, keepaliveMs } = this.#stun;
+    return { own, udpBlocked, keepaliveMs };
   }
 
   #stepStun(): void {

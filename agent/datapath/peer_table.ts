@@ -83,6 +83,8 @@ export interface OwnNat {
   readonly own: NatFacts;
   /** Whether UDP seems blocked. */
   readonly udpBlocked: boolean;
+  /** How often a mapping has to be used, in milliseconds. */
+  readonly keepaliveMs: number;
 }
 
 /** What a table works with. */
@@ -254,8 +256,9 @@ export class PeerTable {
 
   /** Takes what is known of the own NAT. */
   setNat(now: Instant, nat: OwnNat): void {
-    const { own, udpBlocked } = this.#nat;
-    if (sameFacts(own, nat.own) && udpBlocked === nat.udpBlocked) return;
+    const { own, udpBlocked, keepaliveMs } = this.#nat;
+    const same = sameFacts(own, nat.own) && udpBlocked === nat.udpBlocked;
+    if (same && keepaliveMs === nat.keepaliveMs) return;
     this.#nat = nat;
     for (const peer of this.#byKey.values()) this.#tellNat(now, peer);
   }
@@ -348,8 +351,11 @@ export class PeerTable {
   }
 
   #tellNat(now: Instant, peer: Peer): void {
-    const { nat } = peer;
-    this.withAgent(now, peer, (agent) => agent.setNat(now, { ...this.#nat, peer: nat }));
+    const { own, udpBlocked, keepaliveMs } = this.#nat;
+    this.withAgent(now, peer, (agent) => {
+      agent.setKeepalive(now, keepaliveMs);
+      agent.setNat(now, { own, udpBlocked, peer: peer.nat });
+    });
   }
 
   /** A plain peer's path cannot be measured, so what routers say is believed for a while. */
