@@ -421,6 +421,8 @@ export class PeerTable {
       peer.measuredMtu = event.mtu;
       this.#engine.setPeerMtu(peer.id, event.mtu, ANY_BYTES);
     }
+    // There is another way now, or the old one again: what has timed out need not wait.
+    if (event.kind !== "mtu" && event.kind !== "lost") this.#engine.resumeStreams(peer.id);
     this.#options.listener(peer, event);
   }
 
