@@ -179,7 +179,8 @@ export class PathAgent {
    */
   punch(now: Instant, windowMs: number): void {
     if (!this.#fanOut.punch(now, windowMs)) return;
-    for (const record of this.#table.all) if (!record.works) record.search();
+    // The path in use too: the other side may have left it.
+    for (const record of this.#table.all) record.search();
     this.#guess.punch();
     this.#step(now);
   }
@@ -220,10 +221,7 @@ export class PathAgent {
     this.#dueAt = null;
   }
 
-  /**
-   * Tells that the peer answered a probe. The path that the answer came over says nothing more: what is proven is that the probe
-   * arrived.
-   */
+  /** Tells that the peer answered a probe: that it has arrived is proven, whichever path the answer took. */
   handleProbeReply(now: Instant, _path: Path, sequence: number): void {
     const probe = this.#book.take(sequence);
     if (probe === undefined || this.#choice === undefined) return;
@@ -387,6 +385,8 @@ export class PathAgent {
   /** The list of addresses or own ends is another. */
   #listed(now: Instant, fresh: boolean): void {
     if (fresh) this.#guess.reconsider();
+    // A peer with new addresses may have left the old ones.
+    if (fresh) this.#choice?.primary.search();
     if (fresh && this.#wanted && this.#choice === undefined) this.#fanOut.restart(now);
     this.#step(now);
   }

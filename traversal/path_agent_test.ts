@@ -300,6 +300,32 @@ Deno.test("PathAgent is not driven by a flood of forged hints", () => {
   assert(sent > 1 && sent <= budget, `${sent}`);
 });
 
+Deno.test("PathAgent asks on the path in use when the peer wants a punch or has new addresses", () => {
+  const used = formatPath(ownPath(REFLEXIVE.address));
+  const asks: readonly ((agent: PathAgent) => void)[] = [
+    (agent) => agent.punch(at(10_000), 1000),
+    (agent) => agent.setCandidates(at(10_000), [REFLEXIVE, OTHER]),
+  ];
+  for (const ask of asks) {
+    const agent = connected(REFLEXIVE);
+    const asked = (): boolean => {
+      let found = false;
+      for (let probe; (probe = agent.pollProbe()) !== undefined;) {
+        found ||= formatPath(probe.path) === used;
+        if (formatPath(probe.path) === used) {
+          agent.handleProbeReply(at(10_000), probe.path, probe.sequence);
+        }
+      }
+      return found;
+    };
+    agent.handleTimeout(at(10_000));
+    asked();
+    assertEquals(asked(), false);
+    ask(agent);
+    assertEquals(asked(), true);
+  }
+});
+
 Deno.test("PathAgent says what it has tried", () => {
   const agent = new PathAgent({ now: at(0) });
   agent.setCandidates(at(0), [HOST, REFLEXIVE, OTHER]);
