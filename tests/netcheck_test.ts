@@ -140,7 +140,7 @@ Deno.test("a node's examination tells the datapath what the NAT does, again afte
     refresh: () => Promise.resolve(refreshed++),
   });
   examination.setServers([{ address, origin: "discovery", credentials }]);
-  examination.handleAddresses(["192.0.2.1"], "unknown");
+  examination.handleAddresses(["192.0.2.1"], "endpointIndependent");
   const nat = {
     mapping: "endpointIndependent",
     filtering: "endpointIndependent",

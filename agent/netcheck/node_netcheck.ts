@@ -8,7 +8,7 @@
  * ```
  *
  * It uses two sockets of its own for each family: a filter shows only on a mapping that nothing else has opened. It waits until the
- * first connections have been made, which matter more; longest behind a NAT that maps by destination, where each of its questions
+ * first connections have been made, which matter more; longest where the NAT may map by destination, so that each of its questions
  * takes an outside port, and a peer may be about to guess the next one.
  *
  * @module
@@ -43,7 +43,7 @@ export interface ExaminedFamilies {
 }
 
 const DELAY_MS = 3000;
-/** Times longer that a node waits for its first peer behind a NAT that maps by destination. */
+/** Times longer that a node waits for its first peer behind a NAT that may map by destination. */
 const PATIENCE = 10;
 
 /** Keeps the verdict on a node's NAT up to date. */
@@ -82,8 +82,7 @@ export class NodeNetcheck {
 
   /** The node is seen at these public addresses: other ones than before mean another network. */
   handleAddresses(hostnames: readonly string[], mapping: string): void {
-    const varies = mapping === "addressDependent" || mapping === "addressAndPortDependent";
-    const patient = varies && !this.#connected;
+    const patient = mapping !== "endpointIndependent" && !this.#connected;
     const waitsLonger = this.#waiting && patient && !this.#patient;
     this.#patient = patient;
     const seenAs = [...new Set(hostnames)].sort().join(" ");
