@@ -77,6 +77,8 @@ export class MeshControl {
   /** Where is the colony? */
   readonly #lookUp: Retry;
   #saidNoColony = false;
+  /** Discovery refuses the Watch stream of a node that it does not know. */
+  #unwatched = false;
   /** Peers of an earlier run that Discovery has not told of in this one. */
   readonly #unconfirmed = new Set<string>();
   #now: Instant;
@@ -198,11 +200,13 @@ export class MeshControl {
     const was = this.#connected;
     this.#connected = state.connected;
     if (state.connected) {
+      this.#unwatched = false;
       if (!was) this.#say("info", "Discovery answers again", { url: state.url });
       // What happened meanwhile may be known to one side only.
       this.#punchAll(now);
     } else {
       this.#say(was ? "warn" : "debug", `Discovery: ${state.reason}`);
+      this.#unwatched = state.notRegistered;
       if (state.notRegistered) this.#presence.forgotten(now);
     }
     this.handleTimeout(now);
@@ -310,6 +314,9 @@ export class MeshControl {
     const first = !this.#presence.known;
     this.#presence.registered(now, ttlMs);
     if (first) this.#emit({ kind: "registered" });
+    // The Watch stream was refused for want of a registration, and would be tried again in up to 15 s.
+    if (this.#unwatched) this.#emit({ kind: "reconnect" });
+    this.#unwatched = false;
     // Discovery's next punch carries what was just registered.
     this.#punchAll(now);
   }

@@ -318,7 +318,9 @@ Deno.test("Discovery killed and started without its memory: the node registers a
   world.do((c, now) => c.handleWatchState(now, { ...away, notRegistered: true }));
   assertEquals(world.takeRequests(), ["register"]);
   failed(punch, "refused");
+  world.events.length = 0;
   world.do((c, now) => c.handleAnswer(now, { kind: "registered", ttlMs: 300_000 }));
+  assert(world.events.some(({ kind }) => kind === "reconnect"), "the stream is asked for at once");
   const url = "http://198.51.100.1:8080";
   world.do((c, now) => c.handleWatchState(now, { connected: true, url }));
   world.do((c, now) => c.handlePeerEvent(now, { kind: "removed", publicKey: keyOf(1) }));

@@ -6,8 +6,8 @@ import type { Packet } from "./net/packet.ts";
 /** Takes what is wrong. */
 export type Report = (what: string) => void;
 
-/** Sources that are remembered for one node, the oldest first to go. */
-const SOURCES_MAX = 8192;
+/** Addresses that are remembered for one node and direction, the oldest first to go. */
+const ADDRESSES_MAX = 8192;
 /** Datagrams that one node may send in one second: guessing is the only reason for more than a few. */
 const SENT_PER_SECOND_MAX = 1500;
 
@@ -17,6 +17,8 @@ export class NodeChecks {
   readonly #secrets: readonly Uint8Array[];
   /** Who has sent from which address, as this node saw it. */
   readonly #sources = new Map<string, Set<string>>();
+  /** Whom its datagrams to an address have reached. */
+  readonly #ways = new Map<string, Set<string>>();
   #second = { at: 0, sent: 0 };
 
   /** Checks of a node. `inner`: addresses inside the tunnel, which no datagram outside may show. */
@@ -44,27 +46,35 @@ export class NodeChecks {
 
   /** A datagram arrives. */
   received({ source, sender }: Packet): void {
-    const from = formatSocketAddress(source);
-    const known = this.#sources.get(from);
-    if (known !== undefined) {
-      known.add(sender.name);
-      return;
-    }
-    if (this.#sources.size >= SOURCES_MAX) {
-      const [oldest] = this.#sources.keys();
-      if (oldest !== undefined) this.#sources.delete(oldest);
-    }
-    this.#sources.set(from, new Set([sender.name]));
+    remember(this.#sources, formatSocketAddress(source), sender.name);
+  }
+
+  /** A datagram that was sent to `aim` has reached `receiver`. */
+  delivered(aim: SocketAddress, receiver: string): void {
+    remember(this.#ways, formatSocketAddress(aim), receiver);
   }
 
   /** A path to `peer` leads to `remote` from now on, which may name the local end behind the address. */
   moved(peer: string, remote: string): void {
     const [address = ""] = remote.split(" ");
     const senders = this.#sources.get(address);
-    if (senders?.has(peer) === true) return;
+    if (senders?.has(peer) === true || this.#ways.get(address)?.has(peer) === true) return;
     const who = senders === undefined ? "nobody" : [...senders].join(" and ");
     this.#report(`goes to ${remote} for ${peer}, from where ${who} has sent`);
   }
+}
+
+function remember(names: Map<string, Set<string>>, address: string, name: string): void {
+  const known = names.get(address);
+  if (known !== undefined) {
+    known.add(name);
+    return;
+  }
+  if (names.size >= ADDRESSES_MAX) {
+    const [oldest] = names.keys();
+    if (oldest !== undefined) names.delete(oldest);
+  }
+  names.set(address, new Set([name]));
 }
 
 /** Whether `bytes` has `part` somewhere. */

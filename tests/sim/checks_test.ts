@@ -59,12 +59,14 @@ Deno.test("checks: a node that floods is told of once a second", () => {
   assertEquals(reports, ["sends 1500 datagrams in a second"]);
 });
 
-Deno.test("checks: a path may lead only to where the peer itself has sent from", () => {
+Deno.test("checks: a path may lead only to where the peer has sent from, or what was sent to has reached it", () => {
   const { checks: node, reports } = checks();
   node.received(from("colony", 1));
   node.received(from("mallory", 1));
   node.received(from("mallory", 2));
   node.moved("colony", "203.0.113.9:1");
+  node.delivered({ hostname: "203.0.113.9", port: 4 }, "colony");
+  node.moved("colony", "203.0.113.9:4 from local end 7");
   assertEquals(reports, []);
   node.moved("colony", "203.0.113.9:2");
   node.moved("colony", "203.0.113.9:3");

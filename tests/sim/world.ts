@@ -105,7 +105,7 @@ const WATCH_MS = 1000;
 const RECOVERY_MS: Readonly<Record<Disturbance, number>> = {
   start: 15_000,
   network: 35_000,
-  sleep: 30_000,
+  sleep: 35_000,
 };
 /** Changes of a path beyond one for each event and end: the LAN's answer may come after the Internet's. */
 const MOVES_SLACK = 2;
@@ -278,6 +278,8 @@ class World {
   #received(node: SimNode, packet: Packet): void {
     this.#trace.mix(this.#now);
     this.#checks.get(node)?.received(packet);
+    const sender = this.#nodes.get(packet.sender.name);
+    if (sender !== undefined) this.#checks.get(sender)?.delivered(packet.aim, node.name);
   }
 
   #nameOf(publicKey: string): string {
@@ -354,7 +356,7 @@ class World {
     return [agent.site, colony.site].every((site) =>
       !this.#faults.degraded.has(site) &&
       this.#topology.linksOf(site).every(({ dead }) => dead.size === 0)
-    ) && this.#isDue(this.#verdictOf({ agent, colony }));
+    ) && this.#verdictOf({ agent, colony }) === "direct";
   }
 
   #carrierOf(site: string): string | undefined {
