@@ -2,7 +2,7 @@
 
 /** What is missing while a pair cannot connect as it should. */
 export type WaitsFor =
-  /** Port guessing against one symmetric side. */
+  /** Port guessing against one symmetric side, where that does not find the way yet. */
   | "guessing"
   /** Prediction of sequential ports. */
   | "prediction"
@@ -29,6 +29,8 @@ export interface MatrixPair {
   readonly agent: Place;
   /** The family of the path, or `lan` for one that does not leave the site. @default 4 */
   readonly over?: 4 | 6 | "lan";
+  /** Whether the ports have to be guessed or predicted, which may take a second attempt. @default false */
+  readonly guessed?: boolean;
   /** Why it need not be direct yet. Absent: it must be direct. */
   readonly waitsFor?: WaitsFor;
 }
@@ -62,13 +64,8 @@ const CLASSIC: readonly string[] = ["fullcone", "restricted", "portrestricted", 
 /** All 16 ordered pairs of the classic types. */
 export const CLASSIC_PAIRS: readonly MatrixPair[] = CLASSIC.flatMap((colony) =>
   CLASSIC.map((agent) => {
-    const waitsFor = missingFor(colony, agent);
-    return {
-      title: `${colony} x ${agent}`,
-      colony: { site: `c${colony.slice(0, 4)}` },
-      agent: { site: `a${agent.slice(0, 4)}` },
-      ...(waitsFor && { waitsFor }),
-    };
+    const sites = [`c${colony.slice(0, 4)}`, `a${agent.slice(0, 4)}`] as const;
+    return pair(`${colony} x ${agent}`, sites, needs(colony, agent));
   })
 );
 
@@ -77,12 +74,12 @@ export const OTHER_PAIRS: readonly MatrixPair[] = [
   pair("portrestricted x cgnat", ["cport", "acgn"]),
   pair("cgnat x portrestricted", ["ccgn", "aport"]),
   pair("cgnat x cgnat of another carrier", ["ccgn", "acgn"]),
-  pair("cgnat x symmetric", ["ccgn", "asymm"], { waitsFor: "guessing" }),
+  pair("cgnat x symmetric", ["ccgn", "asymm"], { guessed: true }),
   pair("fullcone x symseq", ["cfull", "aseq"]),
-  pair("portrestricted x symseq", ["cport", "aseq"], { waitsFor: "prediction" }),
+  pair("portrestricted x symseq", ["cport", "aseq"], { guessed: true }),
   pair("symseq x symseq", ["cseq", "aseq"], { waitsFor: "prediction" }),
   pair("restricted x symaddr", ["crest", "aaddr"]),
-  pair("portrestricted x symaddr", ["cport", "aaddr"], { waitsFor: "guessing" }),
+  pair("portrestricted x symaddr", ["cport", "aaddr"], { guessed: true }),
   pair("symaddr x symaddr", ["caddr", "aaddr"], { waitsFor: "relay" }),
   pair("portrestricted x public host behind a firewall", ["cport", "afw"]),
   pair("symmetric x public host behind a firewall", ["csymm", "afw"], { waitsFor: "guessing" }),
@@ -108,7 +105,7 @@ export function hostOf({ site, host = 1 }: Place): string {
 function pair(
   title: string,
   [colony, agent]: readonly [string, string],
-  more: Pick<MatrixPair, "over" | "waitsFor"> = {},
+  more: Pick<MatrixPair, "over" | "guessed" | "waitsFor"> = {},
 ): MatrixPair {
   return { title, colony: placeAt(colony), agent: placeAt(agent), ...more };
 }
@@ -117,9 +114,9 @@ function placeAt(site: string): Place {
   return { site, ...(site.endsWith("six") && { family: 6 }) };
 }
 
-function missingFor(colony: string, agent: string): WaitsFor | undefined {
+/** What a classic pair needs beside punching. */
+function needs(colony: string, agent: string): Pick<MatrixPair, "guessed" | "waitsFor"> {
   const hard = [colony, agent].filter((type) => type === "symmetric").length;
-  if (hard === 2) return "relay";
-  const strict = [colony, agent].includes("portrestricted");
-  return hard === 1 && strict ? "guessing" : undefined;
+  if (hard === 2) return { waitsFor: "relay" };
+  return { guessed: hard === 1 && [colony, agent].includes("portrestricted") };
 }

@@ -23,6 +23,8 @@ import {
 const STARTS_AT_ONCE = 4;
 /** How long a pair may take from the agent's start, on processors that all the other pairs share. */
 const DIRECT_MS_MAX = 30_000;
+/** The same where ports are guessed: an attempt in twenty may fail, and the next ones come after a while. */
+const GUESSED_MS_MAX = 90_000;
 const ASK_EVERY_MS = 500;
 const LOG_CHARACTERS = 1_500;
 
@@ -47,9 +49,11 @@ interface Outcome {
   readonly logs: string;
 }
 
-Deno.test("13 of the 16 classic pairs must be direct without guessing", () => {
+Deno.test("15 of the 16 classic pairs must be direct, 13 of them without guessing", () => {
   assertEquals(CLASSIC_PAIRS.length, 16);
-  assertEquals(CLASSIC_PAIRS.filter(({ waitsFor }) => waitsFor === undefined).length, 13);
+  const direct = CLASSIC_PAIRS.filter(({ waitsFor }) => waitsFor === undefined);
+  assertEquals(direct.length, 15);
+  assertEquals(direct.filter(({ guessed }) => guessed !== true).length, 13);
 });
 
 e2e(
@@ -119,7 +123,7 @@ async function stillSo(
 /** Asks both ends until they use the path that they must. Never rejects. */
 async function watch(lab: Lab, running: RunningPair): Promise<Outcome> {
   const { pair, colony, agent, name } = running;
-  const end = agent.startedAt + DIRECT_MS_MAX;
+  const end = agent.startedAt + (pair.guessed === true ? GUESSED_MS_MAX : DIRECT_MS_MAX);
   let wrong: string | undefined;
   try {
     do {
@@ -198,9 +202,10 @@ function outcomeOf(
 function lineOf({ pair, directMs, remark, right }: Outcome): string {
   const title = pair.title.padEnd(48);
   const waits = pair.waitsFor === undefined ? "" : `waits for ${pair.waitsFor}`;
+  const how = pair.guessed === true ? ", by guessing" : "";
   if (directMs !== undefined) {
     const needless = waits === "" ? "" : `, although it ${waits}`;
-    return `${title} direct after ${(directMs / 1000).toFixed(1)} s${needless}`;
+    return `${title} direct after ${(directMs / 1000).toFixed(1)} s${how}${needless}`;
   }
   return `${title} ${right ? waits : "FAILED"}: ${remark}`;
 }
