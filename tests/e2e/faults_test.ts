@@ -43,9 +43,6 @@ const PLAIN = `portrestricted,${LINK}`;
 const NEW_PORTS = `portrestricted,alloc=random,${LINK}`;
 const DUAL = `portrestricted,v6=on,${LINK}`;
 
-/** A path agent that doubts a path which has gone silent, asks STUN again and punches again. */
-const DOUBT = "a path agent that doubts silent paths";
-
 const FAULTS: readonly Fault[] = [
   {
     title: "the agent's NAT reboots and gives the same port again",
@@ -58,28 +55,24 @@ const FAULTS: readonly Fault[] = [
     colony: PLAIN,
     agent: NEW_PORTS,
     strike: ({ lab }) => done(lab.ctl("a", "flush")),
-    waitsFor: DOUBT,
   },
   {
     title: "the colony's NAT reboots and gives another port",
     colony: NEW_PORTS,
     agent: PLAIN,
     strike: ({ lab }) => done(lab.ctl("c", "flush")),
-    waitsFor: DOUBT,
   },
   {
     title: "the agent's NAT gets a new public address",
     colony: PLAIN,
     agent: PLAIN,
     strike: ({ lab }) => done(lab.natlab("roam", "a")),
-    waitsFor: DOUBT,
   },
   {
     title: "the colony's NAT gets a new public address",
     colony: PLAIN,
     agent: PLAIN,
     strike: ({ lab }) => done(lab.natlab("roam", "c")),
-    waitsFor: DOUBT,
   },
   {
     title: "the agent moves to another network",
@@ -87,7 +80,6 @@ const FAULTS: readonly Fault[] = [
     agent: PLAIN,
     sites: [`b=${PLAIN}`],
     strike: ({ lab }) => done(lab.natlab("move", "a1", "b")),
-    waitsFor: DOUBT,
   },
   {
     title: "the agent's link is out for 5 s",
@@ -117,7 +109,6 @@ const FAULTS: readonly Fault[] = [
     colony: DUAL,
     agent: DUAL,
     strike: ({ lab, agent }) => oneWayBlackHole(lab, agent),
-    waitsFor: DOUBT,
   },
   {
     title: "the agent sleeps for 10 s",
