@@ -20,7 +20,7 @@ export const HTTP_BYTES_MAX = 65_536;
  */
 export async function askGateway(
   { location: { server, path }, method, action, body }: HttpRequest,
-  { localAddress, signal }: { readonly localAddress: string; readonly signal: AbortSignal },
+  signal: AbortSignal,
 ): Promise<HttpResponse | undefined> {
   // Loaded only where a gateway answers a search.
   const { request } = await import("node:http");
@@ -29,8 +29,9 @@ export async function askGateway(
   const headers: Record<string, string> = { connection: "close", "user-agent": "moray UPnP/1.1" };
   if (action !== undefined) headers["soapaction"] = action;
   if (body !== undefined) headers["content-type"] = 'text/xml; charset="utf-8"';
+  // No `localAddress`: in the compiled program a socket that is given one breaks (Deno 2.8.3). The kernel takes the same.
   const late = AbortSignal.any([signal, AbortSignal.timeout(HTTP_MS_MAX)]);
-  const sent = request({ hostname, port, path, method, headers, localAddress, agent: false });
+  const sent = request({ hostname, port, path, method, headers, agent: false });
   const end = (response?: HttpResponse): void => {
     late.removeEventListener("abort", giveUp);
     resolve(response);

@@ -186,8 +186,7 @@ export class GatewayMapper implements Disposable {
   #fetchFor(machine: UpnpControl, turn: () => void): void {
     for (let next; (next = machine.pollRequest()) !== undefined;) {
       const { id, request } = next;
-      const options = { localAddress: this.gateway.local, signal: this.#ended.signal };
-      askGateway(request, options).then((response) => {
+      askGateway(request, this.#ended.signal).then((response) => {
         machine.handleResponse(this.#options.clock.now(), id, response);
         turn();
       });

@@ -1,5 +1,11 @@
 /** A node's status as text for people. @module */
-import type { CandidateStatus, NodeStatus, PathStatus, PeerStatus } from "../agent/mod.ts";
+import type {
+  CandidateStatus,
+  NodeStatus,
+  PathStatus,
+  PeerStatus,
+  PortMappingStatus,
+} from "../agent/mod.ts";
 import {
   type Colour,
   columns,
@@ -29,6 +35,9 @@ export function formatStatus(status: NodeStatus, options: ViewOptions): string {
     ["Addresses", listOf([node.meshIpv4, node.meshIpv6])],
     ["NAT", formatNat(status)],
     ["Endpoints", verbose ? listOf(node.candidates.map(formatCandidate)) : listOf(node.endpoints)],
+    ...(node.portMapping ?? []).map((
+      one,
+    ): [string, string] => ["Port mapping", formatPortMapping(one, paint)]),
     ["Datapath", printable(node.datapath)],
     ...(node.tun === null ? [] : [["Interface", printable(node.tun)] satisfies [string, string]]),
     ["Discovery", formatDiscovery(discovery, paint)],
@@ -37,6 +46,17 @@ export function formatStatus(status: NodeStatus, options: ViewOptions): string {
   if (counted.length > 0) rows.push(["Counters", counted.join(" ")]);
   const head = columns(rows.map(([name, value]) => [paint("dim", name), value]));
   return `${head.join("\n")}\n\n${formatPeers(status.peers, options)}`;
+}
+
+function formatPortMapping(
+  { gateway, protocol, external, offered, lifetimeSeconds, reason }: PortMappingStatus,
+  paint: Paint,
+): string {
+  const who = printable([protocol, gateway].filter((word) => word !== null).join(" of "));
+  const where = external === null ? "" : `  ${printable(external)}`;
+  if (!offered) return `${who}${where}  ${paint("dim", printable(reason ?? "none"))}`;
+  const lasts = lifetimeSeconds === null ? "" : paint("dim", `  for ${lifetimeSeconds} s`);
+  return `${who}${paint("green", where)}${lasts}`;
 }
 
 /** Formats the table of peers, each with the reason below it where its path is not direct. */

@@ -81,6 +81,41 @@ evil?[2J  -          none     -                      -        -     never      0
   );
 });
 
+Deno.test("status says what each router does for the node, or why it does nothing", () => {
+  const none = { protocol: null, external: null, lifetimeSeconds: null, offered: false };
+  const portMapping = [
+    {
+      family: 4,
+      gateway: "192.168.1.1",
+      protocol: "upnp",
+      external: "203.0.113.9:51820",
+      lifetimeSeconds: 7100,
+      offered: true,
+      reason: null,
+    },
+    {
+      family: 4,
+      gateway: "10.0.0.1",
+      protocol: "nat-pmp",
+      external: "100.64.0.7:51820",
+      lifetimeSeconds: 60,
+      offered: false,
+      reason: "another NAT is in front of it",
+    },
+    { ...none, family: 6, gateway: "fe80::1", reason: "PCP: no answer\x1b[2J" },
+  ] as const;
+  const text = formatStatus({ ...STATUS, node: { ...STATUS.node, portMapping } }, {
+    now: NOW,
+    paint,
+  });
+  const rows = text.split("\n").filter((line) => line.startsWith("Port mapping"));
+  assertEquals(rows, [
+    "Port mapping  upnp of 192.168.1.1  203.0.113.9:51820  for 7100 s",
+    "Port mapping  nat-pmp of 10.0.0.1  100.64.0.7:51820  another NAT is in front of it",
+    "Port mapping  fe80::1  PCP: no answer?[2J",
+  ]);
+});
+
 Deno.test("status of a plain WireGuard peer without peers", () => {
   const { node } = STATUS;
   const alone = { ...node, meshIpv4: null, meshIpv6: null, endpoints: [] };

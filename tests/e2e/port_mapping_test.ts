@@ -1,10 +1,11 @@
 /** Port mapping against `miniupnpd`, which home routers run: PCP, NAT-PMP and UPnP, from the first question to the goodbye. */
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
+import { connectLocalApi } from "../../agent/local_api.ts";
 import type { PortMappingReport } from "../../agent/netcheck/report.ts";
 import type { NodeStatus, PortMappingStatus } from "../../agent/status.ts";
 import { type DaemonOptions, GatewayLab } from "../support/gateway_lab.ts";
 import { urlOf } from "../support/mesh.ts";
-import { Moray, moray } from "../support/moray.ts";
+import { aloneBinary, Moray, moray, type Program, SOURCE } from "../support/moray.ts";
 import { e2e, eventually, type Scope } from "../support/scope.ts";
 
 const PORT = 51820;
@@ -20,7 +21,11 @@ interface World {
 /** Discovery outside, and a colony behind the router. */
 async function startWorld(
   scope: Scope,
-  { daemon, flags = [] }: { daemon?: DaemonOptions; flags?: readonly string[] },
+  { daemon, flags = [], program = SOURCE }: {
+    daemon?: DaemonOptions;
+    flags?: readonly string[];
+    program?: Program;
+  },
 ): Promise<World> {
   const lab = scope.use(await GatewayLab.up());
   if (daemon !== undefined) await lab.startDaemon(daemon);
@@ -51,16 +56,13 @@ async function startWorld(
       "--log-level",
       "debug",
       ...flags,
-    ], { namespace: lab.host }),
+    ], { namespace: lab.host, program }),
   );
   scope.explain(() => Promise.resolve(`--- colony\n${colony.child.log.slice(-3000)}`));
-  const status = async (): Promise<NodeStatus> => {
-    const { code, stdout, stderr } = await moray(["status", "--json", "--state", state], {
-      namespace: lab.host,
-    });
-    assertEquals(code, 0, stderr);
-    return JSON.parse(stdout) as NodeStatus;
-  };
+  // Asked from this process: a command for each question would cost more than what is tested.
+  const api = await connectLocalApi(state);
+  scope.defer(() => api[Symbol.dispose]());
+  const status = (): Promise<NodeStatus> => api.status();
   return {
     lab,
     colony,
@@ -115,6 +117,18 @@ for (const [title, protocol, daemon] of PROTOCOLS) {
 }
 
 e2e(
+  "the compiled program is let in by UPnP, for which it loads HTTP only then",
+  { needs: ["full", "gateway", "binary"], timeoutMs: 120_000 },
+  async (scope) => {
+    const program = aloneBinary(scope);
+    const { mapping, lab, colony } = await startWorld(scope, { daemon: { pcp: false }, program });
+    assertEquals((await mapping(({ offered }) => offered)).protocol, "upnp");
+    assertEquals(await colony.stop(), 0);
+    assertEquals(await lab.rules(), "", "the router has forgotten us");
+  },
+);
+
+e2e(
   "a colony behind a firewall gets a pinhole for its IPv6 address by PCP",
   { needs: ["full", "gateway"], timeoutMs: 120_000 },
   async (scope) => {
@@ -129,7 +143,7 @@ e2e(
     );
     assertEquals([pinhole.protocol, pinhole.external], ["pcp", `[${lab.hostIp6}]:${PORT}`]);
     await assertReached(world, lab.hostIp6);
-    assertEquals(await colony.stop(2_000), 0);
+    assertEquals(await colony.stop(), 0);
     assertEquals(await lab.rules(), "", "the router has forgotten us");
   },
 );
@@ -176,7 +190,7 @@ e2e(
       line.includes("no port mapping") && line.includes("192.168.77.1")
     );
     assertEquals(said.length, 1, said.join("\n"));
-    assertEquals(await colony.stop(2_000), 0);
+    assertEquals(await colony.stop(), 0);
     assertEquals(await lab.rules(), "");
   },
 );
