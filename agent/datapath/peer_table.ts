@@ -16,6 +16,7 @@ import {
 import type { Engine, EngineEvent, PeerId, TransmitRun } from "../../wg/mod.ts";
 import {
   MTU_ASSUMED,
+  MTU_FLOOR,
   type NatFacts,
   type NatHint,
   OUTER_BYTES,
@@ -23,6 +24,7 @@ import {
   type Path,
   PathAgent,
   type PathEvent,
+  samePath,
 } from "../../traversal/mod.ts";
 import { type AddPeerCommand, ALLOWED_IPS_MAX, type DatapathPeerStatus } from "../shared/mod.ts";
 import { type Present, reportPeer } from "./peer_report.ts";
@@ -34,6 +36,9 @@ const RTT_GAIN = 1 / 8;
 const RTT_WARM_UP = 3;
 /** How long a path is believed to be narrow, as the driver does. */
 const NARROW_MS = 600_000;
+/** How long a router is believed whose word a path agent can check, so that little is split meanwhile; and how often. */
+const HINT_MS = 3_000;
+const HINT_EVERY_MS = 30_000;
 /** A size of inner packets that the engine's own MTU bounds. */
 const ANY_BYTES = 0xffff;
 /** WireGuard's message type of data, and the length of a message without any. */
@@ -62,8 +67,12 @@ export interface Peer {
   readonly locals: Set<number>;
   /** What it says of its NAT. */
   nat: NatHint;
-  /** What streams keep to, and the path agent is not yet sure of; `undefined` otherwise. */
-  measuredMtu: number | undefined;
+  /** Largest inner packet, as the path agent last said. */
+  mtu: number;
+  /** Whether the path agent is sure of that. */
+  settled: boolean;
+  /** What a router has said, until when streams keep to it, and when another may. */
+  hint: { mtu: number; readonly until: Instant; readonly againAt: Instant } | undefined;
   /** Smoothed round trip; `undefined` until measured. */
   rttMs: number | undefined;
   /** Round trips measured. */
@@ -193,7 +202,9 @@ export class PeerTable {
       path: known?.path,
       locals: known?.locals ?? new Set(),
       nat: known?.nat ?? "NAT_UNKNOWN",
-      measuredMtu: known?.measuredMtu,
+      mtu: known?.mtu ?? MTU_ASSUMED,
+      settled: known?.settled ?? false,
+      hint: known?.hint,
       rttMs: known?.rttMs,
       rttSamples: known?.rttSamples ?? 0,
       connected: known?.connected ?? false,
@@ -248,6 +259,7 @@ export class PeerTable {
     this.#dueAt = undefined;
     for (const peer of this.#byKey.values()) {
       this.#widen(now, peer);
+      this.#doubtHint(now, peer);
       const dueAt = peer.agent?.pollTimeout();
       if (dueAt !== undefined && dueAt > now) this.#dueAt = earlier(this.#dueAt, dueAt);
       else if (dueAt !== undefined) this.withAgent(now, peer, (agent) => agent.handleTimeout(now));
@@ -278,6 +290,7 @@ export class PeerTable {
       if (peer.agent === undefined) this.#narrow(now, peer, { destination, mtu });
       else if (path?.remote.hostname === destination.hostname) {
         this.withAgent(now, peer, (agent) => agent.handleTooBig(now, path, mtu));
+        this.#believe(now, peer, mtu - OUTER_BYTES[familyOf(destination.hostname)]);
       }
     }
   }
@@ -391,7 +404,7 @@ export class PeerTable {
     const { agent } = peer;
     if (agent === undefined) return;
     for (let event; (event = agent.pollEvent()) !== undefined;) this.#follow(peer, event);
-    this.#tellMtu(now, peer, agent);
+    this.#settle(now, peer, agent);
     const closed: number[] = [];
     for (let request; (request = agent.pollLocal()) !== undefined;) {
       if (request.kind === "close") closed.push(...request.locals);
@@ -418,26 +431,49 @@ export class PeerTable {
       peer.path = event.path;
       this.#engine.setEndpoint(peer.id, event.path.remote, event.path.local);
     } else if (event.kind === "mtu") {
-      peer.measuredMtu = event.mtu;
-      this.#engine.setPeerMtu(peer.id, event.mtu, ANY_BYTES);
+      peer.mtu = event.mtu;
+      peer.settled = false;
+      this.#fit(peer);
     }
     // There is another way now, or the old one again: what has timed out need not wait.
     if (event.kind !== "mtu" && event.kind !== "lost") this.#engine.resumeStreams(peer.id);
     this.#options.listener(peer, event);
   }
 
-  /** The kernel keeps to a size for ten minutes, so it is told of one only when that is certain. */
-  #tellMtu(now: Instant, peer: Peer, agent: PathAgent): void {
-    const { measuredMtu: mtu, path } = peer;
-    if (mtu === undefined || path === undefined) return;
+  /** Looks whether the path agent is sure of a size now: then nobody else's word counts. */
+  #settle(now: Instant, peer: Peer, agent: PathAgent): void {
+    const { mtu, path } = peer;
+    if (peer.settled || path === undefined) return;
     const { paths } = agent.status(now);
-    const settled = paths.some((report) =>
-      report.mtu === mtu && report.path.local === path.local &&
-      sameAddress(report.path.remote, path.remote)
-    );
-    if (!settled) return;
-    peer.measuredMtu = undefined;
-    this.#engine.setPeerMtu(peer.id, mtu);
+    peer.settled = paths.some((report) => report.mtu === mtu && samePath(report.path, path));
+    if (!peer.settled) return;
+    if (peer.hint !== undefined) peer.hint.mtu = Infinity;
+    this.#fit(peer);
+  }
+
+  /** Streams follow at once. The kernel keeps to a size for ten minutes, so it is told of one only when that is certain. */
+  #fit({ id, mtu, settled, hint }: Peer): void {
+    this.#engine.setPeerMtu(id, Math.min(mtu, hint?.mtu ?? mtu), settled ? mtu : ANY_BYTES);
+  }
+
+  /** A router has said that inner packets of more than `mtu` bytes do not pass. Anybody may have said so. */
+  #believe(now: Instant, peer: Peer, mtu: number): void {
+    if (mtu < MTU_FLOOR || mtu >= peer.mtu) return;
+    if (peer.hint !== undefined && now < peer.hint.againAt) return;
+    const until = now + HINT_MS as Instant;
+    peer.hint = { mtu, until, againAt: now + HINT_EVERY_MS as Instant };
+    this.#dueAt = earlier(this.#dueAt, until);
+    this.#fit(peer);
+  }
+
+  #doubtHint(now: Instant, peer: Peer): void {
+    const { hint } = peer;
+    if (hint === undefined || hint.mtu === Infinity) return;
+    if (now < hint.until) this.#dueAt = earlier(this.#dueAt, hint.until);
+    else {
+      hint.mtu = Infinity;
+      this.#fit(peer);
+    }
   }
 
   /** Opens extra local ends, maybe fewer than wanted. */

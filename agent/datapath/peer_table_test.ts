@@ -43,6 +43,7 @@ class Node {
   readonly #index: number;
   readonly #sink: EngineSink;
   peer: Peer | undefined;
+  accepted: StreamId | undefined;
 
   constructor(pair: Pair, index: number, mtu: number) {
     this.#pair = pair;
@@ -77,6 +78,7 @@ class Node {
       transmit: (run) => this.table.transmit(pair.now, run),
       event: (event) => {
         const { kind } = event;
+        if (kind === "accepted") this.accepted = event.stream;
         if (kind === "handshake" || kind === "heard" || kind === "probeReply") {
           this.table.handle(pair.now, event);
         }
@@ -375,13 +377,24 @@ Deno.test("PeerTable: a plain peer's streams keep to what routers say, for ten m
   assertEquals(longest(), 1420 + 32);
 });
 
-Deno.test("PeerTable: a forged hint about sizes changes nothing for a peer that answers probes", () => {
+Deno.test("PeerTable: a forged hint about sizes makes packets smaller for seconds only, where the peer answers probes", () => {
   const pair = connected();
   const { a, b } = pair;
   const inUse = a.peer?.path?.remote ?? b.address(4);
-  for (let i = 0; i < 5; i++) {
-    a.table.handleTooBig(pair.now, inUse, 600);
-    pair.run(1000);
+  const stream = pair.stream();
+  const sizes = (): number => {
+    const from = pair.carried.length;
+    a.engine.streamWrite(stream, new Uint8Array(20_000));
+    pair.run(500);
+    if (b.accepted !== undefined) b.engine.streamRead(b.accepted, (part) => part.length);
+    return Math.max(...pair.dataTo(inUse, from));
+  };
+  const inner = 1340 - OUTER_BYTES[familyOf(inUse.hostname)];
+  const lowered: number[] = [];
+  for (let at = 0; at < 20_000; at += 500) {
+    a.table.handleTooBig(pair.now, inUse, 1340);
+    if (sizes() === inner + 32) lowered.push(at);
   }
-  assertEquals(a.status().mtu, 1420);
+  assert(lowered.length > 0 && lowered.length <= 6, `lowered at ${lowered}`);
+  assertEquals([a.status().mtu, sizes()], [1420, 1452]);
 });
