@@ -38,7 +38,7 @@ const REGATHER_FIRST_MS = 300;
 const COLONY_PATIENCE_MS = 3000;
 /** How long a peer that seems to have moved may take to ask for a punch itself. */
 const MOVED_PATIENCE_MS = 500;
-/** After a change of its links a node punches towards all of so few peers; more notice by themselves. */
+/** After a change of its links or its public address a node punches towards all of so few peers; more notice by themselves. */
 const FEW_PEERS = 16;
 /** Peers that the node begins to connect to: each costs a key exchange, and all of them answer. */
 const CONNECT_PACE = { perSecond: 100, burst: 64 };
@@ -299,14 +299,16 @@ export class MeshControl {
       return parsed !== undefined && !this.#peers.isInside(parsed.hostname);
     });
     // A NAT that gave this node another address has forgotten its connections too.
-    if (this.#presence.handleCandidates(now, usable, nat)) this.#emit({ kind: "reconnect" });
+    if (!this.#presence.handleCandidates(now, usable, nat)) return;
+    this.#emit({ kind: "reconnect" });
+    // Peers send to where it was: the one that has moved asks, as soon as it is registered there.
+    this.#punchFew(now);
   }
 
   #changeLinks(now: Instant, sleptMs: number): void {
     this.#presence.handleLinkChanged(now, sleptMs);
     const at = after(now, REGATHER_FIRST_MS);
-    if (this.#links.size > FEW_PEERS) this.#punchAll(at);
-    else for (const publicKey of this.#links.keys()) this.#puncher.soon(publicKey, at);
+    this.#punchFew(at);
     if (this.#lookUp.at !== undefined) this.#lookUp.begin(now);
   }
 
@@ -514,6 +516,12 @@ export class MeshControl {
         this.#puncher.soon(publicKey, at);
       }
     }
+  }
+
+  /** Every peer, however well it seems to be reached, where there are few of them. */
+  #punchFew(at: Instant): void {
+    if (this.#links.size > FEW_PEERS) return this.#punchAll(at);
+    for (const publicKey of this.#links.keys()) this.#puncher.soon(publicKey, at);
   }
 
   #punchDue(now: Instant): void {

@@ -533,6 +533,24 @@ Deno.test("a colony whose link changed leaves its many agents to notice, and pun
   }
 });
 
+Deno.test("a colony with another public address registers it and punches at once, before any agent has noticed", () => {
+  const world = new World("colony");
+  world.begin({ colony: false });
+  world.do((c, now) => c.handlePeerEvent(now, { kind: "upserted", peer: found(1, "agent") }));
+  world.connect();
+  world.do((c, now) => c.handleDatapath(now, candidates(HOST, REFLEXIVE)));
+  world.run(100);
+  world.do((c, now) => c.handleAnswer(now, { kind: "registered", ttlMs: 86_400_000 }));
+  world.run(60_000);
+  world.takeRequests();
+  const other: CandidateInfo = { kind: "serverReflexive", address: "198.51.100.3:40000" };
+  world.do((c, now) => c.handleDatapath(now, candidates(HOST, other)));
+  world.run(60_050);
+  assertEquals(world.takeRequests(), ["register"]);
+  world.do((c, now) => c.handleAnswer(now, { kind: "registered", ttlMs: 86_400_000 }));
+  assertEquals(world.takeRequests(), ["punch"]);
+});
+
 Deno.test("another public address, and nothing less, gives up connections to Discovery", () => {
   const world = new World("agent");
   world.begin();
