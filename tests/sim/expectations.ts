@@ -29,11 +29,11 @@ export const EXPECTATIONS: Expectations = {
   guessing: false,
   prediction: false,
   relay: false,
-  recovery: false,
+  recovery: true,
   streams: false,
-  pathMtu: false,
-  steadiness: false,
-  validation: false,
+  pathMtu: true,
+  steadiness: true,
+  validation: true,
 };
 
 /** What holds now, and what `names` (separated by commas) switches on besides; `undefined` if one is no switch. */

@@ -101,10 +101,13 @@ const OUTER_BYTES = 1280 + 80;
 const QUIET_GAP_MS = 30_000;
 /** How often pairs are looked after. */
 const WATCH_MS = 1000;
-/** How soon a pair that may talk must, by what has happened to it. A side that only answers notices by its keepalive, after 25 s. */
+/**
+ * How soon a pair that may talk must, by what has happened to it. A side that only answers notices by its keepalive, after
+ * 25 s, and what it does then may be lost once.
+ */
 const RECOVERY_MS: Readonly<Record<Disturbance, number>> = {
-  start: 15_000,
-  network: 35_000,
+  start: 20_000,
+  network: 45_000,
   sleep: 35_000,
 };
 /** Changes of a path beyond one for each event and end: the LAN's answer may come after the Internet's. */
