@@ -21,8 +21,8 @@
  *        +---------------------------------------------------------------------------------------> trusted, moved
  * ```
  *
- * Nothing but an authenticated packet moves anything, and where the peer answers probes, nothing but the answer to a probe that
- * went out on the very path that the data would take: a handshake or data packet that somebody has copied and sends from
+ * Nothing but an authenticated packet moves anything, and where the peer answers probes, nothing but the answer to a probe, on
+ * the very path that the data would take: a handshake or data packet that somebody has copied and sends from
  * elsewhere only makes the agent ask there.
  *
  * @module
@@ -221,18 +221,20 @@ export class PathAgent {
     this.#dueAt = null;
   }
 
-  /** Tells that the peer answered a probe: that it has arrived is proven, whichever path the answer took. */
-  handleProbeReply(now: Instant, _path: Path, sequence: number): void {
+  /** Tells that the peer answered a probe, and over which path the answer came. */
+  handleProbeReply(now: Instant, path: Path, sequence: number): void {
     const probe = this.#book.take(sequence);
     if (probe === undefined || this.#choice === undefined) return;
     const { record, sentAt, bytes, purpose } = probe;
     this.#lastHeardAt = now;
     this.#answers = true;
-    // Wherever the answer comes from: what went out on this path has arrived, and nothing else tells its number.
-    record.answered(now, sentAt);
-    record.mtu.alive(sentAt);
-    if (purpose === "alive") record.measured(now - sentAt);
-    else record.mtu.answered(now, bytes);
+    // From elsewhere it proves no pair of addresses that carries both ways.
+    if (samePath(record.path, path)) {
+      record.answered(now, sentAt);
+      record.mtu.alive(sentAt);
+      if (purpose === "alive") record.measured(now - sentAt);
+      else record.mtu.answered(now, bytes);
+    }
     this.#step(now);
   }
 
