@@ -30,7 +30,7 @@ export const EXPECTATIONS: Expectations = {
   prediction: false,
   relay: false,
   recovery: true,
-  streams: false,
+  streams: true,
   pathMtu: true,
   steadiness: true,
   validation: true,
