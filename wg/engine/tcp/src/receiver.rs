@@ -36,6 +36,8 @@ pub struct Receiver {
     round_at: Time,
     round_read: u64,
     previous_read: u64,
+    /// Of what waits behind holes, the bytes that count as read already.
+    counted: u64,
 }
 
 impl Receiver {
@@ -61,6 +63,7 @@ impl Receiver {
             round_at: 0,
             round_read: 0,
             previous_read: 0,
+            counted: 0,
         }
     }
 
@@ -123,7 +126,7 @@ impl Receiver {
             self.fin = Some(end);
         }
         if start > self.next {
-            self.store_ahead(start, stop, body);
+            self.store_ahead(now, start, stop, body);
             return false;
         }
         if keep < data.len() as u64 - skip {
@@ -183,7 +186,7 @@ impl Receiver {
         }
     }
 
-    fn store_ahead(&mut self, start: u64, stop: u64, body: &[u8]) {
+    fn store_ahead(&mut self, now: Time, start: u64, stop: u64, body: &[u8]) {
         self.ack_now = true;
         if stop == start {
             return;
@@ -192,6 +195,7 @@ impl Receiver {
             self.duplicate = Some((start, stop));
         } else if self.out_of_order.insert(start, stop, MAX_RANGES) {
             self.store(start, body);
+            self.count_ahead(now, stop - start);
         } else {
             return;
         }
@@ -256,10 +260,21 @@ impl Receiver {
     /// The application took `n` bytes.
     pub fn consume(&mut self, now: Time, n: usize) {
         self.ring.advance(self.ring.start() + n as u64);
-        self.right_size(now, n as u64);
+        let counted = self.counted.min(n as u64);
+        self.counted -= counted;
+        self.right_size(now, n as u64 - counted);
         let edge = self.ring.start() + self.target;
         if !self.finished() && edge >= self.edge + (self.target / 4).max(2 * self.mss).min(self.target / 2) {
             self.ack_now = true;
+        }
+    }
+
+    /// An application that keeps up, at most a round trip behind, would have read what waits behind a hole: a window that waited for
+    /// it to do so would hold a sender back for as long as every round trip loses something.
+    fn count_ahead(&mut self, now: Time, n: u64) {
+        if !self.discard && self.ring.len() as u64 <= self.previous_read {
+            self.counted += n;
+            self.right_size(now, n);
         }
     }
 

@@ -57,6 +57,8 @@ pub struct Bbr {
     window: u64,
     saved_window: u64,
     pacing: u64,
+    /// The pacing rate still stands on [`FIRST_RTT`].
+    paced_by_guess: bool,
     bandwidths: [u64; BANDWIDTH_ROUNDS],
     bandwidth: u64,
     /// Where this round's maximum goes, and whether the round has none yet.
@@ -93,6 +95,7 @@ impl Bbr {
             window,
             saved_window: 0,
             pacing: rate(window, FIRST_RTT) * STARTUP_GAIN / 100,
+            paced_by_guess: true,
             bandwidths: [0; BANDWIDTH_ROUNDS],
             bandwidth: 0,
             bandwidth_slot: 0,
@@ -311,7 +314,11 @@ impl Bbr {
         let base =
             if self.bandwidth > 0 { self.bandwidth } else { rate(INITIAL_WINDOW * self.mss, ack.smoothed.max(1)) };
         let pacing = base * gain / 100 * PACING_MARGIN / 100;
-        if self.full || pacing > self.pacing || self.bandwidth == 0 || self.round < 1 {
+        // The estimate is a round trip old: in start-up alone it would leave the window unused.
+        let pacing = if self.full { pacing } else { pacing.max(rate(self.window, ack.smoothed.max(1))) };
+        // What stood for the round trip before one was measured paces nothing any more.
+        let first = std::mem::replace(&mut self.paced_by_guess, false);
+        if self.full || pacing > self.pacing || self.bandwidth == 0 || first {
             self.pacing = pacing;
         }
     }
