@@ -346,3 +346,16 @@ Deno.test("a path that answers is left only for one that is better, and each cha
     { numRuns: 15 },
   );
 });
+
+Deno.test("a path that is moved to by a very late answer is not silent at once", () => {
+  const driver = new Driver(0);
+  driver.do({
+    do: "hear",
+    path: { local: 0, remote: { hostname: "192.168.1.5", port: 1 } },
+    what: "handshake",
+  });
+  driver.do({ do: "candidates", ports: [2, 3, 1] });
+  driver.do({ do: "wait", ms: 51_800 });
+  driver.do({ do: "answer", share: 0 });
+  driver.do({ do: "wait", ms: 200 });
+});

@@ -149,7 +149,8 @@ export class PathRecord {
     this.heardAt = now;
     if (this.provenAt === undefined || sentAt > this.provenAt) this.provenAt = sentAt;
     const later = this.probedAt !== undefined && this.probedAt > sentAt;
-    this.unansweredSince = later ? this.probedAt : undefined;
+    // It lives now, however late the answer is: what went out since has from now on to be answered.
+    this.unansweredSince = later ? now : undefined;
     this.unanswered = later ? 1 : 0;
     this.step = 0;
   }
