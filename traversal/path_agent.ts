@@ -291,6 +291,11 @@ export class PathAgent {
     return this.#dueAt;
   }
 
+  /** Whether the largest size that the path in use carries has been found. */
+  get mtuSettled(): boolean {
+    return this.#choice?.primary.mtu.settled === true;
+  }
+
   /** Takes the initiation that is due. Ask until there is none. */
   pollInitiation(): Initiation | undefined {
     const due = this.#fanOut.poll();

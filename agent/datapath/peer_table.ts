@@ -24,7 +24,6 @@ import {
   type Path,
   PathAgent,
   type PathEvent,
-  samePath,
 } from "../../traversal/mod.ts";
 import { type AddPeerCommand, ALLOWED_IPS_MAX, type DatapathPeerStatus } from "../shared/mod.ts";
 import { type Present, reportPeer } from "./peer_report.ts";
@@ -79,8 +78,8 @@ export interface Peer {
   rttSamples: number;
   /** A plain peer's session was reported as begun. */
   connected: boolean;
-  /** For a plain peer: largest inner packet that fits the path, and until when that is believed; `undefined` while any does. */
-  narrow: { readonly mtu: number; readonly until: Instant } | undefined;
+  /** Until when a plain peer's path is believed to be narrow; `undefined` while it is not. */
+  narrowUntil: Instant | undefined;
 }
 
 /** Tells what happens to a peer. */
@@ -145,11 +144,6 @@ export class PeerTable {
     return peer;
   }
 
-  /** The peer with the engine's number. */
-  withId(id: PeerId): Peer | undefined {
-    return this.#byId.get(id);
-  }
-
   /** The peer whose own address this is. */
   withAddress(address: string): Peer | undefined {
     for (const peer of this.#byKey.values()) if (peer.addresses.has(address)) return peer;
@@ -208,7 +202,7 @@ export class PeerTable {
       rttMs: known?.rttMs,
       rttSamples: known?.rttSamples ?? 0,
       connected: known?.connected ?? false,
-      narrow: known?.narrow,
+      narrowUntil: known?.narrowUntil,
     };
     this.#byKey.set(peer.publicKey, peer);
     this.#byId.set(id, peer);
@@ -349,10 +343,10 @@ export class PeerTable {
 
   /** Lets a path be tried again that was narrow long enough. */
   #widen(now: Instant, peer: Peer): void {
-    if (peer.narrow === undefined) return;
-    if (now < peer.narrow.until) this.#dueAt = earlier(this.#dueAt, peer.narrow.until);
+    if (peer.narrowUntil === undefined) return;
+    if (now < peer.narrowUntil) this.#dueAt = earlier(this.#dueAt, peer.narrowUntil);
     else {
-      peer.narrow = undefined;
+      peer.narrowUntil = undefined;
       this.#engine.setPeerMtu(peer.id, ANY_BYTES);
     }
   }
@@ -379,9 +373,8 @@ export class PeerTable {
   ): void {
     if (this.#engine.peerFigures(peer.id)?.endpoint?.hostname !== destination.hostname) return;
     const inner = mtu - OUTER_BYTES[familyOf(destination.hostname)];
-    const until = now + NARROW_MS as Instant;
-    peer.narrow = { mtu: inner, until };
-    this.#dueAt = earlier(this.#dueAt, until);
+    peer.narrowUntil = now + NARROW_MS as Instant;
+    this.#dueAt = earlier(this.#dueAt, peer.narrowUntil);
     this.#engine.setPeerMtu(peer.id, inner, ANY_BYTES);
   }
 
@@ -404,7 +397,7 @@ export class PeerTable {
     const { agent } = peer;
     if (agent === undefined) return;
     for (let event; (event = agent.pollEvent()) !== undefined;) this.#follow(peer, event);
-    this.#settle(now, peer, agent);
+    this.#settle(peer, agent);
     const closed: number[] = [];
     for (let request; (request = agent.pollLocal()) !== undefined;) {
       if (request.kind === "close") closed.push(...request.locals);
@@ -432,7 +425,6 @@ export class PeerTable {
       this.#engine.setEndpoint(peer.id, event.path.remote, event.path.local);
     } else if (event.kind === "mtu") {
       peer.mtu = event.mtu;
-      peer.settled = false;
       this.#fit(peer);
     }
     // There is another way now, or the old one again: what has timed out need not wait.
@@ -440,14 +432,12 @@ export class PeerTable {
     this.#options.listener(peer, event);
   }
 
-  /** Looks whether the path agent is sure of a size now: then nobody else's word counts. */
-  #settle(now: Instant, peer: Peer, agent: PathAgent): void {
-    const { mtu, path } = peer;
-    if (peer.settled || path === undefined) return;
-    const { paths } = agent.status(now);
-    peer.settled = paths.some((report) => report.mtu === mtu && samePath(report.path, path));
-    if (!peer.settled) return;
-    if (peer.hint !== undefined) peer.hint.mtu = Infinity;
+  /** Looks whether the path agent is sure of the size now: then nobody else's word counts. */
+  #settle(peer: Peer, agent: PathAgent): void {
+    const settled = agent.mtuSettled;
+    if (settled === peer.settled) return;
+    peer.settled = settled;
+    if (settled && peer.hint !== undefined) peer.hint.mtu = Infinity;
     this.#fit(peer);
   }
 

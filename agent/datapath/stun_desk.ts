@@ -15,6 +15,7 @@ import {
   type Instant,
   parseSocketAddress,
   type Rng,
+  sameAddress,
   type SocketAddress,
 } from "../../core/mod.ts";
 import {
@@ -24,6 +25,7 @@ import {
   MemberStun,
   type NatFacts,
   type PathEvent,
+  PEER_SERVERS_MAX,
   type ProbeServer,
   type StunCredentials,
 } from "../../traversal/mod.ts";
@@ -212,15 +214,17 @@ export class StunDesk {
     if (this.#connected.delete(publicKey)) this.#askPeers(now);
   }
 
-  /** Asks the peers that are connected and can be asked; the gatherer takes the first ones. */
+  /** Asks the first peers that are connected and can be asked. */
   #askPeers(now: Instant): void {
-    const servers = new Map<string, Required<ProbeServer>>();
+    const servers: Required<ProbeServer>[] = [];
     for (const [publicKey, address] of this.#connected) {
       const credentials = this.#asks.get(publicKey);
       if (credentials === undefined) continue;
-      servers.set(formatSocketAddress(address), { address, credentials });
+      if (servers.some((server) => sameAddress(server.address, address))) continue;
+      servers.push({ address, credentials });
+      if (servers.length === PEER_SERVERS_MAX) break;
     }
-    this.#gatherer.setPeerServers(now, [...servers.values()]);
+    this.#gatherer.setPeerServers(now, servers);
   }
 
   #send(destination: SocketAddress, payload: Uint8Array): void {
