@@ -1,18 +1,9 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
-import type { FamilyReport, NetcheckReport } from "../agent/mod.ts";
+import type { NetcheckReport } from "../agent/mod.ts";
+import { FAMILY_UNKNOWN } from "../agent/netcheck/report.ts";
 import { formatNetcheck } from "./netcheck_view.ts";
 import { painter } from "./text_format.ts";
 
-const NONE: FamilyReport = {
-  udp: null,
-  publicAddress: null,
-  nat: null,
-  mapping: "unknown",
-  filtering: "unknown",
-  hairpin: null,
-  allocation: null,
-  lifetime: null,
-};
 const REPORT: NetcheckReport = {
   ipv4: {
     udp: true,
@@ -24,7 +15,7 @@ const REPORT: NetcheckReport = {
     allocation: { kind: "sequential", delta: 2 },
     lifetime: { atLeastMs: 30_000, belowMs: 60_000 },
   },
-  ipv6: NONE,
+  ipv6: FAMILY_UNKNOWN,
   hint: "NAT_SYMMETRIC",
   stunServers: [
     {
@@ -80,7 +71,7 @@ Deno.test("netcheck shows a network without UDP, and prints nothing that a termi
   const evil = "evil\x1b[2J";
   const text = formatNetcheck({
     ...REPORT,
-    ipv4: { ...NONE, udp: false },
+    ipv4: { ...FAMILY_UNKNOWN, udp: false },
     stunServers: [],
     discovery: [{ url: "http://d", reachable: false, reason: evil }],
     captivePortal: true,

@@ -13,43 +13,43 @@
  */
 import { formatIp, MorayError } from "../core/mod.ts";
 import { ERRNO, Libc } from "./libc.ts";
+import {
+  ADDRESS_BYTES,
+  attributesIn,
+  encodeMessage,
+  IFA_ADDRESS,
+  IFA_LOCAL,
+  LINK_BYTES,
+  messagesIn,
+  NLM_F_DUMP,
+  NLM_F_REQUEST,
+  NLMSG_DONE,
+  openNetlink,
+  receiveNetlink,
+  ROUTE_BYTES,
+  RT_SCOPE_LINK,
+  RT_TABLE_MAIN,
+  RTA_OIF,
+  RTM_DELADDR,
+  RTM_DELLINK,
+  RTM_DELROUTE,
+  RTM_GETADDR,
+  RTM_GETLINK,
+  RTM_NEWADDR,
+  RTM_NEWLINK,
+  RTM_NEWROUTE,
+} from "./netlink.ts";
 
-const AF_NETLINK = 16;
-/** SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC. */
-const SOCKET_KIND = 3 | 0x800 | 0x80000;
-const NETLINK_ROUTE = 0;
-const MSG_DONTWAIT = 0x40;
 /** RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE. */
 const GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 
-const NLMSG_DONE = 3;
-/** NLM_F_REQUEST | NLM_F_DUMP. */
-const DUMP_FLAGS = 1 | 0x300;
-const RTM_NEWLINK = 16;
-const RTM_DELLINK = 17;
-const RTM_GETLINK = 18;
-const RTM_NEWADDR = 20;
-const RTM_DELADDR = 21;
-const RTM_GETADDR = 22;
-const RTM_NEWROUTE = 24;
-const RTM_DELROUTE = 25;
-
 const IFF_UP_RUNNING = 0x1 | 0x40;
 const IFLA_IFNAME = 3;
-const IFA_ADDRESS = 1;
-const IFA_LOCAL = 2;
 const IFA_FLAGS = 8;
 const IFA_F_TENTATIVE = 0x40;
-const RT_SCOPE_LINK = 253;
-const RT_TABLE_MAIN = 254;
-const RTA_OIF = 4;
 const RTA_GATEWAY = 5;
 const RTA_PRIORITY = 6;
 
-const HEADER_BYTES = 16;
-const LINK_BYTES = 16;
-const ADDRESS_BYTES = 8;
-const ROUTE_BYTES = 12;
 const READ_BYTES = 65_536;
 /** Reads of one turn, so that a router's changing table does not hold up packets; the rest waits in the kernel. */
 const READS_MAX = 16;
@@ -92,16 +92,11 @@ export function decodeLinkNotices(
   bytes: Uint8Array,
 ): { readonly notices: readonly LinkNotice[]; readonly done: boolean } {
   const notices: LinkNotice[] = [];
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let done = false;
-  for (let at = 0; at + HEADER_BYTES <= bytes.length;) {
-    const length = view.getUint32(at, true);
-    if (length < HEADER_BYTES || length > bytes.length - at) break;
-    const type = view.getUint16(at + 4, true);
+  for (const { type, body } of messagesIn(bytes)) {
     if (type === NLMSG_DONE) done = true;
-    const notice = decodeNotice(type, bytes.subarray(at + HEADER_BYTES, at + length));
+    const notice = decodeNotice(type, body);
     if (notice !== undefined) notices.push(notice);
-    at += length + 3 & ~3;
   }
   return { notices, done };
 }
@@ -112,7 +107,7 @@ function decodeNotice(type: number, body: Uint8Array): LinkNotice | undefined {
     case RTM_NEWLINK:
     case RTM_DELLINK: {
       if (body.length < LINK_BYTES) return undefined;
-      const name = attributes(body.subarray(LINK_BYTES)).get(IFLA_IFNAME) ?? new Uint8Array();
+      const name = attributesIn(body.subarray(LINK_BYTES)).get(IFLA_IFNAME) ?? new Uint8Array();
       const flags = view.getUint32(8, true);
       return {
         kind: "link",
@@ -125,7 +120,7 @@ function decodeNotice(type: number, body: Uint8Array): LinkNotice | undefined {
     case RTM_NEWADDR:
     case RTM_DELADDR: {
       if (body.length < ADDRESS_BYTES || view.getUint8(3) >= RT_SCOPE_LINK) return undefined;
-      const found = attributes(body.subarray(ADDRESS_BYTES));
+      const found = attributesIn(body.subarray(ADDRESS_BYTES));
       const address = found.get(IFA_LOCAL) ?? found.get(IFA_ADDRESS);
       if (address === undefined || address.length !== 4 && address.length !== 16) return undefined;
       const flags = u32(found.get(IFA_FLAGS)) ?? view.getUint8(2);
@@ -141,7 +136,7 @@ function decodeNotice(type: number, body: Uint8Array): LinkNotice | undefined {
     case RTM_DELROUTE: {
       if (body.length < ROUTE_BYTES || view.getUint8(1) !== 0) return undefined;
       if (view.getUint8(4) !== RT_TABLE_MAIN) return undefined;
-      const found = attributes(body.subarray(ROUTE_BYTES));
+      const found = attributesIn(body.subarray(ROUTE_BYTES));
       const index = u32(found.get(RTA_OIF)) ?? 0;
       const gateway = found.get(RTA_GATEWAY)?.join(".") ?? "";
       const route = [view.getUint8(0), index, gateway, u32(found.get(RTA_PRIORITY)) ?? 0].join(" ");
@@ -150,19 +145,6 @@ function decodeNotice(type: number, body: Uint8Array): LinkNotice | undefined {
     default:
       return undefined;
   }
-}
-
-/** The attributes of a message by type; a bad length ends them. */
-function attributes(bytes: Uint8Array): ReadonlyMap<number, Uint8Array> {
-  const found = new Map<number, Uint8Array>();
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let at = 0; at + 4 <= bytes.length;) {
-    const length = view.getUint16(at, true);
-    if (length < 4 || length > bytes.length - at) break;
-    found.set(view.getUint16(at + 2, true) & 0x3fff, bytes.subarray(at + 4, at + length));
-    at += length + 3 & ~3;
-  }
-  return found;
 }
 
 function u32(bytes: Uint8Array | undefined): number | undefined {
@@ -265,15 +247,10 @@ export class LinkMonitor implements Disposable {
   /** Opens one. Throws `unsupported` where libc cannot be called or the kernel does not tell. */
   static open(options: LinkMonitorOptions): LinkMonitor {
     const libc = Libc.open();
-    const { socket, bind, close } = libc.calls;
-    const fd = socket(AF_NETLINK, SOCKET_KIND, NETLINK_ROUTE);
-    // struct sockaddr_nl: family 0, port 4 (0: the kernel chooses), groups 8.
-    const address = new Uint8Array(Uint32Array.of(AF_NETLINK, 0, GROUPS).buffer);
-    if (fd < 0 || bind(fd, address, address.length) < 0) {
-      const errno = libc.errno();
-      if (fd >= 0) close(fd);
+    const fd = openNetlink(libc, GROUPS);
+    if (fd < 0) {
       libc[Symbol.dispose]();
-      throw new MorayError("unsupported", `the kernel does not tell of its links: errno ${errno}`);
+      throw new MorayError("unsupported", `the kernel does not tell of its links: errno ${-fd}`);
     }
     const monitor = new LinkMonitor(libc, fd, options);
     monitor.#ask(RTM_GETLINK, LINK_BYTES);
@@ -306,11 +283,7 @@ export class LinkMonitor implements Disposable {
 
   /** Asks for everything of a kind, and remembers the answer. */
   #ask(type: number, bodyBytes: number): void {
-    const request = new Uint8Array(HEADER_BYTES + bodyBytes);
-    const view = new DataView(request.buffer);
-    view.setUint32(0, request.length, true);
-    view.setUint16(4, type, true);
-    view.setUint16(6, DUMP_FLAGS, true);
+    const request = encodeMessage(type, NLM_F_REQUEST | NLM_F_DUMP, new Uint8Array(bodyBytes));
     if (this.#libc.calls.send(this.fd, request, BigInt(request.length), 0) < 0) return;
     for (let i = 0; i < DUMP_READS_MAX; i++) {
       const length = this.#receive();
@@ -323,12 +296,7 @@ export class LinkMonitor implements Disposable {
 
   /** Bytes read; 0 when there is nothing, -1 when the kernel could not keep what it had to tell. */
   #receive(): number {
-    for (;;) {
-      const { recv } = this.#libc.calls;
-      const length = recv(this.fd, this.#bytes, BigInt(READ_BYTES), MSG_DONTWAIT);
-      if (length >= 0) return length;
-      const errno = this.#libc.errno();
-      if (errno !== ERRNO.EINTR) return errno === ERRNO.ENOBUFS ? -1 : 0;
-    }
+    const length = receiveNetlink(this.#libc, this.fd, this.#bytes);
+    return length >= 0 ? length : length === -ERRNO.ENOBUFS ? -1 : 0;
   }
 }

@@ -16,14 +16,19 @@ import {
 const LOCAL = { hostname: "127.0.0.1", port: 0 };
 const ATTACKER = { hostname: "198.51.100.66", port: 666 };
 
-Deno.test("netcheck examines loopback with the help of a Discovery that has two STUN addresses", async () => {
-  await using discovery = await startDiscovery({
+/** A Discovery whose STUN listener has a second address and port, by which NATs are told apart. */
+function startTwoAddresses(): ReturnType<typeof startDiscovery> {
+  return startDiscovery({
     listen: LOCAL,
     stunListen: [LOCAL],
     stunAlternates: [{ hostname: "127.0.0.2", port: 0 }],
     store: ":memory:",
     log: () => {},
   });
+}
+
+Deno.test("netcheck examines loopback with the help of a Discovery that has two STUN addresses", async () => {
+  await using discovery = await startTwoAddresses();
   const report = await run({ discovery: [discovery.url] });
   assertEquals(report.ipv4, {
     udp: true,
@@ -112,13 +117,7 @@ Deno.test("netcheck ends at once when aborted", async () => {
 });
 
 Deno.test("a node's examination tells the datapath what the NAT does, again after a change, and nothing after the end", async () => {
-  await using discovery = await startDiscovery({
-    listen: LOCAL,
-    stunListen: [LOCAL],
-    stunAlternates: [{ hostname: "127.0.0.2", port: 0 }],
-    store: ":memory:",
-    log: () => {},
-  });
+  await using discovery = await startTwoAddresses();
   const text = discovery.listening[1]?.replace("stun=", "") ?? "";
   const info =
     await (await fetch(`${discovery.url}/coral.discovery.v1.DiscoveryService/GetServerInfo`, {

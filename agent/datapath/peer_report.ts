@@ -2,7 +2,8 @@
 import { formatSocketAddress, type Instant } from "../../core/mod.ts";
 import { type PathAgentStatus, samePath } from "../../traversal/mod.ts";
 import type { PeerFigures } from "../../wg/mod.ts";
-import type { DatapathPeerStatus, PathInfo } from "../shared/mod.ts";
+import type { DatapathPeerStatus } from "../shared/mod.ts";
+import type { PathDetail } from "../status.ts";
 import type { Peer } from "./peer_table.ts";
 
 /** A session older than this is dead: REJECT_AFTER_TIME of the WireGuard paper, section 6.1. */
@@ -44,7 +45,7 @@ export function reportPeer(
 }
 
 /** Every path, the one in use first. */
-function pathsOf({ path: inUse, paths }: PathAgentStatus): readonly PathInfo[] {
+function pathsOf({ path: inUse, paths }: PathAgentStatus): readonly PathDetail[] {
   const first = (path: PathAgentStatus["path"]): boolean =>
     inUse !== undefined && path !== undefined && samePath(path, inUse);
   const sorted = [

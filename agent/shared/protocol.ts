@@ -10,7 +10,7 @@ import type { ErrorCode } from "../../core/mod.ts";
 import type { Log } from "../options.ts";
 import type { NatFacts, StunCredentials } from "../../traversal/mod.ts";
 import type { StunServerReport } from "../netcheck/report.ts";
-import type { NatStatus } from "../status.ts";
+import type { NatStatus, PathDetail } from "../status.ts";
 
 /** An address under which a node may be reached. */
 export interface CandidateInfo {
@@ -308,26 +308,6 @@ export interface CommandValues extends Record<CommandKind, unknown> {
   readonly stop: undefined;
 }
 
-/** One way to a peer. */
-export interface PathInfo {
-  /** The peer's address as this way's end sees it, `host:port`. */
-  readonly remote: string;
-  /** This node's end of it; 0 for its own sockets. */
-  readonly local: number;
-  /** How the address was found, as in {@linkcode CandidateInfo}. */
-  readonly kind: string;
-  /** How far it is known to work: one word. */
-  readonly state: string;
-  /** Smoothed round trip in milliseconds; `null` until measured. */
-  readonly rttMs: number | null;
-  /** Largest inner packet in bytes; `null` until measured. */
-  readonly mtu: number | null;
-  /** Probes sent. */
-  readonly probes: number;
-  /** Answers to them. */
-  readonly replies: number;
-}
-
 /** A peer in {@linkcode DatapathStatus}. */
 export interface DatapathPeerStatus {
   /** The peer's WireGuard key. */
@@ -351,7 +331,7 @@ export interface DatapathPeerStatus {
   /** Largest inner packet in bytes that the path carries; absent where it is not known. */
   readonly mtu?: number;
   /** Every way to it that is known, the one in use first. Absent for a plain WireGuard peer. */
-  readonly paths?: readonly PathInfo[];
+  readonly paths?: readonly PathDetail[];
 }
 
 /** The `value` of the reply to `status`. */
