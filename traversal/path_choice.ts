@@ -134,7 +134,11 @@ export class PathChoice {
   /** The others that data is copied to while the path in use is not trusted, best first. */
   copies(records: Iterable<PathRecord>): readonly PathRecord[] {
     const others = [...records].filter((record) => record !== this.#primary).sort(comparePaths);
-    const chosen = others.filter(({ works, relays }) => works && relays === 0).slice(0, COPIES_MAX);
+    const better = this.#better;
+    const chosen = others.filter((record) =>
+      record.relays === 0 && (record.works || better(record))
+    )
+      .sort((a, b) => Number(b.works) - Number(a.works)).slice(0, COPIES_MAX);
     const relayed = others.filter(({ relays }) => relays > 0);
     const relay = relayed.find(({ works }) => works) ?? relayed[0];
     return relay === undefined ? chosen : [...chosen, relay];
@@ -153,7 +157,7 @@ export class PathChoice {
       this.#improveAt = undefined;
     }
     return this.#question === undefined
-      ? this.#improve(now, records)
+      ? this.#improve(now, { records, probing })
       : this.#settle(now, { records, probing, question: this.#question });
   }
 
@@ -194,14 +198,14 @@ export class PathChoice {
     const best = bestOf(
       records,
       (record) => record !== this.#primary && record.works && provenSince(record, question),
-    );
+    ) ?? (probing ? bestOf(records, this.#better) : undefined);
     if (best === undefined) {
       question.decideAt = undefined;
       return events;
     }
     if (question.decideAt === undefined) {
       const graceAt = after(now, this.#graceMs);
-      const leaveAt = this.#leaveAt(question);
+      const leaveAt = this.#unproven ? after(this.since, UNPROVEN_MS) : this.#leaveAt(question);
       question.decideAt = graceAt > leaveAt ? graceAt : leaveAt;
       events.push("ask");
     }
@@ -212,10 +216,12 @@ export class PathChoice {
     return question.told ? [...events, "moved", "trusted"] : [...events, "moved"];
   }
 
-  #improve(now: Instant, records: Iterable<PathRecord>): readonly ChoiceEvent[] {
+  #improve(now: Instant, { records, probing }: {
+    readonly records: Iterable<PathRecord>;
+    readonly probing: boolean;
+  }): readonly ChoiceEvent[] {
     const current = this.#primary;
-    // A session may begin with a handshake that somebody else has brought: it takes a probe to prove the path.
-    const unproven = current.provenAt === undefined;
+    const unproven = this.#unproven;
     const rested = now - this.#movedAt >= this.#dwellMs;
     const best = bestOf(
       records,
@@ -223,7 +229,7 @@ export class PathChoice {
         record !== current && record.works && record.heldUntil(now) === undefined &&
         record.provenAt !== undefined && now - record.provenAt <= FRESH_MS &&
         (isBetterClass(record, current) || rested && isClearlyFaster(record, current)),
-    );
+    ) ?? (probing ? bestOf(records, this.#better) : undefined);
     if (best === undefined) {
       this.#improveAt = undefined;
       return [];
@@ -264,6 +270,21 @@ export class PathChoice {
     const awaiting = this.#awaitingSince;
     if (awaiting === undefined || (heardAt !== undefined && heardAt >= awaiting)) return undefined;
     return after(awaiting, TRUST_MS);
+  }
+
+  /** A session may begin with a handshake that somebody else has brought: it takes a probe to prove the path. */
+  get #unproven(): boolean {
+    return this.#primary.provenAt === undefined;
+  }
+
+  /**
+   * Which paths are better than one that nothing proves: those where the peer says that it is, and where it was heard. Probes
+   * may have no luck for long where somebody delivers copies first.
+   */
+  get #better(): (record: PathRecord) => boolean {
+    const { provenAt, listed } = this.#primary;
+    const open = provenAt === undefined && !listed;
+    return (record) => open && record.listed && record.heardAt !== undefined;
   }
 
   get #graceMs(): number {

@@ -27,17 +27,14 @@ export interface PathTableOptions {
 export class PathTable {
   readonly #options: PathTableOptions;
   readonly #records = new Map<string, PathRecord>();
+  /** Every path; may be gone through more than once. */
+  readonly all: Iterable<PathRecord> = { [Symbol.iterator]: () => this.#records.values() };
   #candidates: readonly Candidate[] = [];
   #relays: readonly number[] = [];
 
   /** An empty table. */
   constructor(options: PathTableOptions) {
     this.#options = options;
-  }
-
-  /** Every path. */
-  get all(): Iterable<PathRecord> {
-    return this.#records.values();
   }
 
   /** How many there are. */
