@@ -67,3 +67,7 @@ export * from "./stun/binding_transaction.ts";
 export * from "./stun/codec.ts";
 export * from "./stun/integrity.ts";
 export * from "./stun/member_server.ts";
+export * from "./turn/attributes.ts";
+export * from "./turn/channel_data.ts";
+export * from "./turn/credentials.ts";
+export * from "./turn/stream_frames.ts";

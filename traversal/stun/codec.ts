@@ -86,6 +86,8 @@ export const PADDING = 0x0026;
 export const RESPONSE_PORT = 0x0027;
 /** SOFTWARE: who answers, for people. */
 export const SOFTWARE = 0x8022;
+/** PASSWORD-ALGORITHMS. */
+export const PASSWORD_ALGORITHMS = 0x8002;
 /** ALTERNATE-SERVER. */
 export const ALTERNATE_SERVER = 0x8023;
 /** FINGERPRINT. */
@@ -95,12 +97,19 @@ export const RESPONSE_ORIGIN = 0x802B;
 /** OTHER-ADDRESS (RFC 5780). */
 export const OTHER_ADDRESS = 0x802C;
 
+/** 300: another server should be asked, which ALTERNATE-SERVER names. */
+export const ERROR_TRY_ALTERNATE = 300;
 /** 400: the request is malformed. */
 export const ERROR_BAD_REQUEST = 400;
 /** 401: the request lacks valid credentials. */
 export const ERROR_UNAUTHENTICATED = 401;
 /** 420: the request has an attribute that must be understood and is not. */
 export const ERROR_UNKNOWN_ATTRIBUTE = 420;
+
+/** 438: the NONCE is too old; the answer has a new one. */
+export const ERROR_STALE_NONCE = 438;
+/** 500: the server failed; later it may not. */
+export const ERROR_SERVER = 500;
 
 /** What a message is. */
 export type StunClass = "request" | "indication" | "success" | "error";

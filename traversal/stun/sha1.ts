@@ -7,29 +7,14 @@
  *
  * @module
  */
+import { BLOCK_BYTES, hmac, padMessage } from "./digest_blocks.ts";
 
 /** Bytes of a digest. */
 export const SHA1_BYTES = 20;
-/** Bytes that are worked on at once. */
-const BLOCK_BYTES = 64;
-/** Where the length of the message stands in the last block. */
-const LENGTH_AT = 56;
-
 /** The digest of `parts` one after another. */
 export function sha1(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const length = parts.reduce((sum, part) => sum + part.length, 0);
-  const blocks = Math.floor((length + 8) / BLOCK_BYTES) + 1;
-  const message = new Uint8Array(blocks * BLOCK_BYTES);
-  let at = 0;
-  for (const part of parts) {
-    message.set(part, at);
-    at += part.length;
-  }
-  message[at] = 0x80;
+  const message = padMessage(parts);
   const view = new DataView(message.buffer);
-  const lengthAt = (blocks - 1) * BLOCK_BYTES + LENGTH_AT;
-  view.setUint32(lengthAt, Math.floor(length / 0x2000_0000));
-  view.setUint32(lengthAt + 4, length << 3);
   const state = Uint32Array.of(0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0);
   const words = new Uint32Array(80);
   for (let block = 0; block < message.length; block += BLOCK_BYTES) {
@@ -47,13 +32,7 @@ export function hmacSha1(
   key: Uint8Array,
   ...parts: readonly Uint8Array[]
 ): Uint8Array<ArrayBuffer> {
-  const short = key.length > BLOCK_BYTES ? sha1(key) : key;
-  const pad = (byte: number): Uint8Array => {
-    const padded = new Uint8Array(BLOCK_BYTES).fill(byte);
-    short.forEach((value, i) => padded[i] = value ^ byte);
-    return padded;
-  };
-  return sha1(pad(0x5c), sha1(pad(0x36), ...parts));
+  return hmac(sha1, key, parts);
 }
 
 /** Whether two digests are the same, in a time that does not tell where they differ. */

@@ -1,4 +1,4 @@
-/** The test vectors of RFC 5769 sections 2.1, 2.2 and 2.3, byte for byte. @module */
+/** The test vectors of RFC 5769 and RFC 8489, byte for byte. @module */
 
 /** The short-term password behind the vectors' MESSAGE-INTEGRITY. */
 export const RFC_5769_PASSWORD = "VOkJxbRl1RmTxUk/WvJxBt";
@@ -26,6 +26,31 @@ export const RFC_5769 = {
     00080014 a382954e 4be67bf1 1784c97c 8292c275 bfe3ed41
     80280004 c8fb0b4c`),
 };
+
+/** What the long-term vectors are signed with. Password: after SASLprep and OpaqueString. */
+export const LONG_TERM_SOURCE = {
+  username: "\u30DE\u30C8\u30EA\u30C3\u30AF\u30B9",
+  realm: "example.org",
+  password: "TheMatrIX",
+} as const;
+
+/** RFC 5769 section 2.4: a request with long-term credentials. */
+export const RFC_5769_LONG_TERM = bytes(`
+    00010060 2112a442 78ad3433 c6ad72c0 29da412e
+    00060012 e3839ee3 8388e383 aae38383 e382afe3 82b90000
+    0015001c 662f2f34 39396b39 35346436 4f4c3334 6f4c3946 53547679 36347341
+    0014000b 6578616d 706c652e 6f726700
+    00080014 f6702465 6dd64a3e 02b8e071 2e85c9a2 8ca89666`);
+
+/** RFC 8489 appendix B.1 with its verified erratum: USERHASH, PASSWORD-ALGORITHM and MESSAGE-INTEGRITY-SHA256. */
+export const RFC_8489_LONG_TERM = bytes(`
+    00010090 2112a442 78ad3433 c6ad72c0 29da412e
+    001e0020 4a3cf38f ef6992bd a952c678 0417da0f 24819415 569e60b2 05c46e41 407f1704
+    00150029 6f624d61 744a6f73 32414141 43662f2f 3439396b 39353464 364f4c33 346f4c39 46535476 79363473
+             41000000
+    0014000b 6578616d 706c652e 6f726700
+    001d0004 00020000
+    001c0020 b5c7bf00 5b6c52a2 1c51c5e8 92f81924 136296cb 927c4314 9309278c c6518e65`);
 
 function bytes(hex: string): Uint8Array {
   return Uint8Array.from(hex.match(/[0-9a-f]{2}/g) ?? [], (pair) => parseInt(pair, 16));
