@@ -25,7 +25,7 @@ import {
   type Instant,
   type Machine,
   type Rng,
-  type SocketAddress,
+  sameAddress,
   type Transmit,
 } from "../../core/mod.ts";
 import {
@@ -397,7 +397,7 @@ export class UpnpControl implements Machine<MappingEvent> {
     const before = this.#mapping;
     this.#mapping = mapping;
     const same = before !== undefined && before.gateway === mapping.gateway &&
-      sameEnd(before.external, mapping.external);
+      sameAddress(before.external, mapping.external);
     if (!same) this.#events.push({ kind: "mapped", mapping });
   }
 
@@ -446,8 +446,4 @@ function refusal(
   { code, description }: { readonly code: number; readonly description: string },
 ): string {
   return `the gateway refuses with ${code}${description === "" ? "" : ` (${description})`}`;
-}
-
-function sameEnd(a: SocketAddress, b: SocketAddress): boolean {
-  return a.hostname === b.hostname && a.port === b.port;
 }
