@@ -399,6 +399,9 @@ export class Datapath implements EngineSink {
       case "ping":
         this.#pings.start(this.#now, command);
         return PENDING;
+      case "setRelays":
+      case "relayFailed":
+        throw new MorayError("unsupported", "this datapath has no relays");
       case "status":
         return this.#status();
       case "stop": {
@@ -564,6 +567,7 @@ export class Datapath implements EngineSink {
       nat: this.#stun.nat,
       candidates: this.#candidates().map(formatCandidate),
       stunServers: this.#stun.status,
+      relays: [],
       peers: Array.from(this.#peers.all, (peer) => this.#peers.statusOf(present, peer)),
       counters,
     };

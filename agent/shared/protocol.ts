@@ -11,6 +11,15 @@ import type { Log } from "../options.ts";
 import type { NatFacts, StunCredentials } from "../../traversal/mod.ts";
 import type { StunServerReport } from "../netcheck/report.ts";
 import type { NatStatus, PathDetail } from "../status.ts";
+import type {
+  RelayConnectEvent,
+  RelayFailedCommand,
+  RelaysChangedEvent,
+  RelayStatus,
+  SetRelaysCommand,
+} from "./relay_protocol.ts";
+
+export * from "./relay_protocol.ts";
 
 /** An address under which a node may be reached. */
 export interface CandidateInfo {
@@ -41,6 +50,8 @@ export interface AddPeerCommand {
   readonly mesh: boolean;
   /** The peer's name, for log lines. */
   readonly name?: string;
+  /** Whether relays may be used to reach it. @default true */
+  readonly relay?: boolean;
 }
 
 /** Forgets a peer; its streams fail with `closed`. */
@@ -61,6 +72,8 @@ export interface SetCandidatesCommand {
   readonly candidates: readonly CandidateInfo[];
   /** The NAT in front of it, as it found out: the RFC's NatHint. Absent: not known. */
   readonly nat?: string;
+  /** Whether relays may be used to reach it. Absent: as it was. */
+  readonly relay?: boolean;
 }
 
 /** Starts to connect to a peer without waiting for traffic. */
@@ -83,6 +96,8 @@ export interface PunchCommand {
   readonly candidates: readonly CandidateInfo[];
   /** As in {@linkcode SetCandidatesCommand}. */
   readonly nat?: string;
+  /** As in {@linkcode SetCandidatesCommand}. */
+  readonly relay?: boolean;
 }
 
 /** A STUN server. */
@@ -234,6 +249,8 @@ export type CommandBody =
   | ListenCommand
   | UnlistenCommand
   | PingCommand
+  | SetRelaysCommand
+  | RelayFailedCommand
   | StatusCommand
   | StopCommand;
 
@@ -302,6 +319,10 @@ export interface CommandValues extends Record<CommandKind, unknown> {
   readonly unlisten: undefined;
   /** Round trip in milliseconds; `null` if no answer came in time. */
   readonly ping: number | null;
+  /** Nothing. */
+  readonly setRelays: undefined;
+  /** Nothing. */
+  readonly relayFailed: undefined;
   /** The state. */
   readonly status: DatapathStatus;
   /** Nothing. */
@@ -350,6 +371,8 @@ export interface DatapathStatus {
   readonly candidates: readonly CandidateInfo[];
   /** Every server and peer that is asked by STUN. */
   readonly stunServers: readonly StunServerReport[];
+  /** Every relay. */
+  readonly relays: readonly RelayStatus[];
   /** Every peer. */
   readonly peers: readonly DatapathPeerStatus[];
   /** Packets dropped and other events, by name; only what is not zero. */
@@ -515,5 +538,7 @@ export type DatapathEvent =
   | PeerDoubtedEvent
   | PeerTrustedEvent
   | LinksChangedEvent
+  | RelaysChangedEvent
+  | RelayConnectEvent
   | LogEvent
   | FatalEvent;
