@@ -29,12 +29,14 @@
  */
 import { after, earlier, type Instant } from "../core/mod.ts";
 import type { Candidate } from "./candidate.ts";
+import { DirectSearch } from "./direct_search.ts";
 import { FanOut } from "./fan_out.ts";
 import type { NatCircumstances } from "./guess.ts";
-import { GuessRun, type LocalRequest } from "./guess_run.ts";
+import type { LocalRequest } from "./guess_run.ts";
 import { type Path, samePath } from "./path.ts";
 import { type ChoiceEvent, PathChoice } from "./path_choice.ts";
-import { comparePaths } from "./path_rank.ts";
+import { isSilent, PathHearing } from "./path_hearing.ts";
+import { PathProber } from "./path_prober.ts";
 import type { PathRecord } from "./path_record.ts";
 import type {
   Initiation,
@@ -45,36 +47,20 @@ import type {
 } from "./path_report.ts";
 import { reasonOf } from "./path_reason.ts";
 import { PathTable } from "./path_table.ts";
-import { type PathProbe, PROBE_BYTES, ProbeBook } from "./probe_book.ts";
-import { type ProbeContext, probeDueAt, stepSearch } from "./probe_timing.ts";
-import { TokenBucket } from "./token_bucket.ts";
+import type { PathProbe } from "./probe_book.ts";
 
 /** Silence after which a connection counts as lost: WireGuard's REJECT_AFTER_TIME, the end of every session key. */
 export const LOST_MS = 180_000;
 
-/** The path in use must be silent for this long before an error of the network counts. */
-const SILENT_MS = 1_000;
 /** An engine's own initiation goes to the path in use alone while that was heard within this time. */
 const HEARD_MS = 15_000;
 /** Called this late, the process has slept, and everything known is of the past. */
 const LEAP_MS = 5_000;
-/** A peer that has not answered a probe after this time in its first session does not answer any. */
-const PATIENCE_MS = 10_000;
-/** Where the peer is heard again and again without answering, it is asked this often. */
-const ASK_AGAIN_MS = 2_000;
-/** Unknown addresses that data comes from are asked: so many at once, and the time that gives one back. */
-const LEARNS_MAX = 4;
-const LEARN_EVERY_MS = 2_000;
-/** A path proven within this time is no news. */
-const KNOWN_MS = 60_000;
-/** Working paths, besides a relay, that are probed as often as a NAT wants it. */
-const WARM_MAX = 2;
 /** Data within this time counts once. */
 const SENT_EVERY_MS = 100;
 /** Events not yet taken; the oldest is dropped. A host that drains after each call never has more than five. */
 const EVENTS_MAX = 16;
 const MTU_MAX = 1280;
-const KEEPALIVE_MS = 25_000;
 const NO_COPIES: readonly Path[] = [];
 
 /** The paths to one peer. */
@@ -82,22 +68,15 @@ export class PathAgent {
   readonly #options: PathAgentOptions;
   readonly #table: PathTable;
   readonly #fanOut: FanOut;
-  readonly #book: ProbeBook;
-  readonly #guess: GuessRun;
-  #keepaliveMs: number;
+  readonly #prober: PathProber;
+  readonly #hearing: PathHearing;
+  readonly #search: DirectSearch;
   #wanted = false;
-  /** Since when there is no direct path. */
-  #missingSince: Instant | undefined;
-  /** Initiation of a guess, not yet taken; the next one replaces it. */
-  #guessed: Initiation | undefined;
   #attempts = 0;
   #turns = 0;
   /** `undefined` while not connected. */
   #choice: PathChoice | undefined;
-  /** Whether the peer answers probes; `undefined` until that is known. */
-  #answers: boolean | undefined;
   #lastHeardAt: Instant | undefined;
-  readonly #warm = new Set<PathRecord>();
   #toldMtu: number | undefined;
   #route: Route = { primary: undefined, also: NO_COPIES };
   #copies: readonly Path[] | undefined;
@@ -105,24 +84,29 @@ export class PathAgent {
   #dueAt: Instant | undefined | null = null;
   #events: PathEvent[] = [];
   #eventsDropped = 0;
-  readonly #learns: TokenBucket;
 
   /** Creates an agent that knows no candidate and tries nothing. */
   constructor(options: PathAgentOptions) {
     const { now, rng, mtuMax = MTU_MAX, noDirect = false, noGuess = false, leads = false } =
       options;
     this.#options = options;
-    this.#learns = new TokenBucket(now, { most: LEARNS_MAX, everyMs: LEARN_EVERY_MS });
-    this.#keepaliveMs = options.keepaliveMs ?? KEEPALIVE_MS;
     this.#table = new PathTable({ mtuMax, noDirect });
     this.#fanOut = new FanOut(now);
-    this.#book = new ProbeBook(now);
-    this.#guess = new GuessRun({ noGuess: noGuess || noDirect, leads, ...(rng && { rng }) });
+    this.#prober = new PathProber(now, { table: this.#table, keepaliveMs: options.keepaliveMs });
+    this.#hearing = new PathHearing(now, this.#table);
+    this.#search = new DirectSearch({
+      table: this.#table,
+      fanOut: this.#fanOut,
+      noGuess: noGuess || noDirect,
+      leads,
+      ...(rng && { rng }),
+    });
   }
 
   /** Events, probes, addresses to ask and schedule restarts dropped at a limit. */
   get dropped(): number {
-    return this.#eventsDropped + this.#learns.refused + this.#book.refused + this.#fanOut.refused;
+    return this.#eventsDropped + this.#hearing.refused + this.#prober.refused +
+      this.#fanOut.refused;
   }
 
   /**
@@ -142,13 +126,13 @@ export class PathAgent {
 
   /** Takes what is known of both sides' NATs, whenever that changes. */
   setNat(now: Instant, nat: NatCircumstances): void {
-    this.#guess.setNat(nat);
+    this.#search.guess.setNat(nat);
     this.handleTimeout(now);
   }
 
   /** Sets the time between probes that keep a NAT mapping, in milliseconds: what was measured to be short enough. */
   setKeepalive(now: Instant, keepaliveMs: number): void {
-    if (keepaliveMs > 0) this.#keepaliveMs = keepaliveMs;
+    this.#prober.setKeepalive(keepaliveMs);
     this.#step(now);
   }
 
@@ -181,7 +165,7 @@ export class PathAgent {
     if (!this.#fanOut.punch(now, windowMs)) return;
     // The path in use too: the other side may have left it.
     for (const record of this.#table.all) record.search();
-    this.#guess.punch();
+    this.#search.guess.punch();
     this.#step(now);
   }
 
@@ -194,19 +178,20 @@ export class PathAgent {
   handleAuthenticated(now: Instant, path: Path, what: "handshake" | "data"): void {
     const choice = this.#choice;
     if (choice !== undefined) this.#lastHeardAt = now;
-    if (what === "data" && choice !== undefined && !this.#listens(now, choice, path)) return;
+    if (what === "data" && choice !== undefined && !this.#hearing.listens(now, choice, path)) {
+      return;
+    }
     const record = this.#table.learn(now, path, choice?.primary);
     if (record === undefined) return;
-    const known = record.provenAt !== undefined && now - record.provenAt < KNOWN_MS;
     record.heardAt = now;
     this.#lastHeardAt = now;
     if (choice === undefined) this.#connected(now, record);
     else {
       if (what === "handshake") this.#fanOut.rest();
       if (record !== choice.primary) {
-        if (this.#answers === false) {
+        if (this.#prober.answers === false) {
           if (choice.follow(now, record, what)) this.#emit({ kind: "moved", path });
-        } else if (!known) this.#heardElsewhere(now, { choice, record, what });
+        } else this.#hearing.elsewhere(now, { choice, record, what });
       }
     }
     this.#step(now);
@@ -223,27 +208,14 @@ export class PathAgent {
 
   /** Tells that the peer answered a probe, and over which path the answer came. */
   handleProbeReply(now: Instant, path: Path, sequence: number): void {
-    const probe = this.#book.take(sequence);
-    if (probe === undefined || this.#choice === undefined) return;
-    const { record, sentAt, bytes, purpose } = probe;
+    if (!this.#prober.handleReply(now, path, sequence) || this.#choice === undefined) return;
     this.#lastHeardAt = now;
-    this.#answers = true;
-    // From elsewhere it proves no pair of addresses that carries both ways.
-    if (samePath(record.path, path)) {
-      record.answered(now, sentAt);
-      record.mtu.alive(sentAt);
-      if (purpose === "alive") record.measured(now - sentAt);
-      else record.mtu.answered(now, bytes);
-    }
     this.#step(now);
   }
 
   /** Tells that a probe could not be sent: it is not one without an answer. */
   handleProbeRefused(path: Path, sequence: number): void {
-    const probe = this.#book.take(sequence);
-    if (probe === undefined || !samePath(probe.record.path, path)) return;
-    if (probe.purpose === "alive") probe.record.refused(probe.sentAt);
-    this.#answers ??= false;
+    this.#prober.handleRefused(path, sequence);
     this.#dueAt = null;
   }
 
@@ -265,8 +237,7 @@ export class PathAgent {
   handleUnreachable(now: Instant, path: Path): void {
     const choice = this.#choice;
     if (choice === undefined || !samePath(choice.primary.path, path)) return;
-    const { heardAt } = choice.primary;
-    if (this.#fanOut.running || (heardAt !== undefined && now - heardAt < SILENT_MS)) return;
+    if (this.#fanOut.running || !isSilent(now, choice.primary)) return;
     if (!this.#fanOut.restart(now)) return;
     for (const record of this.#table.all) record.search();
     this.#step(now);
@@ -274,7 +245,7 @@ export class PathAgent {
 
   /** Takes the ends that the host opened when {@linkcode PathAgent.pollLocal} asked for some: maybe fewer, maybe none. */
   handleLocals(now: Instant, opened: readonly number[]): void {
-    this.#guess.handleLocals(now, opened);
+    this.#search.guess.handleLocals(now, opened);
     this.#step(now);
   }
 
@@ -306,19 +277,17 @@ export class PathAgent {
         return { destinations, fresh: due.fresh };
       }
     }
-    const guessed = this.#guessed;
-    this.#guessed = undefined;
-    return guessed;
+    return this.#search.pollInitiation();
   }
 
   /** Takes the probe that is due. Ask until there is none. */
   pollProbe(): PathProbe | undefined {
-    return this.#book.poll();
+    return this.#prober.poll();
   }
 
   /** Takes the next request about extra local ends. Ask until there is none. */
   pollLocal(): LocalRequest | undefined {
-    const request = this.#guess.pollLocal();
+    const request = this.#search.guess.pollLocal();
     if (request?.kind === "close") this.#table.dropLocals(new Set(request.locals));
     return request;
   }
@@ -384,14 +353,14 @@ export class PathAgent {
       probes: direct.reduce((sum, { probes }) => sum + probes, 0),
       replies: direct.reduce((sum, { replies }) => sum + replies, 0),
       lastHeardAt: this.#lastHeardAt,
-      nat: this.#guess.nat,
-      guess: this.#guess,
+      nat: this.#search.guess.nat,
+      guess: this.#search.guess,
     });
   }
 
   /** The list of addresses or own ends is another. */
   #listed(now: Instant, fresh: boolean): void {
-    if (fresh) this.#guess.reconsider();
+    if (fresh) this.#search.guess.reconsider();
     // A peer with new addresses may have left the old ones.
     if (fresh) this.#choice?.primary.search();
     if (fresh && this.#wanted && this.#choice === undefined) this.#fanOut.restart(now);
@@ -400,12 +369,12 @@ export class PathAgent {
 
   #want(now: Instant): void {
     this.#wanted = true;
-    this.#missingSince = now;
+    this.#search.begin(now);
   }
 
   #renew(now: Instant): void {
     this.#fanOut.start(now);
-    this.#guess.renew();
+    this.#search.guess.renew();
     for (const record of this.#table.all) record.renew();
     this.#choice?.question(now);
   }
@@ -418,40 +387,13 @@ export class PathAgent {
     this.#emit({ kind: "connected", path: record.path });
   }
 
-  /**
-   * Whether data from a path tells anything. From an unknown address it does while the path in use is relayed or silent; else it
-   * is a probe or a copy that took another way, and behind a NAT that gives each destination another port every address that
-   * is asked makes the peer see, and ask, another address, for ever.
-   */
-  #listens(now: Instant, { primary, questioned }: PathChoice, path: Path): boolean {
-    if (this.#table.find(path) !== undefined) return true;
-    const { heardAt } = primary;
-    const silent = heardAt === undefined || now - heardAt >= SILENT_MS;
-    if (!questioned && !silent && primary.relays === 0) return false;
-    return this.#learns.take(now);
-  }
-
-  /** The peer was heard on a path that is not known to work. It is asked there, and on the path in use if that is silent. */
-  #heardElsewhere(now: Instant, { choice, record, what }: {
-    readonly choice: PathChoice;
-    readonly record: PathRecord;
-    readonly what: "handshake" | "data";
-  }): void {
-    if (record.probedAt === undefined || now - record.probedAt >= ASK_AGAIN_MS) record.search();
-    const { heardAt } = choice.primary;
-    const silent = heardAt === undefined || now - heardAt >= SILENT_MS;
-    if (choice.questioned || (what === "data" && !silent)) return;
-    choice.question(now);
-    choice.primary.search();
-  }
-
   /** Does everything that is due. */
   #step(now: Instant): void {
     const lostAt = this.#lostAt();
     if (lostAt !== undefined && now >= lostAt) this.#lose(now);
     if (this.#table.size > 0) this.#fanOut.handleTimeout(now);
     if (this.#choice !== undefined) this.#tend(now, this.#choice);
-    this.#guessOn(now);
+    this.#seek(now);
     this.#copies = undefined;
     this.#dueAt = null;
   }
@@ -459,7 +401,7 @@ export class PathAgent {
   #lose(now: Instant): void {
     this.#choice = undefined;
     this.#toldMtu = undefined;
-    this.#book.clear();
+    this.#prober.clear();
     for (const record of this.#table.all) record.forget();
     this.#want(now);
     this.#fanOut.start(now);
@@ -468,30 +410,16 @@ export class PathAgent {
 
   /** Judges the paths of a session, and asks them. */
   #tend(now: Instant, choice: PathChoice): void {
-    if (now - choice.since >= PATIENCE_MS) this.#answers ??= false;
-    const evidence = { records: this.#table.all, probing: this.#answers === true };
+    this.#prober.loseHope(now, choice);
+    const evidence = { records: this.#table.all, probing: this.#prober.answers === true };
     for (const event of choice.judge(now, evidence)) {
       this.#chosen(now, choice, event);
     }
-    this.#keepWarm(choice.primary);
-    const context = this.#context(choice);
-    this.#ask(now, choice.primary, context);
-    for (const record of this.#table.all) this.#ask(now, record, context);
-    this.#measure(now, choice);
+    this.#prober.ask(now, choice);
     const { path, mtu: { mtu } } = choice.primary;
     if (mtu === this.#toldMtu) return;
     this.#toldMtu = mtu;
     this.#emit({ kind: "mtu", path, mtu });
-  }
-
-  /** Makes a path's probe if it is due. */
-  #ask(now: Instant, record: PathRecord, context: ProbeContext): void {
-    if (probeDueAt(record, context) > now) return;
-    stepSearch(record);
-    const urgent = record === context.primary;
-    const made = this.#book.add(now, record, { bytes: PROBE_BYTES, purpose: "alive", urgent });
-    if (made) record.probed(now);
-    else record.probedAt = now;
   }
 
   #chosen(now: Instant, choice: PathChoice, event: ChoiceEvent): void {
@@ -515,75 +443,22 @@ export class PathAgent {
     for (const record of this.#table.all) record.search();
   }
 
-  /** Looks for the largest size that the path in use carries. */
-  #measure(now: Instant, choice: PathChoice): void {
-    if (this.#answers !== true || choice.questioned) return;
-    const { primary } = choice;
-    primary.mtu.start(now);
-    const clues = { rttMs: primary.rttMs, sentAt: choice.sentAt };
-    for (let bytes; (bytes = primary.mtu.poll(now, clues)) !== undefined;) {
-      this.#book.add(now, primary, { bytes, purpose: "size" });
-    }
-  }
-
-  #guessOn(now: Instant): void {
-    const primary = this.#choice?.primary;
-    const inUse = this.#choice?.questioned === false ? primary : undefined;
-    let direct = false;
-    for (const record of this.#table.all) {
-      direct ||= record.relays === 0 && (record.works || record === inUse);
-    }
-    if (direct && this.#guess.attempts > 0) this.#guess.succeeded();
-    const missing = !direct && (this.#wanted || primary !== undefined);
-    this.#missingSince = missing ? this.#missingSince ?? now : undefined;
-    if (!missing && !this.#guess.holdsEnds && this.#guess.dueAt() === undefined) return;
-    const used = new Set<number>();
-    for (const record of this.#table.all) {
-      if (record.works || record === primary) used.add(record.path.local);
-    }
-    const { candidates } = this.#table;
-    this.#guess.handle(now, { missingSince: this.#missingSince, candidates, used });
-    const destinations = this.#guess.pollBatch();
-    if (destinations === undefined) return;
-    this.#guessed = { destinations, fresh: this.#fanOut.beside(now) };
-  }
-
-  /** The working paths that are kept ready: the best few, and a relay. */
-  #keepWarm(primary: PathRecord): void {
-    const working: PathRecord[] = [];
-    for (const record of this.#table.all) {
-      if (record.works && record !== primary) working.push(record);
-    }
-    if (working.length > 1) working.sort(comparePaths);
-    this.#warm.clear();
-    for (const record of working) {
-      if (record.relays > 0 || this.#warm.size < WARM_MAX) this.#warm.add(record);
-      if (record.relays > 0) return;
-    }
-  }
-
-  #context(choice: PathChoice): ProbeContext {
-    return {
-      since: choice.since,
-      primary: choice.primary,
-      sentAt: choice.sentAt,
-      suspectedAt: this.#answers === true ? choice.suspectedAt : undefined,
-      warm: this.#warm,
-      keepaliveMs: this.#keepaliveMs,
-    };
+  #seek(now: Instant): void {
+    const choice = this.#choice;
+    this.#search.handle(now, {
+      wanted: this.#wanted,
+      primary: choice?.primary,
+      questioned: choice?.questioned === true,
+    });
   }
 
   #nextDue(): Instant | undefined {
-    let at = earlier(this.#lostAt(), this.#guess.dueAt());
+    let at = earlier(this.#lostAt(), this.#search.guess.dueAt());
     if (this.#table.size > 0) at = earlier(at, this.#fanOut.dueAt());
     const choice = this.#choice;
     if (choice === undefined) return at;
-    at = earlier(at, choice.dueAt(this.#answers === true));
-    const context = this.#context(choice);
-    for (const record of this.#table.all) at = earlier(at, probeDueAt(record, context));
-    if (this.#answers !== true || choice.questioned) return at;
-    const { mtu, rttMs } = choice.primary;
-    return earlier(at, mtu.dueAt({ rttMs, sentAt: choice.sentAt }));
+    at = earlier(at, choice.dueAt(this.#prober.answers === true));
+    return earlier(at, this.#prober.dueAt(choice));
   }
 
   #lostAt(): Instant | undefined {

@@ -1,0 +1,80 @@
+/**
+ * Since when a peer has been without a direct path, and the guesses that are made for one.
+ *
+ * @module
+ */
+import type { Instant } from "../core/mod.ts";
+import type { FanOut } from "./fan_out.ts";
+import { GuessRun, type GuessRunOptions } from "./guess_run.ts";
+import type { Initiation } from "./path_report.ts";
+import type { PathRecord } from "./path_record.ts";
+import type { PathTable } from "./path_table.ts";
+
+/** What a search must know of the session. */
+export interface SearchSituation {
+  /** Whether a session is wanted. */
+  readonly wanted: boolean;
+  /** The path in use; `undefined` without a session. */
+  readonly primary: PathRecord | undefined;
+  /** Whether that has to prove itself. */
+  readonly questioned: boolean;
+}
+
+/** The search for a direct path to one peer. */
+export class DirectSearch {
+  /** The guesses. */
+  readonly guess: GuessRun;
+  readonly #table: PathTable;
+  readonly #fanOut: FanOut;
+  #missingSince: Instant | undefined;
+  /** Not yet taken; the next one replaces it. */
+  #initiation: Initiation | undefined;
+
+  /** Nothing is searched for. */
+  constructor(
+    { table, fanOut, ...options }: GuessRunOptions & {
+      /** The paths. */
+      readonly table: PathTable;
+      /** Says whether a guess may be a fresh initiation. */
+      readonly fanOut: FanOut;
+    },
+  ) {
+    this.#table = table;
+    this.#fanOut = fanOut;
+    this.guess = new GuessRun(options);
+  }
+
+  /** A direct path is wanted, from now on. */
+  begin(now: Instant): void {
+    this.#missingSince = now;
+  }
+
+  /** Looks whether there is a direct path, and guesses if not. */
+  handle(now: Instant, { wanted, primary, questioned }: SearchSituation): void {
+    const { guess } = this;
+    let direct = false;
+    for (const record of this.#table.all) {
+      direct ||= record.relays === 0 && (record.works || (record === primary && !questioned));
+    }
+    if (direct && guess.attempts > 0) guess.succeeded();
+    const missing = !direct && (wanted || primary !== undefined);
+    this.#missingSince = missing ? this.#missingSince ?? now : undefined;
+    if (!missing && !guess.holdsEnds && guess.dueAt() === undefined) return;
+    const used = new Set<number>();
+    for (const record of this.#table.all) {
+      if (record.works || record === primary) used.add(record.path.local);
+    }
+    const { candidates } = this.#table;
+    guess.handle(now, { missingSince: this.#missingSince, candidates, used });
+    const destinations = guess.pollBatch();
+    if (destinations === undefined) return;
+    this.#initiation = { destinations, fresh: this.#fanOut.beside(now) };
+  }
+
+  /** Takes the initiation of a guess. */
+  pollInitiation(): Initiation | undefined {
+    const initiation = this.#initiation;
+    this.#initiation = undefined;
+    return initiation;
+  }
+}
