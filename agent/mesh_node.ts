@@ -26,6 +26,7 @@ import { type DiscoveredPeer, DiscoveryClient, type NatHint } from "../discovery
 import { listInterfaces, systemClock, systemRng, watchInterfaces, watchSleep } from "../io/mod.ts";
 import { isVirtualInterface } from "../traversal/mod.ts";
 import { COLONY_IPV4, meshIpv6Of } from "./addressing.ts";
+import type { LoadingDatapath } from "./datapath/loading.ts";
 import { loadOrCreateKey } from "./key_file.ts";
 import { startLocalApi } from "./local_api.ts";
 import { MeshControl } from "./mesh_control.ts";
@@ -65,8 +66,12 @@ const FIRST_PING_MS = 2000;
 /** Where Coral's colonies listen inside the mesh. */
 const CONNECT_PORT = 9000;
 
-/** Starts a colony or an agent. */
-export async function startMeshNode(role: Role, options: MeshNodeOptions): Promise<RunningNode> {
+/** Starts a colony or an agent, with a datapath that loads already. */
+export async function startMeshNode(
+  role: Role,
+  options: MeshNodeOptions,
+  loading: LoadingDatapath,
+): Promise<RunningNode> {
   const { mesh, state } = options;
   if (!isLabel(mesh)) {
     throw new MorayError("usage", `Not a mesh id: ${mesh}: use 1 to 63 of a-z, 0-9 and "-"`);
@@ -88,7 +93,7 @@ export async function startMeshNode(role: Role, options: MeshNodeOptions): Promi
   const cached = await readPeerCache({ state, mesh, log: options.log });
   const node = new MeshNode(role, { ...options, name }, { publicKey, cached });
   try {
-    await node.start(privateKey);
+    await node.start(privateKey, loading);
   } catch (error) {
     await node.stop();
     throw error;
@@ -107,6 +112,9 @@ class MeshNode implements RunningNode {
   readonly #ended = new AbortController();
   /** Settles with the first registration, or the failure of the attempt. */
   readonly #first = Promise.withResolvers<void>();
+  /** Settles once the datapath knows this node's addresses and takes commands about others. */
+  readonly #opened = Promise.withResolvers<void>();
+  #open = false;
   readonly #cached: boolean;
   #core: NodeCore | undefined;
   #portMapper: PortMapper | undefined;
@@ -165,7 +173,7 @@ class MeshNode implements RunningNode {
     return this.#running().finished;
   }
 
-  async start(privateKey: Uint8Array): Promise<void> {
+  async start(privateKey: Uint8Array, loading: LoadingDatapath): Promise<void> {
     const { state, log, mesh, publicEndpoint, stunServers = [] } = this.#options;
     const { noGuess, noDirect } = this.#options;
     const publicKey = parseKey(this.#publicKey);
@@ -173,7 +181,7 @@ class MeshNode implements RunningNode {
     this.#stun = new NodeStun({
       configured: stunServers,
       keys: MemberKeys.open({ privateKey, publicKey, mesh }),
-      send: (command) => this.#send(command),
+      send: (command) => void this.#opened.promise.then(() => this.#send(command)),
       refresh: async () => {
         const info = await this.#discovery.serverInfo({ signal: this.#ended.signal });
         await this.#stun?.setDiscovery(info);
@@ -181,7 +189,12 @@ class MeshNode implements RunningNode {
       log,
       signal: this.#ended.signal,
     });
+    // Questions to Discovery take round trips, which the datapath's start does not wait for.
+    this.#control.start(systemClock.now());
+    this.#drain();
+    const nat64 = this.#nat64.detectWithin(NAT64_MS);
     const core = await NodeCore.start(this.#options, {
+      loading,
       privateKey,
       mtu: MESH_MTU,
       names: this.#names,
@@ -191,16 +204,22 @@ class MeshNode implements RunningNode {
       ...(noDirect !== undefined && { noDirect }),
     });
     this.#core = core;
-    core.own(await startLocalApi({ state, node: this, log }));
     const own = [`${this.#meshIpv6}/128`];
     if (this.#role === "colony") own.push(`${COLONY_IPV4}/32`);
-    await core.client.send({ kind: "setAddresses", addresses: own });
-    core.startServices();
     this.#mapPort(core);
-    await this.#nat64.detectWithin(NAT64_MS);
-    // Its first candidates are there before the first question to Discovery goes out.
-    await core.client.send({ kind: "linkChanged" });
-    this.#control.start(systemClock.now());
+    const told = Promise.all([
+      core.client.send({ kind: "setAddresses", addresses: own }),
+      core.client.send({ kind: "linkChanged" }),
+    ]);
+    told.catch(() => {});
+    core.own(await startLocalApi({ state, node: this, log }));
+    await told;
+    core.startServices();
+    await nat64;
+    this.#open = true;
+    this.#opened.resolve();
+    // STUN servers come first, which wait for this too: their answers are what the registration waits for.
+    await this.#opened.promise;
     this.#drain();
     const { signal } = this.#ended;
     const changed = (sleptMs: number): void =>
@@ -349,10 +368,10 @@ class MeshNode implements RunningNode {
   }
 
   #drain(): void {
-    if (this.#ended.signal.aborted || this.#core === undefined) return;
+    if (this.#ended.signal.aborted) return;
     for (let event; (event = this.#control.pollEvent()) !== undefined;) this.#heed(event);
     for (let request; (request = this.#control.pollRequest()) !== undefined;) this.#ask(request);
-    while (this.#unanswered < COMMANDS_UNANSWERED_MAX) {
+    while (this.#open && this.#unanswered < COMMANDS_UNANSWERED_MAX) {
       const command = this.#control.pollCommand();
       if (command === undefined) break;
       this.#send(command);
@@ -418,6 +437,8 @@ class MeshNode implements RunningNode {
           throw error;
         });
         const stun = await this.#stun?.setDiscovery(info) ?? false;
+        // With the answer the control registers: the node's own addresses are to be known by then.
+        await this.#opened.promise;
         return { kind: "serverInfo", features: info.features, stun };
       }
       case "register": {

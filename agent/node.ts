@@ -1,4 +1,5 @@
 /** Starts the three kinds of node. Each loads when it is started: not every program that names them starts them all. @module */
+import type { Role } from "./mesh_peers.ts";
 import type { MeshNodeOptions, RunningNode, WireGuardNodeOptions } from "./options.ts";
 
 /**
@@ -8,7 +9,6 @@ import type { MeshNodeOptions, RunningNode, WireGuardNodeOptions } from "./optio
  * does not answer), `refused` (another key holds the mesh), `diskFull`.
  */
 export async function startColony(options: MeshNodeOptions): Promise<RunningNode> {
-  const { startMeshNode } = await import("./mesh_node.ts");
   return await startMeshNode("colony", options);
 }
 
@@ -17,7 +17,6 @@ export async function startColony(options: MeshNodeOptions): Promise<RunningNode
  * as soon as the colony is there. Rejects as {@linkcode startColony} does.
  */
 export async function startAgent(options: MeshNodeOptions): Promise<RunningNode> {
-  const { startMeshNode } = await import("./mesh_node.ts");
   return await startMeshNode("agent", options);
 }
 
@@ -25,4 +24,12 @@ export async function startAgent(options: MeshNodeOptions): Promise<RunningNode>
 export async function startWireGuard(options: WireGuardNodeOptions): Promise<RunningNode> {
   const wireguard = await import("./wireguard_node.ts");
   return await wireguard.startWireGuard(options);
+}
+
+/** Starts a node of a mesh. Its Worker loads while this thread loads the rest, which takes longer. */
+async function startMeshNode(role: Role, options: MeshNodeOptions): Promise<RunningNode> {
+  const { LoadingDatapath } = await import("./datapath/loading.ts");
+  using loading = LoadingDatapath.begin();
+  const mesh = await import("./mesh_node.ts");
+  return await mesh.startMeshNode(role, options, loading);
 }

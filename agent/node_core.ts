@@ -1,5 +1,6 @@
 /** What every kind of node has: a datapath, a network, proxies and an orderly end. @module */
 import { formatSocketAddress, messageOf, MorayError, type SocketAddress } from "../core/mod.ts";
+import type { LoadingDatapath } from "./datapath/loading.ts";
 import { type RunningDatapath, startDatapath } from "./datapath/start.ts";
 import { startExpose } from "./expose.ts";
 import { startForward } from "./forward.ts";
@@ -33,6 +34,8 @@ export interface NodeCoreParts {
   readonly noGuess?: boolean;
   /** Reach peers through relays only. @default false */
   readonly noDirect?: boolean;
+  /** A datapath that loads already. Absent: one is loaded. */
+  readonly loading?: LoadingDatapath;
   /** Takes what the datapath tells of peers and candidates. */
   readonly onEvent: (event: NodeEvent) => void;
 }
@@ -70,7 +73,7 @@ export class NodeCore {
 
   /** Starts the datapath. Rejects with `portInUse`, `permission`, `unsupported` or `internal`. */
   static async start(options: CommonOptions, parts: NodeCoreParts): Promise<NodeCore> {
-    const { privateKey, mtu, publicEndpoint, noGuess, noDirect } = parts;
+    const { privateKey, mtu, publicEndpoint, noGuess, noDirect, loading } = parts;
     const early: NodeEvent[] = [];
     let handle = (event: NodeEvent): void => void early.push(event);
     const datapath = await startDatapath({
@@ -83,7 +86,7 @@ export class NodeCore {
       ...(noDirect === true && { noDirect }),
       ...(options.tun !== undefined && { tun: options.tun }),
       onEvent: (event) => handle(event),
-    });
+    }, loading);
     const core = new NodeCore({ datapath, options, names: parts.names });
     handle = (event) => core.#handle(event, parts.onEvent);
     early.forEach(handle);

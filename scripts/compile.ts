@@ -8,7 +8,7 @@
  * ```
  *
  * The sources are bundled first. The runtime reads everything that is embedded at every start and keeps it in memory: whole
- * packages would be 8 MB of it, the bundles with the engine are 1.8. They lie in the folder of `agent/datapath/start.ts`, from
+ * packages would be 8 MB of it, the bundles with the engine are 1.8. They lie in the folder of `agent/datapath/loading.ts`, from
  * which the Worker and the engine are named.
  *
  * Deno's bundler is esbuild, in the version that Deno names; it is fetched from npm at the first use. The runtime inside is the

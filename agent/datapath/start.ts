@@ -2,6 +2,7 @@
 import { messageOf, MorayError, type SocketAddress } from "../../core/mod.ts";
 import { EventFd, TcpSockets } from "../../io/mod.ts";
 import { DatapathClient, type NodeEvent, SharedArena } from "../shared/mod.ts";
+import { LoadingDatapath } from "./loading.ts";
 import type { WorkerHello, WorkerMessage, WorkerStart } from "./worker.ts";
 
 /** Options of {@linkcode startDatapath}. */
@@ -40,14 +41,18 @@ export interface RunningDatapath {
   stop(graceMs: number): Promise<void>;
 }
 
-/** Where the engine's file is: beside the source, inside a compiled binary, or at the other end of an import URL. */
-const ENGINE_URL = new URL("../../wg/engine.wasm", import.meta.url);
-
-/** Starts a Worker and waits until its sockets are bound. Rejects with `portInUse`, `permission` or `internal`. */
-export async function startDatapath(options: StartDatapathOptions): Promise<RunningDatapath> {
-  const module = await loadEngine();
+/**
+ * Starts a Worker, or one that loads already, and waits until its sockets are bound. Rejects with `portInUse`, `permission` or
+ * `internal`.
+ */
+export async function startDatapath(
+  options: StartDatapathOptions,
+  given?: LoadingDatapath,
+): Promise<RunningDatapath> {
+  using loading = given ?? LoadingDatapath.begin();
+  const { worker } = loading;
+  const module = await loading.engine;
   const arena = SharedArena.create();
-  const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
   let wake = (): void => worker.postMessage(0);
   let sockets: TcpSockets | undefined;
   const client = new DatapathClient({
@@ -63,13 +68,11 @@ export async function startDatapath(options: StartDatapathOptions): Promise<Runn
     else if ("panic" in data) client.close(data.panic);
     else hello.resolve(data);
   };
-  worker.onerror = (event): void => {
-    // Handled here: an uncaught error of a Worker otherwise ends the process.
-    event.preventDefault();
-    hello.resolve({ ok: false, code: "internal", message: event.message });
-    options.onEvent({ kind: "fatal", message: event.message });
-    client.close(event.message);
-  };
+  loading.take((message) => {
+    hello.resolve({ ok: false, code: "internal", message });
+    options.onEvent({ kind: "fatal", message });
+    client.close(message);
+  });
   const { privateKey, port, mtu, publicEndpoint, tun, driver = "auto" } = options;
   const { noGuess = false, noDirect = false } = options;
   const bell = openBell(driver);
@@ -140,11 +143,4 @@ function openBell(driver: WorkerStart["driver"]): EventFd | string {
   } catch (error) {
     return messageOf(error);
   }
-}
-
-async function loadEngine(): Promise<WebAssembly.Module> {
-  const bytes = ENGINE_URL.protocol === "file:"
-    ? await Deno.readFile(ENGINE_URL)
-    : new Uint8Array(await (await fetch(ENGINE_URL)).arrayBuffer());
-  return await WebAssembly.compile(bytes);
 }

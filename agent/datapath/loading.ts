@@ -1,0 +1,59 @@
+/**
+ * A datapath Worker and its engine that load while the node still finds out what it starts them with: its key, its peers of an
+ * earlier run, what Discovery says.
+ *
+ * @module
+ */
+
+/** Where the engine's file is: beside the source, inside a compiled binary, or at the other end of an import URL. */
+const ENGINE_URL = new URL("../../wg/engine.wasm", import.meta.url);
+
+/** A Worker that has been told nothing yet, and the engine for it. Whoever starts it takes it over; otherwise it is disposed of. */
+export class LoadingDatapath implements Disposable {
+  /** The Worker; its messages belong to whoever starts it. */
+  readonly worker: Worker;
+  /** The compiled engine. */
+  readonly engine: Promise<WebAssembly.Module>;
+  #taken = false;
+  #failure: string | undefined;
+  #onFailure = (_message: string): void => {};
+
+  private constructor(worker: Worker, engine: Promise<WebAssembly.Module>) {
+    this.worker = worker;
+    this.engine = engine;
+    // Who waits for it hears of it; nobody has to.
+    engine.catch(() => {});
+    worker.onerror = (event): void => {
+      // Handled here: an uncaught error of a Worker otherwise ends the process.
+      event.preventDefault();
+      this.#failure = event.message;
+      this.#onFailure(event.message);
+    };
+  }
+
+  /** Begins to load. */
+  static begin(): LoadingDatapath {
+    const engine = loadEngine();
+    const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+    return new LoadingDatapath(worker, engine);
+  }
+
+  /** Takes it over: the Worker's end is the caller's from now on, who is told of its failure, whenever that is or was. */
+  take(onFailure: (message: string) => void): void {
+    this.#taken = true;
+    this.#onFailure = onFailure;
+    if (this.#failure !== undefined) onFailure(this.#failure);
+  }
+
+  /** Ends the Worker, unless somebody has taken it over. */
+  [Symbol.dispose](): void {
+    if (!this.#taken) this.worker.terminate();
+  }
+}
+
+async function loadEngine(): Promise<WebAssembly.Module> {
+  const bytes = ENGINE_URL.protocol === "file:"
+    ? await Deno.readFile(ENGINE_URL)
+    : new Uint8Array(await (await fetch(ENGINE_URL)).arrayBuffer());
+  return await WebAssembly.compile(bytes);
+}
