@@ -32,7 +32,7 @@ const SNAP_BYTES = 300;
 const SOME = 40;
 /** How long after an attack its effects would show: longer than the trust in a path lasts. */
 const AFTERMATH_MS = 8_000;
-const BACK_MS_MAX = 5_000;
+const BACK_MS_MAX = 2_000;
 const RESPONSES_MS_MAX = 30_000;
 
 /** A scene with an attacker on host `evil` and eyes at both ends. */

@@ -123,7 +123,7 @@ e2e(
     const program = aloneBinary(scope);
     const { mapping, lab, colony } = await startWorld(scope, { daemon: { pcp: false }, program });
     assertEquals((await mapping(({ offered }) => offered)).protocol, "upnp");
-    assertEquals(await colony.stop(), 0);
+    assertEquals(await colony.stop(2_000), 0);
     assertEquals(await lab.rules(), "", "the router has forgotten us");
   },
 );
@@ -143,7 +143,7 @@ e2e(
     );
     assertEquals([pinhole.protocol, pinhole.external], ["pcp", `[${lab.hostIp6}]:${PORT}`]);
     await assertReached(world, lab.hostIp6);
-    assertEquals(await colony.stop(), 0);
+    assertEquals(await colony.stop(2_000), 0);
     assertEquals(await lab.rules(), "", "the router has forgotten us");
   },
 );
@@ -194,7 +194,7 @@ e2e(
       line.includes("no port mapping") && line.includes("192.168.77.1")
     );
     assertEquals(said.length, 1, said.join("\n"));
-    assertEquals(await colony.stop(), 0);
+    assertEquals(await colony.stop(2_000), 0);
     assertEquals(await lab.rules(), "");
   },
 );
