@@ -31,4 +31,6 @@ export * from "./rtnetlink.ts";
 export * from "./signals.ts";
 export * from "./sleep.ts";
 export * from "./tcp_socket.ts";
+export * from "./train_receiver.ts";
 export * from "./tun.ts";
+export * from "./udp_socket.ts";

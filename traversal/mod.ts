@@ -67,6 +67,8 @@ export * from "./stun/binding_transaction.ts";
 export * from "./stun/codec.ts";
 export * from "./stun/integrity.ts";
 export * from "./stun/member_server.ts";
+export { hmacSha1, sameDigest, sha1, SHA1_BYTES } from "./stun/sha1.ts";
+export * from "./token_bucket.ts";
 export * from "./turn/attributes.ts";
 export * from "./turn/channel_data.ts";
 export * from "./turn/credentials.ts";

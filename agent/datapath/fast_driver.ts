@@ -1,20 +1,24 @@
 /**
  * The fast driver: libc's sockets by FFI, on Linux.
  *
- * One call takes in many trains of datagrams (`train_receiver.ts`), one call sends a train (`train_sender.ts`). Between, the Worker
+ * One call takes in many trains of datagrams (`io/train_receiver.ts`), one call sends a train (`train_sender.ts`). Between, the Worker
  * sleeps in `ppoll` on the socket and on the eventfd that the main thread writes to. What is received may lie in the engine's
  * memory at once (docs/decisions/0004-received-in-place.md).
  *
  * @module
  */
 import { assert, formatSocketAddress, type SocketAddress } from "../../core/mod.ts";
-import { Libc } from "../../io/mod.ts";
+import {
+  Libc,
+  openUdpSocket,
+  TrainReceiver,
+  type TrainTaker,
+  type UdpSocket,
+} from "../../io/mod.ts";
 import { ErrorQueue, type PathError } from "./error_queue.ts";
 import { LocalSockets } from "./local_sockets.ts";
-import { TrainReceiver, type TrainTaker } from "./train_receiver.ts";
 import { TrainSender } from "./train_sender.ts";
 import type { Transport } from "./transport.ts";
-import { openUdpSocket, type UdpSocket } from "./udp_socket.ts";
 
 const POLLIN = 1;
 const POLLERR = 8;

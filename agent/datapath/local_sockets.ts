@@ -1,8 +1,14 @@
 /** The extra local ends of the fast driver: sockets on ports of their own, behind one epoll. @module */
 import { MorayError } from "../../core/mod.ts";
-import { EPOLL, Epoll, type Libc } from "../../io/mod.ts";
+import {
+  EPOLL,
+  Epoll,
+  type Libc,
+  openUdpSocket,
+  type SocketFamily,
+  type UdpSocket,
+} from "../../io/mod.ts";
 import { LOCALS_MAX, nextLocal } from "./transport.ts";
-import { openUdpSocket, type SocketFamily, type UdpSocket } from "./udp_socket.ts";
 
 /** Options of {@linkcode LocalSockets}. */
 export interface LocalSocketsOptions {

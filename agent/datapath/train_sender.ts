@@ -10,8 +10,15 @@
  * @module
  */
 import { type Family, familyOf, type Instant, type SocketAddress } from "../../core/mod.ts";
-import { ERRNO, type Libc, systemClock } from "../../io/mod.ts";
-import { encodeSocketAddress, PMTUDISC, setMtuDiscovery, type SocketFamily } from "./udp_socket.ts";
+import {
+  encodeSocketAddress,
+  ERRNO,
+  type Libc,
+  PMTUDISC,
+  setMtuDiscovery,
+  type SocketFamily,
+  systemClock,
+} from "../../io/mod.ts";
 
 const SOL_UDP = 17;
 const UDP_SEGMENT = 103;

@@ -10,8 +10,8 @@
  *
  * @module
  */
-import { AddressCache, assert, type SocketAddress } from "../../core/mod.ts";
-import type { Libc } from "../../io/mod.ts";
+import { AddressCache, assert, type SocketAddress } from "../core/mod.ts";
+import type { Libc } from "./libc.ts";
 import { SOCKADDR_BYTES } from "./udp_socket.ts";
 
 const SOL_UDP = 17;
