@@ -19,16 +19,15 @@
  */
 import { after, earlier, type ErrorCode, type Instant, parseSocketAddress } from "../core/mod.ts";
 import type { DiscoveredPeer, PeerEvent, WatchState } from "../discovery/mod.ts";
+import { type Link, MeshLinks } from "./mesh_links.ts";
 import type { MeshAnswer, MeshControlOptions, MeshEvent, MeshRequest } from "./mesh_messages.ts";
+import { MeshOutbox } from "./mesh_outbox.ts";
 import { type MeshPeer, MeshPeers } from "./mesh_peers.ts";
-import type { Log } from "./options.ts";
 import { ownRecord } from "./own_record.ts";
-import { Pace, Retry } from "./pace.ts";
-import { PeerCommands } from "./peer_commands.ts";
+import { Retry } from "./pace.ts";
 import { Presence } from "./presence.ts";
-import { Puncher } from "./puncher.ts";
 import type { CandidateInfo, CommandBody, NodeEvent } from "./shared/mod.ts";
-import type { NatStatus, PathKind } from "./status.ts";
+import type { NatStatus } from "./status.ts";
 
 /** Waits before something is asked again that was not there or failed. */
 const RETRY = { first: 2000, longest: 60_000 };
@@ -38,41 +37,17 @@ const REGATHER_FIRST_MS = 300;
 const COLONY_PATIENCE_MS = 3000;
 /** How long a peer that seems to have moved may take to ask for a punch itself. */
 const MOVED_PATIENCE_MS = 500;
-/** After a change of its links or its public address a node punches towards all of so few peers; more notice by themselves. */
-const FEW_PEERS = 16;
-/** Peers that the node begins to connect to: each costs a key exchange, and all of them answer. */
-const CONNECT_PACE = { perSecond: 100, burst: 64 };
 /** Look-ups of strangers at once; further strangers try again by themselves. */
 const STRANGERS_MAX = 64;
-/** Events not yet taken; the oldest is dropped and counted. A node that drains after each call never has as many. */
-const EVENTS_MAX = 1024;
-
-/** How the node stands with one peer. */
-interface Link {
-  readonly peer: MeshPeer;
-  path: PathKind;
-  doubted: boolean;
-  /** What Discovery said of the last punch, for `status`. */
-  hint: string | undefined;
-}
-
 /** The decisions of one mesh node. */
 export class MeshControl {
   readonly #options: MeshControlOptions;
   readonly #peers: MeshPeers;
   readonly #presence: Presence;
-  readonly #commands = new PeerCommands();
-  readonly #nodeCommands: CommandBody[] = [];
-  readonly #requests: MeshRequest[] = [];
-  readonly #events: MeshEvent[] = [];
-  readonly #links = new Map<string, Link>();
-  /** Peers that no session was asked for yet. */
-  readonly #connecting = new Set<MeshPeer>();
+  readonly #outbox = new MeshOutbox();
+  readonly #links: MeshLinks;
   readonly #strangers = new Set<string>();
-  readonly #connectPace: Pace;
-  readonly #puncher: Puncher;
   #strangersIgnored = 0;
-  #dropped = 0;
   #connected = false;
   /** Where is the colony? */
   readonly #lookUp: Retry;
@@ -85,17 +60,16 @@ export class MeshControl {
 
   /** Creates a control that has asked for nothing. */
   constructor(options: MeshControlOptions) {
-    const { now, rng } = options;
+    const { now, rng, role } = options;
     this.#options = options;
     this.#now = now;
     this.#presence = new Presence(rng);
     this.#lookUp = new Retry(rng, RETRY);
-    this.#connectPace = new Pace(now, CONNECT_PACE);
-    this.#puncher = new Puncher(now, rng);
+    this.#links = new MeshLinks({ now, rng, role, outbox: this.#outbox });
     this.#peers = new MeshPeers({
       ...options,
-      send: (command) => this.#commands.push(command),
-      log: (level, message, fields) => this.#say(level, message, fields),
+      send: (command) => this.#outbox.peerCommand(command),
+      log: (level, message, fields) => this.#outbox.say(level, message, fields),
     });
   }
 
@@ -115,14 +89,14 @@ export class MeshControl {
       peersIgnored: this.#peers.ignored,
       candidatesUnusable: this.#peers.unusable,
       strangersIgnored: this.#strangersIgnored,
-      controlEventsDropped: this.#dropped,
+      controlEventsDropped: this.#outbox.dropped,
     };
     return Object.fromEntries(Object.entries(all).filter(([, value]) => value > 0));
   }
 
   /** What Discovery knows about why a peer is not reached: one clause for a person; `undefined` for nothing. */
   hintOf(publicKey: string): string | undefined {
-    const link = this.#links.get(publicKey);
+    const link = this.#links.find(publicKey);
     if (link === undefined || link.path === "direct") return undefined;
     if (link.peer.goneAt !== undefined) return "it is not registered with Discovery any more";
     if (!this.#connected) return "Discovery does not answer";
@@ -156,7 +130,7 @@ export class MeshControl {
         this.#doubted(now, event.publicKey);
         break;
       case "peerTrusted":
-        this.#trusted(event.publicKey);
+        this.#links.trusted(event.publicKey);
         break;
       case "peerLost":
         this.#lost(now, event.publicKey);
@@ -201,11 +175,11 @@ export class MeshControl {
     this.#connected = state.connected;
     if (state.connected) {
       this.#unwatched = false;
-      if (!was) this.#say("info", "Discovery answers again", { url: state.url });
+      if (!was) this.#outbox.say("info", "Discovery answers again", { url: state.url });
       // What happened meanwhile may be known to one side only.
-      this.#punchAll(now);
+      this.#links.punchAll(now);
     } else {
-      this.#say(was ? "warn" : "debug", `Discovery: ${state.reason}`);
+      this.#outbox.say(was ? "warn" : "debug", `Discovery: ${state.reason}`);
       this.#unwatched = state.notRegistered;
       if (state.notRegistered) this.#presence.forgotten(now);
     }
@@ -237,8 +211,11 @@ export class MeshControl {
         this.#foundAgent(now, answer);
         break;
       case "punched":
-        this.#puncher.answered(answer.publicKey, now);
-        this.#hint(answer.publicKey, answer.delivered ? undefined : "Discovery cannot tell it");
+        this.#links.answered(answer.publicKey, now);
+        this.#links.hint(
+          answer.publicKey,
+          answer.delivered ? undefined : "Discovery cannot tell it",
+        );
         this.#punched(now, answer);
         break;
       case "failed":
@@ -252,43 +229,38 @@ export class MeshControl {
   handleTimeout(now: Instant): void {
     this.#now = now;
     const { serverInfo, register, linkChanged } = this.#presence.take(now);
-    if (linkChanged) this.#nodeCommands.push({ kind: "linkChanged" });
-    if (linkChanged) this.#emit({ kind: "reconnect" });
-    if (serverInfo) this.#requests.push({ kind: "serverInfo" });
-    if (this.#lookUp.take(now)) this.#requests.push({ kind: "lookUpColony" });
+    if (linkChanged) this.#outbox.command({ kind: "linkChanged" });
+    if (linkChanged) this.#outbox.emit({ kind: "reconnect" });
+    if (serverInfo) this.#outbox.request({ kind: "serverInfo" });
+    if (this.#lookUp.take(now)) this.#outbox.request({ kind: "lookUpColony" });
     if (register) {
       const registration = ownRecord(this.#options, this.#presence);
-      this.#requests.push({ kind: "register", registration });
+      this.#outbox.request({ kind: "register", registration });
     }
-    for (const peer of this.#connecting) {
-      if (!this.#connectPace.take(now)) break;
-      this.#connecting.delete(peer);
-      this.#commands.push({ kind: "connectPeer", publicKey: peer.publicKey });
-    }
+    this.#links.connectDue(now);
     this.#punchDue(now);
   }
 
   /** When {@linkcode MeshControl.handleTimeout} must be called; `undefined` for never. */
   pollTimeout(): Instant | undefined {
     const now = this.#now;
-    let at = earlier(this.#presence.pollTimeout(), this.#lookUp.at);
-    if (this.#connecting.size > 0) at = earlier(at, this.#connectPace.nextAt(now));
-    return this.#presence.announced ? earlier(at, this.#puncher.pollTimeout(now)) : at;
+    const at = earlier(this.#presence.pollTimeout(), this.#lookUp.at);
+    return earlier(at, this.#links.pollTimeout(now, this.#presence.announced));
   }
 
   /** Takes the next command for the datapath. */
   pollCommand(): CommandBody | undefined {
-    return this.#nodeCommands.shift() ?? this.#commands.poll();
+    return this.#outbox.pollCommand();
   }
 
   /** Takes the next request to Discovery. */
   pollRequest(): MeshRequest | undefined {
-    return this.#requests.shift();
+    return this.#outbox.pollRequest();
   }
 
   /** Takes the next event. */
   pollEvent(): MeshEvent | undefined {
-    return this.#events.shift();
+    return this.#outbox.pollEvent();
   }
 
   // ---- this node
@@ -300,46 +272,46 @@ export class MeshControl {
     });
     // A NAT that gave this node another address has forgotten its connections too.
     if (!this.#presence.handleCandidates(now, usable, nat)) return;
-    this.#emit({ kind: "reconnect" });
+    this.#outbox.emit({ kind: "reconnect" });
     // Peers send to where it was: the one that has moved asks, as soon as it is registered there.
-    this.#punchFew(now);
+    this.#links.punchFew(now);
   }
 
   #changeLinks(now: Instant, sleptMs: number): void {
     this.#presence.handleLinkChanged(now, sleptMs);
     const at = after(now, REGATHER_FIRST_MS);
-    this.#punchFew(at);
+    this.#links.punchFew(at);
     if (this.#lookUp.at !== undefined) this.#lookUp.begin(now);
   }
 
   #registered(now: Instant, ttlMs: number): void {
     const first = !this.#presence.known;
     this.#presence.registered(now, ttlMs);
-    if (first) this.#emit({ kind: "registered" });
+    if (first) this.#outbox.emit({ kind: "registered" });
     // The Watch stream was refused for want of a registration, and would be tried again in up to 15 s.
-    if (this.#unwatched) this.#emit({ kind: "reconnect" });
+    if (this.#unwatched) this.#outbox.emit({ kind: "reconnect" });
     this.#unwatched = false;
     // Discovery's next punch carries what was just registered.
-    this.#punchAll(now);
+    this.#links.punchAll(now);
   }
 
   #failed(now: Instant, { request, code, message }: MeshAnswer & { kind: "failed" }): void {
     if (code === "unreachable" || code === "timedOut") this.#connected = false;
     switch (request.kind) {
       case "serverInfo":
-        if (!this.#presence.known) this.#emit({ kind: "notRegistered", code, message });
+        if (!this.#presence.known) this.#outbox.emit({ kind: "notRegistered", code, message });
         this.#presence.noServerInfo(now);
-        return this.#say("debug", `asking Discovery: ${message}`);
+        return this.#outbox.say("debug", `asking Discovery: ${message}`);
       case "register":
-        if (!this.#presence.known) this.#emit({ kind: "notRegistered", code, message });
+        if (!this.#presence.known) this.#outbox.emit({ kind: "notRegistered", code, message });
         this.#presence.notRegistered(now);
-        return this.#say("warn", `registration: ${message}`);
+        return this.#outbox.say("warn", `registration: ${message}`);
       case "lookUpColony":
         this.#lookUp.later(now);
-        return this.#say("debug", `looking up the colony: ${message}`);
+        return this.#outbox.say("debug", `looking up the colony: ${message}`);
       case "lookUpAgent":
         this.#strangers.delete(request.publicKey);
-        return this.#say("debug", `look-up of a stranger: ${message}`);
+        return this.#outbox.say("debug", `look-up of a stranger: ${message}`);
       case "punch":
         return this.#punchFailed(now, request.publicKey, { code, message });
     }
@@ -353,49 +325,39 @@ export class MeshControl {
     if (learned === undefined) return undefined;
     const { peer, added, moved, left } = learned;
     const { publicKey } = peer;
-    const link = this.#links.get(publicKey) ?? this.#addLink(now, peer);
-    if (added || moved) this.#emit({ kind: "peersChanged" });
+    const link = this.#links.find(publicKey) ?? this.#addLink(now, peer);
+    if (added || moved) this.#outbox.emit({ kind: "peersChanged" });
     if (added || punchMs !== undefined) return link;
-    if (link.path !== "direct" && (moved || returned)) this.#puncher.soon(publicKey, now);
+    if (link.path !== "direct" && (moved || returned)) this.#links.punch(publicKey, now);
     // The one that has moved asks first, if it can.
-    else if (left) this.#puncher.soon(publicKey, after(now, MOVED_PATIENCE_MS));
+    else if (left) this.#links.punch(publicKey, after(now, MOVED_PATIENCE_MS));
     return link;
   }
 
   #addLink(now: Instant, peer: MeshPeer): Link {
-    const link: Link = { peer, path: "none", doubted: false, hint: undefined };
-    // An agent has one colony; another key replaced it.
     this.#forgetMissing();
-    this.#links.set(peer.publicKey, link);
-    this.#connecting.add(peer);
-    if (this.#options.role === "agent") {
-      if (this.#presence.features?.watch !== false) this.#lookUp.end();
-      this.#puncher.soon(link.peer.publicKey, now);
-    }
+    const link = this.#links.add(now, peer);
+    const { role } = this.#options;
+    if (role === "agent" && this.#presence.features?.watch !== false) this.#lookUp.end();
     return link;
   }
 
+  /** An agent has one colony; another key replaced it. */
   #forgetMissing(): void {
     if (this.#options.role !== "agent") return;
-    for (const link of this.#links.values()) {
-      if (this.#peers.find(link.peer.publicKey) !== link.peer) this.#forgetLink(link);
+    for (const link of this.#links.all) {
+      if (this.#peers.find(link.peer.publicKey) !== link.peer) this.#links.forget(link);
     }
-  }
-
-  #forgetLink(link: Link): void {
-    this.#links.delete(link.peer.publicKey);
-    this.#puncher.forget(link.peer.publicKey);
-    this.#connecting.delete(link.peer);
   }
 
   #sweep(now: Instant): void {
     const forgotten = this.#peers.sweep(now);
     for (const { publicKey } of forgotten) {
-      const link = this.#links.get(publicKey);
-      if (link !== undefined) this.#forgetLink(link);
+      const link = this.#links.find(publicKey);
+      if (link !== undefined) this.#links.forget(link);
     }
     if (forgotten.length === 0) return;
-    this.#emit({ kind: "peersChanged" });
+    this.#outbox.emit({ kind: "peersChanged" });
     if (this.#options.role === "agent") this.#lookUp.begin(now);
   }
 
@@ -409,7 +371,7 @@ export class MeshControl {
     if (this.#strangers.has(publicKey)) return;
     if (this.#strangers.size >= STRANGERS_MAX) return void this.#strangersIgnored++;
     this.#strangers.add(publicKey);
-    this.#requests.push({ kind: "lookUpAgent", publicKey });
+    this.#outbox.request({ kind: "lookUpAgent", publicKey });
   }
 
   #reached(
@@ -417,64 +379,40 @@ export class MeshControl {
     publicKey: string,
     event: NodeEvent & { readonly kind: "peerConnected" | "peerMoved" },
   ): void {
-    const link = this.#links.get(publicKey);
-    const { remote, relayed } = event;
-    if (link === undefined) return;
-    const { peer } = link;
-    const first = !peer.connected;
-    peer.connected = true;
-    link.path = relayed === true ? "relayed" : "direct";
-    link.doubted = false;
-    if (relayed !== true) peer.lastRemote = parseSocketAddress(remote);
-    if (link.path === "direct") {
-      this.#puncher.done(publicKey);
-      link.hint = undefined;
-    } else if (!this.#puncher.wants(publicKey)) this.#puncher.soon(publicKey, now);
-    this.#emit({ kind: "peersChanged" });
+    const reached = this.#links.reached(now, publicKey, event);
+    if (reached === undefined) return;
+    const { link: { peer }, first } = reached;
+    const { remote } = event;
+    this.#outbox.emit({ kind: "peersChanged" });
     const what = first ? "connected to" : "session with";
-    this.#say(first ? "info" : "debug", `${what} ${peer.name}`, { remote });
-    if (first) this.#emit({ kind: "connected", peer });
+    this.#outbox.say(first ? "info" : "debug", `${what} ${peer.name}`, { remote });
+    if (first) this.#outbox.emit({ kind: "connected", peer });
   }
 
   /** Nothing is heard of a peer that should answer: our own mapping may be gone, or the peer's. */
   #doubted(now: Instant, publicKey: string): void {
-    const link = this.#links.get(publicKey);
-    if (link === undefined || link.doubted) return;
-    link.doubted = true;
-    this.#say("debug", `no answer from ${link.peer.name}`);
+    const link = this.#links.doubted(publicKey);
+    if (link === undefined) return;
+    this.#outbox.say("debug", `no answer from ${link.peer.name}`);
     this.#regather(now);
     const patience = this.#options.role === "colony" ? COLONY_PATIENCE_MS : REGATHER_FIRST_MS;
-    this.#puncher.soon(publicKey, after(now, patience));
-  }
-
-  #trusted(publicKey: string): void {
-    const link = this.#links.get(publicKey);
-    if (link === undefined || !link.doubted) return;
-    link.doubted = false;
-    if (link.path === "direct") this.#puncher.done(publicKey);
+    this.#links.punch(publicKey, after(now, patience));
   }
 
   #lost(now: Instant, publicKey: string): void {
-    const link = this.#links.get(publicKey);
-    this.#say("warn", `lost ${this.#peers.nameOf(publicKey)}`);
-    if (link === undefined) return;
-    link.peer.connected = false;
-    link.path = "none";
-    link.doubted = false;
+    this.#outbox.say("warn", `lost ${this.#peers.nameOf(publicKey)}`);
+    if (this.#links.lost(publicKey) === undefined) return;
     this.#regather(now);
     const patience = this.#options.role === "colony" ? COLONY_PATIENCE_MS : 0;
-    this.#puncher.soon(publicKey, after(now, patience));
+    this.#links.punch(publicKey, after(now, patience));
     this.#sweep(now);
   }
 
   /** Has the STUN servers asked again, unless a peer proves that the node's mappings stand. */
   #regather(now: Instant): void {
-    for (const { path, doubted } of this.#links.values()) {
-      if (path === "direct" && !doubted) return;
-    }
-    if (!this.#presence.takeRegather(now)) return;
-    this.#nodeCommands.push({ kind: "regather" });
-    this.#emit({ kind: "reconnect" });
+    if (this.#links.proven || !this.#presence.takeRegather(now)) return;
+    this.#outbox.command({ kind: "regather" });
+    this.#outbox.emit({ kind: "reconnect" });
   }
 
   #foundAgent(now: Instant, { publicKey, peer }: MeshAnswer & { readonly kind: "agent" }): void {
@@ -484,7 +422,7 @@ export class MeshControl {
     } else if (this.#peers.find(publicKey) !== undefined) {
       this.#peers.gone(publicKey, now);
       this.#sweep(now);
-    } else this.#say("info", "a handshake from a key that is not registered", { publicKey });
+    } else this.#outbox.say("info", "a handshake from a key that is not registered", { publicKey });
   }
 
   // ---- an agent's way to its colony
@@ -492,47 +430,28 @@ export class MeshControl {
   #foundColony(now: Instant, colony: DiscoveredPeer | undefined): void {
     if (colony === undefined) {
       if (!this.#saidNoColony) {
-        this.#say("info", `mesh ${this.#options.mesh} has no colony yet: waiting for it`);
+        this.#outbox.say("info", `mesh ${this.#options.mesh} has no colony yet: waiting for it`);
       }
       this.#saidNoColony = true;
       return this.#lookUp.later(now);
     }
     this.#learn(now, colony);
     if (this.#presence.features?.watch !== false) return this.#lookUp.end();
-    const link = this.#links.get(colony.publicKey);
+    const link = this.#links.find(colony.publicKey);
     if (link?.path === "direct" && !link.doubted) this.#lookUp.rarely(now);
     else this.#lookUp.later(now);
   }
 
   // ---- punches
 
-  /** Every peer that an agent does not reach directly; a colony's agents ask by themselves. */
-  #punchAll(at: Instant): void {
-    for (const link of this.#links.values()) {
-      const { publicKey, goneAt } = link.peer;
-      const fine = link.path === "direct" && !link.doubted;
-      if (fine || goneAt !== undefined) continue;
-      if (this.#options.role === "agent" || this.#puncher.wants(publicKey)) {
-        this.#puncher.soon(publicKey, at);
-      }
-    }
-  }
-
-  /** Every peer, however well it seems to be reached, where there are few of them. */
-  #punchFew(at: Instant): void {
-    if (this.#links.size > FEW_PEERS) return this.#punchAll(at);
-    for (const publicKey of this.#links.keys()) this.#puncher.soon(publicKey, at);
-  }
-
   #punchDue(now: Instant): void {
     if (!this.#presence.announced) return;
-    for (let publicKey; (publicKey = this.#puncher.take(now)) !== undefined;) {
-      if (this.#peers.find(publicKey)?.goneAt !== undefined) this.#puncher.done(publicKey);
-      else if (this.#presence.features?.punch === true) {
-        this.#requests.push({ kind: "punch", publicKey });
+    for (let publicKey; (publicKey = this.#links.takePunch(now)) !== undefined;) {
+      if (this.#presence.features?.punch === true) {
+        this.#outbox.request({ kind: "punch", publicKey });
       } else {
         // On a Discovery without punches a fresh look-up has to do.
-        this.#puncher.answered(publicKey, now);
+        this.#links.answered(publicKey, now);
         if (this.#options.role === "agent") this.#lookUp.later(now);
         else this.#lookUpAgent(publicKey);
       }
@@ -544,18 +463,13 @@ export class MeshControl {
     publicKey: string,
     { code, message }: { readonly code: ErrorCode; readonly message: string },
   ): void {
-    this.#puncher.answered(publicKey, now);
-    this.#say("debug", `punch towards ${this.#peers.nameOf(publicKey)}: ${message}`);
+    this.#links.answered(publicKey, now);
+    this.#outbox.say("debug", `punch towards ${this.#peers.nameOf(publicKey)}: ${message}`);
     if (code !== "refused") return;
-    this.#hint(publicKey, "Discovery does not know it");
+    this.#links.hint(publicKey, "Discovery does not know it");
     // Discovery has forgotten this node or the other one: it may have lost its memory.
     this.#presence.forgotten(now);
     if (this.#options.role === "agent") this.#lookUp.later(now);
-  }
-
-  #hint(publicKey: string, hint: string | undefined): void {
-    const link = this.#links.get(publicKey);
-    if (link !== undefined) link.hint = hint;
   }
 
   /** Discovery has told both sides. */
@@ -568,21 +482,7 @@ export class MeshControl {
     },
   ): void {
     const { publicKey } = peer;
-    if (!this.#puncher.joined(publicKey, { now, punchId, windowMs })) return;
-    const link = this.#learn(now, peer, windowMs);
-    // Where nothing but suspicion asked for it, once is enough.
-    if (link?.path === "direct" && !link.doubted) this.#puncher.done(publicKey);
-  }
-
-  #say(...[level, message, fields]: Parameters<Log>): void {
-    this.#emit({ kind: "log", level, message, ...(fields && { fields }) });
-  }
-
-  #emit(event: MeshEvent): void {
-    if (this.#events.length === EVENTS_MAX) {
-      this.#events.shift();
-      this.#dropped++;
-    }
-    this.#events.push(event);
+    if (!this.#links.joined(publicKey, { now, punchId, windowMs })) return;
+    this.#links.punched(this.#learn(now, peer, windowMs));
   }
 }

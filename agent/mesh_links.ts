@@ -1,0 +1,215 @@
+/**
+ * How a mesh node stands with each of its peers, and what follows: whom it begins to connect to, and towards whom it wants to
+ * punch. Pure.
+ *
+ * ```text
+ *   add() --> none --reached()--> direct <-----------> relayed     each of them doubted() until trusted()
+ *               ^                   |  lost()             |
+ *               +-------------------+---------------------+        all but direct: punches, for ever
+ * ```
+ *
+ * @module
+ */
+import { earlier, type Instant, parseSocketAddress, type Rng } from "../core/mod.ts";
+import type { MeshOutbox } from "./mesh_outbox.ts";
+import type { MeshPeer, Role } from "./mesh_peers.ts";
+import { Pace } from "./pace.ts";
+import { Puncher } from "./puncher.ts";
+import type { PathKind } from "./status.ts";
+
+/** After a change of its links or its public address a node punches towards all of so few peers; more notice by themselves. */
+const FEW_PEERS = 16;
+/** Peers that the node begins to connect to: each costs a key exchange, and all of them answer. */
+const CONNECT_PACE = { perSecond: 100, burst: 64 };
+
+/** How the node stands with one peer. */
+export interface Link {
+  /** The peer. */
+  readonly peer: MeshPeer;
+  /** How it is reached. */
+  readonly path: PathKind;
+  /** Whether nothing is heard of it although something should be. */
+  readonly doubted: boolean;
+  /** What Discovery said of the last punch, for `status`. */
+  readonly hint: string | undefined;
+}
+
+/** The links of a node: one for each peer, as many as its owner has. */
+export class MeshLinks {
+  readonly #role: Role;
+  readonly #outbox: MeshOutbox;
+  readonly #byKey = new Map<string, { -readonly [K in keyof Link]: Link[K] }>();
+  /** Peers that no session was asked for yet. */
+  readonly #connecting = new Set<MeshPeer>();
+  readonly #connectPace: Pace;
+  readonly #puncher: Puncher;
+
+  /** No links. */
+  constructor(
+    { now, rng, role, outbox }: {
+      /** The present. */
+      readonly now: Instant;
+      /** Entropy for jitter. */
+      readonly rng: Rng;
+      /** What this node is. */
+      readonly role: Role;
+      /** Where commands go. */
+      readonly outbox: MeshOutbox;
+    },
+  ) {
+    this.#role = role;
+    this.#outbox = outbox;
+    this.#connectPace = new Pace(now, CONNECT_PACE);
+    this.#puncher = new Puncher(now, rng);
+  }
+
+  /** Every link. */
+  get all(): Iterable<Link> {
+    return this.#byKey.values();
+  }
+
+  /** The link to the peer with a key. */
+  find(publicKey: string): Link | undefined {
+    return this.#byKey.get(publicKey);
+  }
+
+  /** Whether a peer proves that this node's own mappings stand: one is reached directly, and not in doubt. */
+  get proven(): boolean {
+    for (const link of this.#byKey.values()) if (isFine(link)) return true;
+    return false;
+  }
+
+  /** Begins with a peer: asks for a session, and an agent for a punch. */
+  add(now: Instant, peer: MeshPeer): Link {
+    const link: Link = { peer, path: "none", doubted: false, hint: undefined };
+    this.#byKey.set(peer.publicKey, link);
+    this.#connecting.add(peer);
+    if (this.#role === "agent") this.#puncher.soon(peer.publicKey, now);
+    return link;
+  }
+
+  /** Forgets a peer. */
+  forget({ peer }: Link): void {
+    this.#byKey.delete(peer.publicKey);
+    this.#puncher.forget(peer.publicKey);
+    this.#connecting.delete(peer);
+  }
+
+  /** A peer is reached. Returns its link, and whether it was not connected before; `undefined` for a stranger. */
+  reached(
+    now: Instant,
+    publicKey: string,
+    { remote, relayed = false }: { readonly remote: string; readonly relayed?: boolean },
+  ): { readonly link: Link; readonly first: boolean } | undefined {
+    const link = this.#byKey.get(publicKey);
+    if (link === undefined) return undefined;
+    const { peer } = link;
+    const first = !peer.connected;
+    peer.connected = true;
+    link.path = relayed ? "relayed" : "direct";
+    link.doubted = false;
+    if (!relayed) peer.lastRemote = parseSocketAddress(remote);
+    if (link.path === "direct") {
+      this.#puncher.done(publicKey);
+      link.hint = undefined;
+    } else if (!this.#puncher.wants(publicKey)) this.#puncher.soon(publicKey, now);
+    return { link, first };
+  }
+
+  /** Nothing is heard of a peer that should answer. Returns its link if that is news. */
+  doubted(publicKey: string): Link | undefined {
+    const link = this.#byKey.get(publicKey);
+    if (link === undefined || link.doubted) return undefined;
+    link.doubted = true;
+    return link;
+  }
+
+  /** A doubted peer is heard of again. */
+  trusted(publicKey: string): void {
+    const link = this.#byKey.get(publicKey);
+    if (link === undefined || !link.doubted) return;
+    link.doubted = false;
+    if (link.path === "direct") this.#puncher.done(publicKey);
+  }
+
+  /** A peer's path is lost. Returns its link. */
+  lost(publicKey: string): Link | undefined {
+    const link = this.#byKey.get(publicKey);
+    if (link === undefined) return undefined;
+    link.peer.connected = false;
+    link.path = "none";
+    link.doubted = false;
+    return link;
+  }
+
+  /** Notes what Discovery said of the last punch towards a peer. */
+  hint(publicKey: string, hint: string | undefined): void {
+    const link = this.#byKey.get(publicKey);
+    if (link !== undefined) link.hint = hint;
+  }
+
+  /** Wants a punch towards a peer at `at`. */
+  punch(publicKey: string, at: Instant): void {
+    this.#puncher.soon(publicKey, at);
+  }
+
+  /** Wants a punch towards every peer that an agent does not reach directly; a colony's agents ask by themselves. */
+  punchAll(at: Instant): void {
+    for (const link of this.#byKey.values()) {
+      const { publicKey, goneAt } = link.peer;
+      if (isFine(link) || goneAt !== undefined) continue;
+      if (this.#role === "agent" || this.#puncher.wants(publicKey)) {
+        this.#puncher.soon(publicKey, at);
+      }
+    }
+  }
+
+  /** Wants a punch towards every peer, however well it seems to be reached, where there are few of them. */
+  punchFew(at: Instant): void {
+    if (this.#byKey.size > FEW_PEERS) return this.punchAll(at);
+    for (const publicKey of this.#byKey.keys()) this.#puncher.soon(publicKey, at);
+  }
+
+  /** Takes the next peer to punch towards; {@linkcode MeshLinks.answered} must follow. */
+  takePunch(now: Instant): string | undefined {
+    for (let publicKey; (publicKey = this.#puncher.take(now)) !== undefined;) {
+      if (this.#byKey.get(publicKey)?.peer.goneAt === undefined) return publicKey;
+      this.#puncher.done(publicKey);
+    }
+    return undefined;
+  }
+
+  /** The punch that was taken is over or has failed. */
+  answered(publicKey: string, now: Instant): void {
+    this.#puncher.answered(publicKey, now);
+  }
+
+  /** Takes part in a punch, whoever asked for it. Returns false for a known one. */
+  joined(publicKey: string, punch: Parameters<Puncher["joined"]>[1]): boolean {
+    return this.#puncher.joined(publicKey, punch);
+  }
+
+  /** Both sides punch. Where nothing but suspicion asked for it, once is enough. */
+  punched(link: Link | undefined): void {
+    if (link !== undefined && isFine(link)) this.#puncher.done(link.peer.publicKey);
+  }
+
+  /** Asks for the sessions that are due. */
+  connectDue(now: Instant): void {
+    for (const peer of this.#connecting) {
+      if (!this.#connectPace.take(now)) break;
+      this.#connecting.delete(peer);
+      this.#outbox.peerCommand({ kind: "connectPeer", publicKey: peer.publicKey });
+    }
+  }
+
+  /** When {@linkcode MeshLinks.connectDue} has something, or a punch is due, where those are `allowed`. */
+  pollTimeout(now: Instant, allowed: boolean): Instant | undefined {
+    const at = this.#connecting.size > 0 ? this.#connectPace.nextAt(now) : undefined;
+    return allowed ? earlier(at, this.#puncher.pollTimeout(now)) : at;
+  }
+}
+
+function isFine({ path, doubted }: Link): boolean {
+  return path === "direct" && !doubted;
+}

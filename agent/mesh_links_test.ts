@@ -1,0 +1,235 @@
+import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
+import type { Instant } from "../core/mod.ts";
+import { candidates, found, HOST, keyOf, REFLEXIVE, World } from "./testing/mesh_world.ts";
+
+Deno.test("a peer that is not reached directly is punched towards for ever, never more than once a minute in the end", () => {
+  const world = new World("agent");
+  world.begin();
+  const times: number[] = [];
+  const punch = (): void => {
+    if (world.requests.at(-1)?.kind !== "punch") return;
+    times.push(world.now);
+    world.answerPunch(false);
+  };
+  punch();
+  world.run(3_500_000, () => punch());
+  const gaps = times.slice(1).map((time, i) => time - (times[i] ?? 0));
+  // Each window of 3 s is waited for.
+  assertEquals(gaps.slice(0, 7), [3000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]);
+  assert(gaps.slice(5).every((gap) => gap === 60_000) && gaps.length > 60);
+  assertEquals(world.control.hintOf(keyOf(1)), "Discovery cannot tell it");
+});
+
+Deno.test("a peer that is reached directly is left alone; relayed, it is punched towards", () => {
+  const world = new World("agent");
+  world.begin();
+  world.answerPunch();
+  world.connect();
+  world.takeRequests();
+  world.run(3_000_000);
+  assertEquals(world.takeRequests().filter((kind) => kind === "punch"), []);
+  world.do((c, now) =>
+    c.handleDatapath(now, {
+      kind: "peerMoved",
+      publicKey: keyOf(1),
+      remote: "198.51.100.7:3478",
+      relayed: true,
+    })
+  );
+  assertEquals(world.takeRequests(), ["punch"]);
+});
+
+Deno.test("an agent that lost its colony asks STUN again and punches at once; a colony leaves the agent three seconds", () => {
+  for (
+    const [role, peer, patience] of [["agent", "colony", 0], ["colony", "agent", 3000]] as const
+  ) {
+    const world = new World(role);
+    world.begin({ colony: false });
+    world.do((c, now) => c.handlePeerEvent(now, { kind: "upserted", peer: found(1, peer) }));
+    if (role === "agent") world.answerPunch();
+    world.connect();
+    world.run(200_000);
+    world.takeRequests();
+    world.takeCommands();
+    world.do((c, now) => c.handleDatapath(now, { kind: "peerLost", publicKey: keyOf(1) }));
+    assertEquals(world.takeCommands(), ["regather"]);
+    world.run(200_000 + patience - 1);
+    assertEquals(world.takeRequests(), role === "agent" ? ["punch"] : []);
+    world.run(200_000 + patience);
+    if (role === "colony") assertEquals(world.takeRequests(), ["punch"]);
+  }
+});
+
+Deno.test("news of a peer's addresses punch while it is not direct, and only renew them while it is", () => {
+  const world = new World("agent");
+  world.begin();
+  world.answerPunch();
+  world.run(100_000, () => world.requests.at(-1)?.kind === "punch" && world.answerPunch());
+  world.takeCommands();
+  world.do((c, now) =>
+    c.handlePeerEvent(now, { kind: "upserted", peer: found(1, "colony", 50001) })
+  );
+  assertEquals(world.takeCommands(), ["setCandidates"]);
+  world.answerPunch();
+  world.connect();
+  world.takeCommands();
+  world.takeRequests();
+  world.run(200_000);
+  const peer = { ...found(1, "colony", 50001), endpoints: [] };
+  world.do((c, now) => c.handlePeerEvent(now, { kind: "upserted", peer }));
+  world.run(300_000);
+  assertEquals([world.takeCommands(), world.takeRequests()], [["setCandidates"], []]);
+});
+
+Deno.test("a doubted path: STUN is asked, the new address is registered first, and the punch carries it", () => {
+  const world = new World("agent");
+  world.begin();
+  world.answerPunch();
+  world.connect();
+  world.run(60_000);
+  world.takeRequests();
+  world.takeCommands();
+  const publicKey = keyOf(1);
+  world.do((c, now) => c.handleDatapath(now, { kind: "peerDoubted", publicKey }));
+  assertEquals([world.takeCommands(), world.takeRequests()], [["regather"], []]);
+  world.now = 60_040 as Instant;
+  world.do((c, now) => c.handleDatapath(now, candidates(HOST, REFLEXIVE)));
+  world.run(60_090);
+  assertEquals(world.takeRequests(), ["register"]);
+  world.run(60_400);
+  assertEquals(world.takeRequests(), [], "no punch with the old address");
+  world.do((c, now) => c.handleAnswer(now, { kind: "registered", ttlMs: 300_000 }));
+  assertEquals(world.takeRequests(), ["punch"]);
+});
+
+Deno.test("a doubted path that is heard of again is no cause for a punch", () => {
+  const world = new World("agent");
+  world.begin();
+  world.answerPunch();
+  world.connect();
+  world.run(60_000);
+  world.takeRequests();
+  const publicKey = keyOf(1);
+  world.do((c, now) => c.handleDatapath(now, { kind: "peerDoubted", publicKey }));
+  world.do((c, now) => c.handleDatapath(now, { kind: "peerTrusted", publicKey }));
+  world.run(120_000);
+  assertEquals(world.takeRequests(), []);
+});
+
+Deno.test("one silent peer of several is no reason to ask STUN again: the others prove that the mapping stands", () => {
+  const world = new World("colony");
+  world.begin({ colony: false });
+  for (const number of [1, 2]) {
+    world.do((c, now) =>
+      c.handlePeerEvent(now, { kind: "upserted", peer: found(number, "agent") })
+    );
+    world.connect(number);
+  }
+  world.takeCommands();
+  world.do((c, now) => c.handleDatapath(now, { kind: "peerDoubted", publicKey: keyOf(1) }));
+  assertEquals(world.takeCommands(), []);
+  world.do((c, now) => c.handleDatapath(now, { kind: "peerDoubted", publicKey: keyOf(2) }));
+  assertEquals(world.takeCommands(), ["regather"]);
+});
+
+Deno.test("a colony with a thousand agents connects to them at a bounded pace", () => {
+  const world = new World("colony");
+  world.begin({ colony: false });
+  world.takeCommands();
+  for (let number = 1; number <= 1000; number++) {
+    world.do((c, now) =>
+      c.handlePeerEvent(now, { kind: "upserted", peer: found(number, "agent") })
+    );
+  }
+  const at = (): number => world.commands.filter(({ kind }) => kind === "connectPeer").length;
+  assertEquals(at(), 64);
+  world.run(1000);
+  assert(at() <= 165, `${at()} in the first second`);
+  world.run(10_000);
+  assertEquals([at(), world.requests.filter(({ kind }) => kind === "punch").length], [1000, 0]);
+});
+
+Deno.test("a colony that loses a thousand agents at once has Discovery punch at a bounded pace, and asks STUN once", () => {
+  const world = new World("colony");
+  world.begin({ colony: false });
+  for (let number = 1; number <= 1000; number++) {
+    world.do((c, now) =>
+      c.handlePeerEvent(now, { kind: "upserted", peer: found(number, "agent") })
+    );
+    world.connect(number);
+  }
+  world.run(60_000);
+  world.takeCommands();
+  world.takeRequests();
+  for (let number = 1; number <= 1000; number++) {
+    const publicKey = keyOf(number);
+    world.do((c, now) => c.handleDatapath(now, { kind: "peerLost", publicKey }));
+  }
+  assertEquals(world.takeCommands(), ["regather"]);
+  const perSecond = new Map<number, number>();
+  let asked = 0;
+  const answer = (): void => {
+    while (world.requests.length > 0) {
+      if (world.requests.at(-1)?.kind !== "punch") {
+        world.requests.pop();
+        continue;
+      }
+      const second = Math.floor(world.now / 1000);
+      perSecond.set(second, (perSecond.get(second) ?? 0) + 1);
+      asked++;
+      world.answerPunch();
+    }
+  };
+  world.run(120_000, answer);
+  assert(Math.max(...perSecond.values()) <= 66, `${Math.max(...perSecond.values())} in a second`);
+  assert(asked >= 1000, `${asked} punches`);
+});
+
+Deno.test("a changed link is a reason to punch although the path seems fine, once; a moved peer too", () => {
+  const world = new World("agent");
+  world.begin();
+  world.answerPunch();
+  world.connect();
+  world.run(60_000);
+  world.takeRequests();
+  const punches = (until: number): number => {
+    const before = world.now;
+    let count = 0;
+    world.run(until, () => {
+      if (world.requests.at(-1)?.kind !== "punch") return;
+      count++;
+      world.answerPunch();
+    });
+    assert(world.now > before);
+    return count;
+  };
+  world.do((c, now) => c.handleLinkChanged(now));
+  assertEquals([punches(60_299), punches(60_301), punches(600_000)], [0, 1, 0]);
+  const moved = found(1, "colony", 50_001);
+  world.do((c, now) => c.handlePeerEvent(now, { kind: "upserted", peer: moved }));
+  assertEquals([punches(600_499), punches(600_501), punches(900_000)], [0, 1, 0]);
+  // Another address beside the one that stays is no move.
+  const { observedEndpoints } = moved;
+  const more = [...observedEndpoints, { hostname: "2001:db8::2", port: 51820 }];
+  const peer = { ...moved, observedEndpoints: more };
+  world.do((c, now) => c.handlePeerEvent(now, { kind: "upserted", peer }));
+  assertEquals(punches(1_200_000), 0);
+});
+
+Deno.test("a colony whose link changed leaves its many agents to notice, and punches towards few", () => {
+  for (const [count, punched] of [[16, true], [17, false]] as const) {
+    const world = new World("colony");
+    world.begin({ colony: false });
+    for (let number = 1; number <= count; number++) {
+      world.do((c, now) =>
+        c.handlePeerEvent(now, { kind: "upserted", peer: found(number, "agent") })
+      );
+      world.connect(number);
+    }
+    world.run(60_000);
+    world.takeRequests();
+    world.do((c, now) => c.handleLinkChanged(now));
+    world.run(61_000);
+    assertEquals(world.takeRequests().includes("punch"), punched);
+  }
+});
