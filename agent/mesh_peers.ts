@@ -153,8 +153,8 @@ export class MeshPeers {
       return undefined;
     }
     const peer = known ?? this.#add(found, key);
+    const returned = this.#gone.delete(peer);
     peer.goneAt = undefined;
-    this.#gone.delete(peer);
     const { nat: before, observedEndpoints: seen } = peer.record;
     const left = seen.length > 0 && found.observedEndpoints.length > 0 &&
       !seen.some((address) => found.observedEndpoints.some((other) => sameAddress(address, other)));
@@ -165,16 +165,18 @@ export class MeshPeers {
     peer.candidates = candidates;
     const where = { publicKey, candidates, nat: found.nat };
     if (punchMs !== undefined) send({ kind: "punch", windowMs: punchMs, ...where });
-    else if (moved || renamed) send({ kind: "setCandidates", ...where });
+    else if (moved || renamed || returned) send({ kind: "setCandidates", ...where });
     return { peer, added: known === undefined, moved, left };
   }
 
   /** Discovery no longer knows a peer. */
   gone(publicKey: string, now: Instant): void {
     const peer = this.#byKey.get(publicKey);
-    if (peer === undefined) return;
-    peer.goneAt ??= now;
+    if (peer === undefined || peer.goneAt !== undefined) return;
+    peer.goneAt = now;
     this.#gone.add(peer);
+    const { candidates } = peer;
+    this.#options.send({ kind: "setCandidates", publicKey, candidates, gone: true });
   }
 
   /** Forgets peers that are gone, unless a session with them lives: Discovery may have lost its memory. Returns those. */

@@ -126,6 +126,13 @@ Deno.test("MeshPeers keeps a peer that is gone while its session lives, and forg
   assert(peer !== undefined);
   peer.connected = true;
   peers.gone(peer.publicKey, at(0));
+  peers.gone(peer.publicKey, at(1));
+  const { publicKey, candidates } = peer;
+  const told = [{ kind: "setCandidates", publicKey, candidates, gone: true }];
+  assertEquals(sent.splice(2), told, "nothing is guessed for it any more");
+  peers.learn(found(2, "agent"));
+  assertEquals(sent.splice(2).map((command) => "gone" in command), [false], "it is back");
+  peers.gone(peer.publicKey, at(0));
   assertEquals(peers.sweep(at(0)), []);
   peer.connected = false;
   assertEquals(peers.sweep(at(1)), [peer]);

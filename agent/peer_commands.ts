@@ -50,6 +50,10 @@ export class PeerCommands {
       delete waiting.setCandidates;
       this.#superseded++;
     }
+    if (kind === "setCandidates" && command.gone === true && waiting.punch !== undefined) {
+      delete waiting.punch;
+      this.#superseded++;
+    }
     if (kind === "setCandidates" && waiting.punch?.kind === "punch") {
       waiting.punch = { ...command, kind: "punch", windowMs: waiting.punch.windowMs };
       this.#superseded++;

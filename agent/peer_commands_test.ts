@@ -45,6 +45,9 @@ Deno.test("PeerCommands tells the last word only", () => {
   assertEquals(told(add("a"), at("a", 1), at("a", 2), at("a", 3)), [add("a"), at("a", 3)]);
   assertEquals(told(at("a", 1), punch("a", 2)), [punch("a", 2)]);
   assertEquals(told(punch("a", 1), at("a", 2)), [punch("a", 2)]);
+  const gone = { ...at("a", 2), gone: true };
+  assertEquals(told(punch("a", 1), gone), [gone], "nobody answers there");
+  assertEquals(told(gone, punch("a", 1)), [punch("a", 1)]);
   assertEquals(told(add("a"), at("a", 1), remove("a")), [], "it never came");
   assertEquals(told(at("a", 1), remove("a")), [remove("a")]);
   assertEquals(told(remove("a"), add("a"), at("a", 1)), [remove("a"), add("a"), at("a", 1)]);

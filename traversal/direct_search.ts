@@ -14,6 +14,8 @@ import type { PathTable } from "./path_table.ts";
 export interface SearchSituation {
   /** Whether a session is wanted. */
   readonly wanted: boolean;
+  /** Whether Discovery knows the peer: nobody answers to guesses otherwise. */
+  readonly registered: boolean;
   /** The path in use; `undefined` without a session. */
   readonly primary: PathRecord | undefined;
   /** Whether that has to prove itself. */
@@ -50,20 +52,18 @@ export class DirectSearch {
   }
 
   /** Looks whether there is a direct path, and guesses if not. */
-  handle(now: Instant, { wanted, primary, questioned }: SearchSituation): void {
+  handle(now: Instant, situation: SearchSituation): void {
+    const { wanted, registered, primary, questioned } = situation;
     const { guess } = this;
     let direct = false;
     for (const record of this.#table.all) {
       direct ||= record.relays === 0 && (record.works || (record === primary && !questioned));
     }
     if (direct && guess.attempts > 0) guess.succeeded();
-    const missing = !direct && (wanted || primary !== undefined);
+    const missing = !direct && registered && (wanted || primary !== undefined);
     this.#missingSince = missing ? this.#missingSince ?? now : undefined;
     if (!missing && !guess.holdsEnds && guess.dueAt() === undefined) return;
-    const used = new Set<number>();
-    for (const record of this.#table.all) {
-      if (record.works || record === primary) used.add(record.path.local);
-    }
+    const used = this.#used(situation);
     const { candidates } = this.#table;
     guess.handle(now, { missingSince: this.#missingSince, candidates, used });
     const destinations = guess.pollBatch();
@@ -71,10 +71,24 @@ export class DirectSearch {
     this.#initiation = { destinations, fresh: this.#fanOut.beside(now) };
   }
 
+  /** Gives up extra ends for another peer, as {@linkcode GuessRun.yieldEnds} says. */
+  yieldEnds(now: Instant, situation: SearchSituation, urgent: boolean): boolean {
+    return this.guess.yieldEnds(now, { urgent, used: this.#used(situation) });
+  }
+
   /** Takes the initiation of a guess. */
   pollInitiation(): Initiation | undefined {
     const initiation = this.#initiation;
     this.#initiation = undefined;
     return initiation;
+  }
+
+  /** The ends whose paths work or carry data. */
+  #used({ primary }: SearchSituation): ReadonlySet<number> {
+    const used = new Set<number>();
+    for (const record of this.#table.all) {
+      if (record.works || record === primary) used.add(record.path.local);
+    }
+    return used;
   }
 }

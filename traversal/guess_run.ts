@@ -25,6 +25,8 @@ export type LocalRequest =
     readonly kind: "open";
     /** How many are wanted. */
     readonly count: number;
+    /** Whether the peer has just been told to try: who guesses for others without that gives way. */
+    readonly urgent: boolean;
   }
   | {
     /** Close ends. */
@@ -66,6 +68,8 @@ const NO_ENDS_MS = 4_000;
 const PUNCHED_MS = 120_000;
 /** Answers to the last datagrams are waited for. */
 const TAIL_MS = 6_000;
+/** Ends are held for so long before another peer may have them: the other side has tried all its ports by then. */
+const TURN_MS = 8_000;
 /** A host that does not answer a request to open ends is not waited for longer. */
 const OPENING_MS = 2_000;
 
@@ -88,6 +92,7 @@ export class GuessRun {
   #run: Run | undefined;
   #attempts = 0;
   #begunAt: Instant | undefined;
+  #punchedAt: Instant | undefined;
   #notBefore: Instant | undefined;
   #readyAt: Instant | undefined;
   #open = new Set<number>();
@@ -150,7 +155,8 @@ export class GuessRun {
   }
 
   /** The peer tries now, as both were told: a guess that failed long ago is worth another. */
-  punch(): void {
+  punch(now: Instant): void {
+    this.#punchedAt = now;
     if (this.#begunAt === undefined || this.#notBefore === undefined) return;
     const at = after(this.#begunAt, PUNCHED_MS);
     if (at < this.#notBefore) this.#notBefore = at;
@@ -192,11 +198,26 @@ export class GuessRun {
     this.#run.locals = extra;
     if (extra.length > 0) this.#run.nextAt = now;
     else {
-      // It was no guess that failed.
       this.#run.endsAt = now;
-      this.#attempts--;
-      this.#notBefore = after(now, NO_ENDS_MS);
+      this.#postpone(now);
     }
+  }
+
+  /**
+   * Gives its ends back because another peer needs some: if they have had their time, or if that peer's need is `urgent` and this
+   * one's is not. Returns whether any are closed.
+   */
+  yieldEnds(
+    now: Instant,
+    { urgent, used }: { readonly urgent: boolean } & Pick<GuessSituation, "used">,
+  ): boolean {
+    const run = this.#run;
+    if (run === undefined || this.#open.size === 0) return false;
+    const over = now - run.startedAt >= TURN_MS;
+    if (!over && (!urgent || this.#isUrgent(now))) return false;
+    if (!over) this.#postpone(now);
+    this.#end({ used });
+    return true;
   }
 
   /** Takes the paths that one initiation goes out on. */
@@ -253,7 +274,7 @@ export class GuessRun {
     if (plan.ends === 0) return;
     run.nextAt = undefined;
     this.#opening = now;
-    this.#requests.push({ kind: "open", count: plan.ends });
+    this.#requests.push({ kind: "open", count: plan.ends, urgent: this.#isUrgent(now) });
   }
 
   #send(now: Instant, run: Run): void {
@@ -281,7 +302,17 @@ export class GuessRun {
     }
   }
 
-  #end(situation: GuessSituation): void {
+  #isUrgent(now: Instant): boolean {
+    return this.#punchedAt !== undefined && now - this.#punchedAt < TURN_MS;
+  }
+
+  /** It was no guess that failed. */
+  #postpone(now: Instant): void {
+    this.#attempts--;
+    this.#notBefore = after(now, NO_ENDS_MS);
+  }
+
+  #end(situation: Pick<GuessSituation, "used">): void {
     if (this.#run === undefined) return;
     this.#run = undefined;
     this.#opening = undefined;
@@ -290,7 +321,7 @@ export class GuessRun {
   }
 
   /** Closes ends that nothing needs any more. */
-  #release({ used }: GuessSituation): void {
+  #release({ used }: Pick<GuessSituation, "used">): void {
     if (this.#run !== undefined || this.#open.size === 0) return;
     const locals = [...this.#open].filter((local) => !used.has(local));
     if (locals.length === 0) return;

@@ -48,7 +48,7 @@ Deno.test("a GuessRun does nothing without a missing path, a NAT, entropy, or le
 Deno.test("a GuessRun opens ends, sends from each in rounds, and closes all but the one in use", () => {
   const run = opening();
   run.handle(at(1500), MISSING);
-  assertEquals(run.pollLocal(), { kind: "open", count: 256 });
+  assertEquals(run.pollLocal(), { kind: "open", count: 256, urgent: false });
   assertEquals(run.pollBatch(), undefined);
   const ends = Array.from({ length: 256 }, (_, i) => i + 1);
   run.handleLocals(at(1510), ends);
@@ -90,10 +90,37 @@ Deno.test("ends that come when nobody waits for them any more are closed", () =>
   assertEquals(silent.running, false);
 });
 
+Deno.test("a GuessRun gives its ends to another peer after 8 s, and before that to one that was just told to try", () => {
+  const ends = [1, 2, 3];
+  const begun = (punchedAt?: Instant): GuessRun => {
+    const run = opening();
+    if (punchedAt !== undefined) run.punch(punchedAt);
+    run.handle(at(1500), MISSING);
+    assertEquals(run.pollLocal(), { kind: "open", count: 256, urgent: punchedAt !== undefined });
+    run.handleLocals(at(1500), ends);
+    return run;
+  };
+  const { used } = MISSING;
+  const asked = begun();
+  assertEquals(asked.yieldEnds(at(9_499), { urgent: false, used }), false);
+  assertEquals(asked.yieldEnds(at(9_500), { urgent: false, used: new Set([0, 2]) }), true);
+  assertEquals(requests(asked), [{ kind: "close", locals: [1, 3] }]);
+  assertEquals(asked.attempts, 1, "it had its time");
+  const idle = begun();
+  assertEquals(idle.yieldEnds(at(2_000), { urgent: true, used }), true);
+  assertEquals(requests(idle), [{ kind: "close", locals: ends }]);
+  idle.handle(at(2_000), MISSING);
+  assertEquals([idle.attempts, idle.dueAt()], [0, at(6_000)], "and it goes on soon");
+  const told = begun(at(1_000));
+  assertEquals(told.yieldEnds(at(2_000), { urgent: true, used }), false);
+  assertEquals(told.yieldEnds(at(9_500), { urgent: true, used }), true);
+  assertEquals(told.yieldEnds(at(9_600), { urgent: true, used }), false, "nothing is left");
+});
+
 Deno.test("a punch brings the next guess forward to two minutes, another network to now", () => {
   const run = spraying();
   runFor(run, 400_000);
-  run.punch();
+  run.punch(at(0));
   run.handle(at(400_001), MISSING);
   // The fourth guess began at 321.5 s.
   assertEquals(run.dueAt(), at(441_500));

@@ -29,12 +29,12 @@
  */
 import { after, earlier, type Instant } from "../core/mod.ts";
 import type { Candidate } from "./candidate.ts";
-import { DirectSearch } from "./direct_search.ts";
+import { DirectSearch, type SearchSituation } from "./direct_search.ts";
 import { FanOut } from "./fan_out.ts";
 import type { NatCircumstances } from "./guess.ts";
 import type { LocalRequest } from "./guess_run.ts";
 import { type Path, samePath } from "./path.ts";
-import { type ChoiceEvent, PathChoice } from "./path_choice.ts";
+import { type ChoiceEvent, PathChoice, TRUST_MS } from "./path_choice.ts";
 import { isSilent, PathHearing } from "./path_hearing.ts";
 import { PathProber } from "./path_prober.ts";
 import type { PathRecord } from "./path_record.ts";
@@ -72,6 +72,7 @@ export class PathAgent {
   readonly #hearing: PathHearing;
   readonly #search: DirectSearch;
   #wanted = false;
+  #registered = true;
   #attempts = 0;
   #turns = 0;
   /** `undefined` while not connected. */
@@ -124,6 +125,19 @@ export class PathAgent {
     this.#listed(now, this.#table.setRelays(locals, this.#choice?.primary));
   }
 
+  /**
+   * Takes whether Discovery knows the peer. While it does not, the peer has most likely left: it is asked at once whether it is
+   * still there, nothing is guessed for it, and a path that was guessed is given up after 6.5 s without an answer.
+   *
+   * @default true
+   */
+  setRegistered(now: Instant, registered: boolean): void {
+    if (registered === this.#registered) return;
+    this.#registered = registered;
+    if (!registered) this.#choice?.primary.search();
+    this.#step(now);
+  }
+
   /** Takes what is known of both sides' NATs, whenever that changes. */
   setNat(now: Instant, nat: NatCircumstances): void {
     this.#search.guess.setNat(nat);
@@ -165,7 +179,7 @@ export class PathAgent {
     if (!this.#fanOut.punch(now, windowMs)) return;
     // The path in use too: the other side may have left it.
     for (const record of this.#table.all) record.search();
-    this.#search.guess.punch();
+    this.#search.guess.punch(now);
     this.#step(now);
   }
 
@@ -247,6 +261,16 @@ export class PathAgent {
   handleLocals(now: Instant, opened: readonly number[]): void {
     this.#search.guess.handleLocals(now, opened);
     this.#step(now);
+  }
+
+  /**
+   * Gives back extra ends that a guess holds, since another peer needs some: `urgent`, if that one has just been told to try.
+   * Returns whether it does, by {@linkcode PathAgent.pollLocal}.
+   */
+  yieldEnds(now: Instant, urgent: boolean): boolean {
+    const yields = this.#search.yieldEnds(now, this.#situation, urgent);
+    if (yields) this.#dueAt = null;
+    return yields;
   }
 
   /** Advances time. */
@@ -393,7 +417,7 @@ export class PathAgent {
     if (lostAt !== undefined && now >= lostAt) this.#lose(now);
     if (this.#table.size > 0) this.#fanOut.handleTimeout(now);
     if (this.#choice !== undefined) this.#tend(now, this.#choice);
-    this.#seek(now);
+    this.#search.handle(now, this.#situation);
     this.#copies = undefined;
     this.#dueAt = null;
   }
@@ -443,13 +467,14 @@ export class PathAgent {
     for (const record of this.#table.all) record.search();
   }
 
-  #seek(now: Instant): void {
+  get #situation(): SearchSituation {
     const choice = this.#choice;
-    this.#search.handle(now, {
+    return {
       wanted: this.#wanted,
+      registered: this.#registered,
       primary: choice?.primary,
       questioned: choice?.questioned === true,
-    });
+    };
   }
 
   #nextDue(): Instant | undefined {
@@ -463,7 +488,11 @@ export class PathAgent {
 
   #lostAt(): Instant | undefined {
     if (this.#choice === undefined || this.#lastHeardAt === undefined) return undefined;
-    return after(this.#lastHeardAt, LOST_MS);
+    const lostAt = after(this.#lastHeardAt, LOST_MS);
+    const { extra, ownRelay, unansweredSince } = this.#choice.primary;
+    // The end that a guess has won is of use to others.
+    const left = !this.#registered && extra && !ownRelay && unansweredSince !== undefined;
+    return left ? earlier(lostAt, after(unansweredSince, TRUST_MS)) : lostAt;
   }
 
   #destinations(): readonly Path[] {

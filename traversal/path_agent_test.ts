@@ -5,10 +5,17 @@ import { formatPath, ownPath } from "./path.ts";
 import { PathAgent } from "./path_agent.ts";
 import type { PathEvent } from "./path_report.ts";
 import { FAN_OUT_MAX } from "./path_table.ts";
+import type { NatFacts } from "./nat.ts";
+import { seeded } from "./testing/fuzz.ts";
 
 const HOST = of("host", "192.168.1.5");
 const REFLEXIVE = of("serverReflexive", "203.0.113.9");
 const OTHER = of("serverReflexive", "203.0.113.10");
+const SYMMETRIC: NatFacts = {
+  mapping: "addressAndPortDependent",
+  filtering: "addressAndPortDependent",
+  hint: "NAT_SYMMETRIC",
+};
 const BURST = [0, 200, 500, 1000, 2000];
 const STEADY = [7000, 12_000, 17_000, 22_000, 27_000, 32_000];
 const BACK_OFF = [42_000, 62_000, 102_000, 162_000, 222_000, 282_000];
@@ -377,6 +384,39 @@ Deno.test("PathAgent sends one initiation to at most 24 paths, and gives every a
   assertEquals(reached.size, 32);
 });
 
+Deno.test("PathAgent guesses for no peer that Discovery does not know, and gives up what it has guessed when that is silent", () => {
+  const nat = { own: SYMMETRIC, peer: "NAT_RESTRICTED", udpBlocked: false } as const;
+  const agent = new PathAgent({ now: at(0), rng: seeded(1) });
+  agent.setCandidates(at(0), [REFLEXIVE]);
+  agent.setNat(at(0), nat);
+  agent.connect(at(0));
+  agent.setRegistered(at(1_000), false);
+  agent.handleTimeout(at(30_000));
+  assertEquals(agent.pollLocal(), undefined);
+  agent.setRegistered(at(30_000), true);
+  agent.handleTimeout(at(31_500));
+  assertEquals(agent.pollLocal(), { kind: "open", count: 256, urgent: false });
+  agent.handleLocals(at(31_500), [1, 2, 3]);
+  const guessed = { local: 2, remote: REFLEXIVE.address };
+  agent.handleAuthenticated(at(31_600), guessed, "handshake");
+  agent.handleTimeout(at(31_700));
+  answerAll(agent, at(31_700));
+  assertEquals(agent.pollLocal(), { kind: "close", locals: [1, 3] });
+  runTimers(agent, { from: 31_700, until: 40_000, answered: true });
+  assertEquals(agent.status(at(40_000)).path, guessed);
+  // It is still there, whatever Discovery says.
+  agent.setRegistered(at(40_000), false);
+  runTimers(agent, { from: 40_000, until: 60_000, answered: true });
+  assertEquals(agent.status(at(60_000)).path, guessed);
+  agent.setRegistered(at(60_000), true);
+  agent.setRegistered(at(60_000), false);
+  runTimers(agent, { from: 60_000, until: 66_500, answered: false });
+  assertEquals([agent.status(at(66_499)).path, agent.pollLocal()], [guessed, undefined]);
+  agent.handleTimeout(at(66_500));
+  assertEquals(agent.status(at(66_500)).connected, false);
+  assertEquals(agent.pollLocal(), { kind: "close", locals: [2] });
+});
+
 Deno.test("PathAgent drops its oldest events when nobody takes them", () => {
   const agent = connected(REFLEXIVE);
   for (let i = 0; i < 20; i++) {
@@ -428,6 +468,28 @@ function connected({ address }: { address: SocketAddress }): PathAgent {
     agent.handleProbeRefused(probe.path, probe.sequence);
   }
   return agent;
+}
+
+/** Answers every probe that is due, or lets them go unheard. */
+function answerAll(agent: PathAgent, now: Instant, answered = true): void {
+  for (let probe; (probe = agent.pollProbe()) !== undefined;) {
+    if (!answered || probe.path.local === 0) continue;
+    agent.handleAuthenticated(now, probe.path, "data");
+    agent.handleProbeReply(now, probe.path, probe.sequence);
+  }
+}
+
+/** Runs the timers until just before an instant; probes of extra ends are answered, or not. */
+function runTimers(
+  agent: PathAgent,
+  { from, until, answered }: { from: number; until: number; answered: boolean },
+): void {
+  answerAll(agent, at(from), answered);
+  for (let dueAt; (dueAt = agent.pollTimeout()) !== undefined && dueAt < until;) {
+    agent.handleTimeout(dueAt);
+    while (agent.pollInitiation() !== undefined);
+    answerAll(agent, dueAt, answered);
+  }
 }
 
 function events(agent: PathAgent): PathEvent[] {

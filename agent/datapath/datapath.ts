@@ -349,7 +349,10 @@ export class Datapath implements EngineSink {
       }
       case "setCandidates": {
         const candidates = parseCandidates(command.candidates);
-        this.#change(command, (agent) => agent.setCandidates(this.#now, candidates));
+        this.#change(command, (agent) => {
+          agent.setCandidates(this.#now, candidates);
+          agent.setRegistered(this.#now, command.gone !== true);
+        });
         return undefined;
       }
       case "connectPeer":
@@ -358,6 +361,7 @@ export class Datapath implements EngineSink {
         const candidates = parseCandidates(command.candidates);
         this.#change(command, (agent) => {
           agent.setCandidates(this.#now, candidates);
+          agent.setRegistered(this.#now, true);
           agent.punch(this.#now, command.windowMs);
         });
         return undefined;

@@ -401,7 +401,7 @@ export class PeerTable {
     const closed: number[] = [];
     for (let request; (request = agent.pollLocal()) !== undefined;) {
       if (request.kind === "close") closed.push(...request.locals);
-      else agent.handleLocals(now, this.#openLocals(peer, request.count));
+      else agent.handleLocals(now, this.#openLocals(now, peer, request));
     }
     for (let due; (due = agent.pollInitiation()) !== undefined;) {
       if (due.fresh || peer.initiation === undefined || peer.fanOut !== undefined) {
@@ -466,16 +466,30 @@ export class PeerTable {
     }
   }
 
-  /** Opens extra local ends, maybe fewer than wanted. */
-  #openLocals({ locals }: Peer, count: number): readonly number[] {
+  /** Opens extra local ends, maybe fewer than wanted: guesses for other peers give way to this one, or not. */
+  #openLocals(
+    now: Instant,
+    peer: Peer,
+    { count, urgent }: { readonly count: number; readonly urgent: boolean },
+  ): readonly number[] {
     const opened: number[] = [];
+    this.#openInto(opened, peer, count);
+    for (const other of this.#byKey.values()) {
+      if (opened.length >= count) break;
+      if (other === peer || other.agent?.yieldEnds(now, urgent) !== true) continue;
+      this.#drain(now, other);
+      this.#openInto(opened, peer, count);
+    }
+    return opened;
+  }
+
+  #openInto(opened: number[], { locals }: Peer, count: number): void {
     while (opened.length < count) {
       const local = this.#options.transport.openLocal();
-      if (local === undefined) break;
+      if (local === undefined) return;
       opened.push(local);
       locals.add(local);
     }
-    return opened;
   }
 
   #closeLocals(peer: Peer, closed: readonly number[]): void {

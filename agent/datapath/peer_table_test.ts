@@ -13,7 +13,7 @@ import { type NatFacts, OUTER_BYTES } from "../../traversal/mod.ts";
 import { Engine, type EngineSink, type StreamId } from "../../wg/mod.ts";
 import type { DatapathPeerStatus } from "../shared/mod.ts";
 import { type Peer, PeerTable } from "./peer_table.ts";
-import type { Transport } from "./transport.ts";
+import { LOCALS_MAX, type Transport } from "./transport.ts";
 
 const MODULE = new WebAssembly.Module(
   Deno.readFileSync(new URL("../../wg/engine.wasm", import.meta.url)),
@@ -138,6 +138,7 @@ class Node {
       busy: false,
       counters: () => ({}),
       openLocal: () => {
+        if (this.locals.size === LOCALS_MAX) return undefined;
         this.locals.add(next);
         return next++;
       },
@@ -352,6 +353,39 @@ Deno.test("PeerTable: a session that begins on an extra end stays on it", () => 
     .map((datagram) => datagram.from.port);
   assertEquals([...new Set(sources)], [PORT + 7]);
   assertEquals(a.status().paths?.[0]?.local, 7);
+});
+
+Deno.test("PeerTable: ends held by a guess go to a peer that was just told to try, and to others after 8 s", () => {
+  const pair = new Pair();
+  const { table, locals } = pair.a;
+  const own: NatFacts = { ...NAT, mapping: "addressAndPortDependent", hint: "NAT_SYMMETRIC" };
+  table.setNat(pair.now, { own, udpBlocked: false, keepaliveMs: 25_000 });
+  const stranger = (index: number, punch: boolean): Peer => {
+    const publicKey = formatBase64(new Uint8Array(32).fill(index));
+    const allowedIps = [`10.42.1.${index}/32`];
+    const add = { publicKey, allowedIps, keepaliveSeconds: 25, mesh: true };
+    const peer = table.add(pair.now, { kind: "addPeer", ...add });
+    const address = { hostname: `203.0.113.${index}`, port: PORT };
+    table.withAgent(pair.now, peer, (agent) => {
+      agent.setCandidates(pair.now, [{ kind: "serverReflexive", address }]);
+      agent.connect(pair.now);
+      if (punch) agent.punch(pair.now, 5_000);
+    });
+    return peer;
+  };
+  const first = stranger(1, false);
+  pair.run(2_000);
+  assertEquals([first.locals.size, locals.size], [LOCALS_MAX, LOCALS_MAX]);
+  const second = stranger(2, true);
+  const third = stranger(3, false);
+  pair.run(2_000);
+  assertEquals([first, second, third].map((peer) => peer.locals.size), [0, LOCALS_MAX, 0]);
+  pair.run(12_000);
+  assertEquals(second.locals.size, 0);
+  assertEquals(first.locals.size + third.locals.size, LOCALS_MAX);
+  table.withAgent(pair.now, third, (agent) => agent.setRegistered(pair.now, false));
+  table.withAgent(pair.now, first, (agent) => agent.setRegistered(pair.now, false));
+  assertEquals(locals.size, 0, "nothing is guessed for peers that have left");
 });
 
 Deno.test("PeerTable: a plain peer's streams keep to what routers say, for ten minutes", () => {

@@ -70,6 +70,8 @@ export interface SetCandidatesCommand {
   readonly publicKey: string;
   /** All its candidates, best first. */
   readonly candidates: readonly CandidateInfo[];
+  /** Discovery does not know the peer any more. @default false */
+  readonly gone?: boolean;
   /** The NAT in front of it, as it found out: the RFC's NatHint. Absent: not known. */
   readonly nat?: string;
   /** Whether relays may be used to reach it. Absent: as it was. */
