@@ -30,8 +30,9 @@ const addresses = config.addresses.map(({ address, prefix }) => `${address}/${pr
 await core.client.send({ kind: "setAddresses", addresses });
 for (const peer of config.peers) await addPeer(peer);
 const serving = serve();
+const obeying = obey(control, (target) => core.network.connect(target));
 Deno.stderr.writeSync(new TextEncoder().encode(`ready control=${control}\n`));
-await Promise.all([serving, obey(control, (target) => core.network.connect(target))]);
+await Promise.all([serving, obeying]);
 
 async function addPeer({ publicKey, allowedIps, endpoint }: WireGuardPeer): Promise<void> {
   await core.client.send({

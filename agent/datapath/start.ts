@@ -63,8 +63,7 @@ export async function startDatapath(
   });
   const hello = Promise.withResolvers<WorkerHello>();
   worker.onmessage = ({ data }: MessageEvent<WorkerMessage>): void => {
-    if (data === 0) client.handleWake();
-    else if ("links" in data) options.onEvent({ kind: "linksChanged" });
+    if ("links" in data) options.onEvent({ kind: "linksChanged" });
     else if ("panic" in data) client.close(data.panic);
     else hello.resolve(data);
   };
@@ -93,6 +92,7 @@ export async function startDatapath(
     eventFd: typeof bell === "string" ? bell : bell.fd,
   };
   worker.postMessage(start);
+  const listening = client.listen();
   const answer = await hello.promise;
   if (!answer.ok) {
     client.close(answer.message);
@@ -111,12 +111,13 @@ export async function startDatapath(
     local: answer.local,
     watchesLinks: answer.watchesLinks,
     stop: async (graceMs) => {
-      const timeout = AbortSignal.timeout(graceMs);
-      const late = new Promise<void>((resolve) =>
-        timeout.addEventListener("abort", () => resolve())
-      );
-      await Promise.race([client.stop().catch(() => {}), late]);
+      // A timer that keeps the program running: who waits for a bell does not, nor a Worker that has ended.
+      const late = Promise.withResolvers<void>();
+      const timer = setTimeout(late.resolve, graceMs);
+      await Promise.race([client.stop().catch(() => {}), late.promise]);
       client.close();
+      await listening;
+      clearTimeout(timer);
       worker.terminate();
       closeBell();
       sockets?.[Symbol.dispose]();

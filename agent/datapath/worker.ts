@@ -1,8 +1,7 @@
 /**
  * The datapath Worker: owns the sockets and the engine.
  *
- * Its first message is a {@linkcode WorkerStart}; each later one is a wake-up. It answers with a {@linkcode WorkerHello},
- * then with wake-ups.
+ * Its first message is a {@linkcode WorkerStart}, which it answers with a {@linkcode WorkerHello}; each later one is a wake-up.
  *
  * @module
  */
@@ -65,10 +64,8 @@ export type WorkerHello =
   }
   | { readonly ok: false; readonly code: ErrorCode; readonly message: string };
 
-/** What the Worker says: first its hello, then wake-ups (0), why it panicked, and that the system's links have changed. */
-export type WorkerMessage = WorkerHello | 0 | { readonly panic: string } | {
-  readonly links: true;
-};
+/** What the Worker says besides: first its hello, then why it panicked, and that the system's links have changed. */
+export type WorkerMessage = WorkerHello | { readonly panic: string } | { readonly links: true };
 
 /**
  * The wall clock for handshakes: set once and monotonic from there, since a peer refuses every timestamp that is older
@@ -81,6 +78,8 @@ const SLEEP_MS_MAX = 1000;
 /** Whatever runs once the Worker has started. */
 interface Running {
   readonly datapath: Datapath;
+  /** Wakes the main thread. */
+  readonly wakeMain: () => void;
   readonly driver: PortableDriver | FastDriver;
   readonly sockets: SocketSplices | undefined;
   readonly tun: TunPort | undefined;
@@ -120,8 +119,9 @@ function start(options: WorkerStart): WorkerHello {
     privateKey.fill(0);
     const sockets = driver instanceof FastDriver ? new SocketSplices(engine) : undefined;
     opened.use(sockets);
+    const arena = SharedArena.attach(options.buffer);
     const datapath = new Datapath({
-      arena: SharedArena.attach(options.buffer),
+      arena,
       engine,
       transport: driver,
       clock: systemClock,
@@ -149,7 +149,8 @@ function start(options: WorkerStart): WorkerHello {
     const { publicKey } = engine;
     const [local = ""] = driver.localEndpoints;
     opened.move();
-    running = { datapath, driver, sockets, tun, links };
+    const wakeMain = (): void => arena.notifyMain();
+    running = { datapath, wakeMain, driver, sockets, tun, links };
     const rings = driver instanceof FastDriver;
     return { ok: true, publicKey, local, rings, watchesLinks: links !== undefined };
   } catch (error) {
@@ -221,15 +222,15 @@ function openTun(
 }
 
 /** The fast driver's life: never returns to the event loop before the end. */
-function loop({ datapath, sockets, tun, links }: Running, driver: FastDriver): void {
+function loop({ datapath, wakeMain, sockets, tun, links }: Running, driver: FastDriver): void {
   let more = false;
   while (!datapath.stopped) {
-    const dueAt = datapath.step(() => postMessage(0));
+    const dueAt = datapath.step(wakeMain);
     const sleepMs = dueAt === undefined ? SLEEP_MS_MAX : dueAt - systemClock.now();
     if (driver.wait(more ? 0 : Math.min(sleepMs, SLEEP_MS_MAX))) datapath.handleBell();
     more = driver.receive();
   }
-  datapath.step(() => postMessage(0));
+  datapath.step(wakeMain);
   sockets?.[Symbol.dispose]();
   links?.[Symbol.dispose]();
   tun?.close();
@@ -251,8 +252,8 @@ function stepSoon(): void {
 function step(): void {
   stepping = false;
   if (running === undefined) return;
-  const { datapath, driver } = running;
-  const dueAt = datapath.step(() => postMessage(0));
+  const { datapath, wakeMain, driver } = running;
+  const dueAt = datapath.step(wakeMain);
   if (datapath.stopped) {
     clearTimeout(timer);
     driver.close();

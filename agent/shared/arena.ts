@@ -163,6 +163,24 @@ export class SharedArena {
   }
 
   /**
+   * Main thread: answers the bell, and resolves once it has been rung again and {@linkcode SharedArena.notifyMain} called: in a turn
+   * of the event loop of its own, however often it is rung. Before draining, as {@linkcode SharedArena.answerMainBell}.
+   */
+  nextMainRing(): Promise<unknown> {
+    for (;;) {
+      this.answerMainBell();
+      const rung = Atomics.waitAsync(this.#mainBell, 0, 0);
+      // Rung between the two: what that tells of is about to be drained.
+      if (rung.async) return rung.value;
+    }
+  }
+
+  /** Any thread: wakes a main thread that waits for {@linkcode SharedArena.nextMainRing}. */
+  notifyMain(): void {
+    Atomics.notify(this.#mainBell, 0);
+  }
+
+  /**
    * Worker: blocks its thread until the bell is rung and {@linkcode SharedArena.notifyWorker} called, at most
    * `timeoutMs`. Returns at once if the bell has been rung since it was last answered. For a worker that waits on
    * nothing else.

@@ -113,6 +113,39 @@ Deno.test("what is marked and rung for is drained or wakes again, wherever one s
   }
 });
 
+Deno.test("a main thread that waits for its bell drains what is rung for or is woken, wherever it is interrupted", async () => {
+  for (const mainIsInterrupted of [true, false]) {
+    const points = await interruptEverywhere(() => {
+      const [main, worker] = arenaPair();
+      // The last wake-up has not been answered yet.
+      worker.ringMain();
+      let drained = false;
+      let rung: Promise<unknown> | undefined;
+      const listen = (): void => {
+        rung = main.nextMainRing();
+        main.takeDirtyForMain((slot) => drained ||= slot.index === 7);
+      };
+      const tell = (): void => {
+        worker.markForMain(worker.slot(7));
+        if (worker.ringMain()) worker.notifyMain();
+      };
+      return {
+        victim: mainIsInterrupted ? listen : tell,
+        intruder: mainIsInterrupted ? tell : listen,
+        check: async (at): Promise<void> => {
+          if (drained) return;
+          // Who waits for a bell alone does not keep the program running.
+          const { promise: late, resolve } = Promise.withResolvers<string>();
+          const timer = setTimeout(() => resolve(`asleep after operation ${at}`), 10_000);
+          assertEquals(await Promise.race([rung, late]), "ok");
+          clearTimeout(timer);
+        },
+      };
+    });
+    ok(points > 2);
+  }
+});
+
 Deno.test("a sleeper that arms, then looks, is never left asleep", async () => {
   for (const sleeperIsInterrupted of [true, false]) {
     await interruptEverywhere(() => {

@@ -126,7 +126,16 @@ export class DatapathClient {
     if (this.#closed === undefined && this.arena.ringWorker()) this.#wake();
   }
 
-  /** Takes in what the Worker has to say. Call it on every message from the Worker. */
+  /** Takes in what the Worker has to say whenever it rings; resolves once the client has closed. */
+  async listen(): Promise<void> {
+    while (this.#closed === undefined) {
+      const rung = this.arena.nextMainRing();
+      this.handleWake();
+      await rung;
+    }
+  }
+
+  /** Takes in what the Worker has to say. For whoever does not {@linkcode DatapathClient.listen}: on every wake-up. */
   handleWake(): void {
     if (this.#closed !== undefined) return;
     this.arena.answerMainBell();
@@ -161,6 +170,8 @@ export class DatapathClient {
     for (const { reject } of this.#pending.values()) reject(error);
     this.#pending.clear();
     this.#sink?.closed(error);
+    // Who listens has nothing to wait for.
+    this.arena.notifyMain();
   }
 
   #dispatch(event: DatapathEvent): void {

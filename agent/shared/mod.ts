@@ -11,8 +11,8 @@
  * ```
  *
  * A Worker that waits in a system call hears no messages, so everything crosses in memory; a wake-up carries nothing.
- * Each way of waking is the caller's: `postMessage` towards the main thread, and `postMessage` or an eventfd towards
- * the Worker.
+ * The main thread waits for its bell by `Atomics.waitAsync` (`DatapathClient.listen`); how the Worker is woken is the
+ * caller's: `postMessage` or an eventfd.
  *
  * ```ts
  * import { SharedArena } from "./mod.ts";

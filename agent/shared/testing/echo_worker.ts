@@ -86,7 +86,7 @@ class EchoDatapath {
       this.#execute(command as Command);
     }
     if (this.arena.commands.takeRoomWanted()) this.#ring = true;
-    if (this.#ring && this.arena.ringMain()) postMessage(0);
+    if (this.#ring && this.arena.ringMain()) this.arena.notifyMain();
     this.#ring = false;
     if (this.stopped) close();
   }

@@ -9,7 +9,7 @@
  */
 
 /** The operations that the code under test uses. */
-const OPERATIONS = ["load", "store", "exchange", "add", "or"] as const;
+const OPERATIONS = ["load", "store", "exchange", "add", "or", "waitAsync"] as const;
 
 /** One run of an interleaving. */
 export interface Interleaving {
