@@ -556,6 +556,8 @@ function describe(event: NodeEvent, nameOf: (publicKey: string) => string): stri
     case "fatal":
       return `fatal: ${event.message}`;
     case "linksChanged":
+    case "relaysChanged":
+    case "relayConnect":
       return event.kind;
     case "stunSilent":
       return "no STUN server answers";
