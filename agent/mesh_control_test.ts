@@ -137,7 +137,7 @@ Deno.test("a colony looks a stranger up once, and admits it if it is registered"
 
 Deno.test("on a plain Coral Discovery an agent looks its colony up instead, often at first and rarely once it is direct", () => {
   const world = new World("agent");
-  world.begin({ features: { punch: false, watch: false, deregister: false } });
+  world.begin({ features: { punch: false, watch: false, deregister: false, relay: false } });
   world.takeRequests();
   const answers: number[] = [];
   const answer = (): void => {

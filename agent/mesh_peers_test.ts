@@ -22,6 +22,8 @@ function found(fill: number, role: Role, more: Partial<DiscoveredPeer> = {}): Di
     name: `node${fill}`,
     endpoints: [{ hostname: "192.168.1.2", port: 51820 }],
     observedEndpoints: [{ hostname: "203.0.113.2", port: 40000 }],
+    relayedEndpoints: [],
+    noRelay: false,
     nat: "NAT_UNKNOWN",
     meshIpv4: undefined,
     meshIpv6: undefined,

@@ -18,6 +18,8 @@ const COLONY: DiscoveredPeer = {
   name: "colony",
   endpoints: [{ hostname: "2001:db8::3", port: 51820 }],
   observedEndpoints: [{ hostname: "203.0.113.3", port: 40000 }],
+  relayedEndpoints: [],
+  noRelay: false,
   nat: "NAT_UNKNOWN",
   meshIpv4: "10.42.0.1",
   meshIpv6: undefined,

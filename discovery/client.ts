@@ -31,6 +31,7 @@ import {
   parseColony,
   parsePeer,
 } from "./client/peer.ts";
+import { parseGrant, type RelayGrant, type RelayQuery, relayRequest } from "./client/relay.ts";
 import { staggered } from "./client/staggered.ts";
 import { callError, createDiscoveryClient, type Fetch, hasCode } from "./client/transport.ts";
 import {
@@ -96,6 +97,10 @@ export interface Registration extends NodeKey {
   readonly endpoints: readonly SocketAddress[];
   /** Where STUN saw the node's sockets, best first. @default [] */
   readonly observedEndpoints?: readonly SocketAddress[];
+  /** Where relays listen for the node. @default [] */
+  readonly relayedEndpoints?: readonly SocketAddress[];
+  /** Whether the node wants no relay between itself and others. @default false */
+  readonly noRelay?: boolean;
   /** What the node found out about its NAT. @default NAT_UNKNOWN */
   readonly nat?: NatHint;
   /** Address inside the mesh. @default none */
@@ -140,6 +145,8 @@ export interface DiscoveryFeatures {
   readonly watch: boolean;
   /** Removal at once. Without it: registrations expire. */
   readonly deregister: boolean;
+  /** Relays. Without them: peers are reached directly or not at all. */
+  readonly relay: boolean;
 }
 
 /** What became of a punch. */
@@ -174,7 +181,12 @@ interface Server {
   readonly client: Client<typeof DiscoveryService>;
 }
 
-const NO_FEATURES: DiscoveryFeatures = { punch: false, watch: false, deregister: false };
+const NO_FEATURES: DiscoveryFeatures = {
+  punch: false,
+  watch: false,
+  deregister: false,
+  relay: false,
+};
 
 /**
  * Talks to Discovery. Every call rejects with `MorayError`: `unreachable`, `timedOut`, `refused` (with the server's
@@ -305,6 +317,39 @@ export class DiscoveryClient {
     });
   }
 
+  /**
+   * Asks for a relay, or renews the session of one. `unsupported` where Discovery has none, `limit` where it gives no more,
+   * `refused` where the node or its peer wants none, or the wanted one is not offered.
+   */
+  requestRelay(query: RelayQuery, settings: CallSettings = {}): Promise<RelayGrant> {
+    const request = relayRequest(query);
+    return this.#call(settings, async ({ client, url }, options) => {
+      const grant = parseGrant(await client.requestRelay(request, options), {
+        url,
+        now: this.#now(),
+      });
+      if (grant !== undefined) return grant;
+      throw new MorayError("unsupported", `The relay of Discovery at ${url} cannot be used`);
+    });
+  }
+
+  /** Gives a relay session back. Returns whether there was one. */
+  async releaseRelay(
+    { meshId, sessionId }: {
+      /** Mesh id. */
+      readonly meshId: string;
+      /** The session's id. */
+      readonly sessionId: string;
+    },
+    settings: CallSettings = {},
+  ): Promise<boolean> {
+    const { success } = await this.#call(
+      settings,
+      ({ client }, options) => client.releaseRelay({ meshId, sessionId }, options),
+    );
+    return success;
+  }
+
   /** Removes a registration. Returns whether there was one; false on a plain Coral Discovery, where it expires. */
   deregister(
     { meshId, publicKey, role }: NodeKey & { readonly role: Role },
@@ -340,6 +385,7 @@ export class DiscoveryClient {
               punch: features.includes("punch"),
               watch: features.includes("watch"),
               deregister: features.includes("deregister"),
+              relay: features.includes("relay"),
             },
             stunServers: stunAddresses([...stunServers, ...combined]),
             stunCredentials: parseCredentials(info.stunUsername, info.stunPassword),
@@ -449,9 +495,15 @@ export class DiscoveryClient {
 function commonRequest(
   registration: Registration,
 ): Omit<MessageInitShape<typeof RegisterAgentRequestSchema>, "$typeName" | "agentId"> {
-  const observedEndpoints = (registration.observedEndpoints ?? [])
-    .map(({ hostname, port }) => create(EndpointSchema, { ip: hostname, port, protocol: "udp" }));
-  const [observedEndpoint] = observedEndpoints;
+  const { observedEndpoints: direct = [], relayedEndpoints: relayed = [] } = registration;
+  const all = [
+    ...direct.map((address) => ({ ...address, viaRelay: false })),
+    ...relayed.map((address) => ({ ...address, viaRelay: true })),
+  ];
+  const observedEndpoints = all.map(({ hostname, port, viaRelay }) =>
+    create(EndpointSchema, { ip: hostname, port, protocol: "udp", viaRelay })
+  );
+  const observedEndpoint = direct.length === 0 ? undefined : observedEndpoints[0];
   return {
     meshId: registration.meshId,
     pubkey: registration.publicKey,
@@ -464,6 +516,7 @@ function commonRequest(
     meshIpv4: registration.meshIpv4 ?? "",
     meshIpv6: registration.meshIpv6 ?? "",
     metadata: { ...registration.metadata },
+    noRelay: registration.noRelay ?? false,
   };
 }
 

@@ -142,9 +142,19 @@ Deno.test("DiscoveryClient registers, looks up and deregisters", async () => {
   assertEquals((await discovery.lookupAgent({ meshId: "reef", publicKey: key(2) }))?.agentId, "a2");
   assertEquals(await discovery.lookupAgent({ meshId: "reef", agentId: "a3" }), undefined);
 
-  assertEquals(discovery.features, { punch: false, watch: false, deregister: false });
+  assertEquals(discovery.features, {
+    punch: false,
+    watch: false,
+    deregister: false,
+    relay: false,
+  });
   assertEquals((await discovery.serverInfo()).features.watch, true);
-  assertEquals(discovery.features, { punch: true, watch: true, deregister: true });
+  assertEquals(discovery.features, {
+    punch: true,
+    watch: true,
+    deregister: true,
+    relay: false,
+  });
   assertEquals((await discovery.health()).registeredColonies, 1);
   const node = { meshId: "reef", publicKey: key(1), role: "colony" } as const;
   assertEquals([await discovery.deregister(node), await discovery.deregister(node)], [true, false]);
@@ -496,7 +506,12 @@ Deno.test("DiscoveryClient works with a plain Coral Discovery", async () => {
   try {
     const discovery = client(`http://127.0.0.1:${server.addr.port}`);
     const info = await discovery.serverInfo();
-    assertEquals(info.features, { punch: false, watch: false, deregister: false });
+    assertEquals(info.features, {
+      punch: false,
+      watch: false,
+      deregister: false,
+      relay: false,
+    });
     assertEquals((await discovery.register(COLONY)).ttlMs, 300_000);
     assertEquals(bodies["RegisterColony"]?.["observedEndpoint"], {
       ip: "203.0.113.1",

@@ -23,11 +23,18 @@
  */
 export * from "./client.ts";
 export type { DiscoveredPeer } from "./client/peer.ts";
+export type { RelayChoice, RelayGrant, RelayQuery } from "./client/relay.ts";
 export type { Fetch } from "./client/transport.ts";
 export type { PeerEvent, WatchEnd, WatchOptions, WatchState } from "./client/watch.ts";
 export type { Log } from "./log.ts";
 export type { SocketAddress } from "../core/mod.ts";
-export type { NatHint } from "../traversal/mod.ts";
+export type { NatHint, SourceLimiterOptions, StunCredentials } from "../traversal/mod.ts";
+export type { RelayIdentity, RelayState, RelayUsage } from "./relay/report.ts";
+export type { RelayReporterOptions, RunningRelayReporter } from "./relay/reporter.ts";
+export type { RelayTransport, RelayTransportKind } from "./relay/transport.ts";
+export type { TurnHandler } from "./service/http.ts";
+export type { RelayServer } from "./service/relay_registry.ts";
+export type { LocalRelay, RelayLimits, RelayOptions } from "./service/relay_service.ts";
 export type { DiscoveryOptions, RunningDiscovery } from "./service/server.ts";
-export { startDiscovery } from "./start.ts";
+export { startDiscovery, startRelayReporter } from "./start.ts";
 export type { NodeKey, Role } from "./store/store.ts";

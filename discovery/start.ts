@@ -1,4 +1,5 @@
-/** Starts the service, which loads only then: nodes need the client alone. @module */
+/** Starts the service, or a relay's reports, which load only then: nodes need the client alone. @module */
+import type { RelayReporterOptions, RunningRelayReporter } from "./relay/reporter.ts";
 import type { DiscoveryOptions, RunningDiscovery } from "./service/server.ts";
 
 /**
@@ -8,4 +9,12 @@ import type { DiscoveryOptions, RunningDiscovery } from "./service/server.ts";
 export async function startDiscovery(options: DiscoveryOptions): Promise<RunningDiscovery> {
   const server = await import("./service/server.ts");
   return await server.startDiscovery(options);
+}
+
+/** Starts to make a relay known to Discovery. What Discovery says to it goes to the log, once for each change. */
+export async function startRelayReporter(
+  options: RelayReporterOptions,
+): Promise<RunningRelayReporter> {
+  const reporter = await import("./relay/reporter.ts");
+  return reporter.startRelayReporter(options);
 }

@@ -12,7 +12,7 @@ import type { CandidateInfo, CommandBody, NodeEvent } from "../shared/mod.ts";
 export const MESH = "reef";
 const NAT = { mapping: "unknown", filtering: "unknown", hint: "NAT_UNKNOWN" };
 /** What our own Discovery can do. */
-export const FEATURES = { punch: true, watch: true, deregister: true };
+export const FEATURES = { punch: true, watch: true, deregister: true, relay: false };
 /** An own address. */
 export const HOST: CandidateInfo = { kind: "host", address: "192.168.1.9:40000" };
 /** Where STUN sees the node. */
@@ -37,6 +37,8 @@ export function found(number: number, role: Role, port = 51820): DiscoveredPeer 
     name: role === "colony" ? "colony" : `agent${number}`,
     endpoints: [{ hostname: "192.168.1.2", port: 51820 }],
     observedEndpoints: [{ hostname: "203.0.113.2", port }],
+    relayedEndpoints: [],
+    noRelay: false,
     nat: "NAT_UNKNOWN",
     meshIpv4: role === "colony" ? "10.42.0.1" : undefined,
     meshIpv6: undefined,

@@ -39,6 +39,10 @@ export interface DiscoveredPeer {
   readonly endpoints: readonly SocketAddress[];
   /** Where STUN saw the node's sockets, valid ones only. */
   readonly observedEndpoints: readonly SocketAddress[];
+  /** Where relays listen for the node, valid ones only. */
+  readonly relayedEndpoints: readonly SocketAddress[];
+  /** Whether it wants no relay between itself and others. */
+  readonly noRelay: boolean;
   /** What the node found out about its NAT. */
   readonly nat: NatHint;
   /** Address inside the mesh; `undefined` for none. */
@@ -93,7 +97,11 @@ function parseCommon(
     agentId: record.agentId,
     name: /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(record.name) ? record.name : "",
     endpoints: unique(record.endpoints.map(parseSocketAddress)),
-    observedEndpoints: unique(record.observedEndpoints.map(parseEndpoint)),
+    observedEndpoints: unique(record.observedEndpoints.filter(isDirect).map(parseEndpoint)),
+    relayedEndpoints: unique(
+      record.observedEndpoints.filter((one) => !isDirect(one)).map(parseEndpoint),
+    ),
+    noRelay: record.noRelay,
     nat: NAMES[record.nat] ?? "NAT_UNKNOWN",
     meshIpv4: meshAddress(record.meshIpv4, 4),
     meshIpv6: meshAddress(record.meshIpv6, 6),
@@ -118,12 +126,15 @@ const NAMES: Readonly<Record<number, NatHint>> = {
   [NatHintNumber.NAT_SYMMETRIC]: "NAT_SYMMETRIC",
 };
 
-/** Returns the address of an observed endpoint that packets can be sent to directly. */
-function parseEndpoint({ ip, port, protocol, viaRelay }: Endpoint): SocketAddress | undefined {
+/** Whether an observed endpoint is the node's own, and not one where a relay listens for it. */
+function isDirect({ viaRelay }: Endpoint): boolean {
+  return !viaRelay;
+}
+
+/** Returns the address of an observed endpoint that datagrams can be sent to. */
+function parseEndpoint({ ip, port, protocol }: Endpoint): SocketAddress | undefined {
   const hostname = canonicalIp(ip);
-  if (hostname === undefined || viaRelay || (protocol !== "" && protocol !== "udp")) {
-    return undefined;
-  }
+  if (hostname === undefined || (protocol !== "" && protocol !== "udp")) return undefined;
   return { hostname, port };
 }
 

@@ -28,6 +28,7 @@ Deno.test("parsePeer keeps what can be used of a record", () => {
     metadata: { a: "1" },
     lastSeen: { seconds: BigInt(NOW / 1000) },
     generation: 9n,
+    noRelay: true,
   });
   assertEquals(parsePeer(record, NOW), {
     meshId: "reef",
@@ -37,6 +38,8 @@ Deno.test("parsePeer keeps what can be used of a record", () => {
     name: "a2",
     endpoints: [{ hostname: "192.0.2.1", port: 5 }, { hostname: "2001:db8::1", port: 6 }],
     observedEndpoints: [{ hostname: "203.0.113.1", port: 7 }],
+    relayedEndpoints: [{ hostname: "203.0.113.4", port: 7 }],
+    noRelay: true,
     nat: "NAT_SYMMETRIC",
     meshIpv4: "10.42.0.2",
     meshIpv6: undefined,

@@ -1,32 +1,28 @@
 /** The HTTP side of the service: Connect calls, `/health` and the key set. @module */
 import { toJson } from "@bufbuild/protobuf";
-import {
-  Code,
-  ConnectError,
-  createConnectRouter,
-  createContextKey,
-  createContextValues,
-} from "@connectrpc/connect";
+import { Code, ConnectError, createConnectRouter, createContextValues } from "@connectrpc/connect";
 import {
   type UniversalHandler,
   universalServerRequestFromFetch,
   universalServerResponseToFetch,
 } from "@connectrpc/connect/protocol";
-import { canonicalIp, type Instant, messageOf } from "../../core/mod.ts";
+import { canonicalIp, type Instant, messageOf, type SocketAddress } from "../../core/mod.ts";
 import { DiscoveryService, HealthResponseSchema } from "../../proto/mod.ts";
 import { SourceLimiter } from "../../traversal/mod.ts";
 import type { Log } from "../log.ts";
-import { requestHost, type Service } from "./service.ts";
+import { remoteAddress, requestHost, type Service } from "./service.ts";
 
 /** Largest request body. */
 export const REQUEST_BYTES_MAX = 64 * 1024;
 /** Requests per second that one IP address (or IPv6 /64) may make for ever: enough for a site behind one NAT. */
 export const REQUESTS_PER_SECOND_MAX = 200;
+/** Where WebSockets that carry TURN are opened. */
+export const TURN_PATH = "/turn";
 /** Requests that one source may make at once after a rest. */
 export const REQUEST_BURST_MAX = 1000;
 
-/** The client's address as the socket saw it. For limits only: it says nothing about the node's WireGuard socket. */
-const remoteAddress = createContextKey<string>("", { description: "address of the client" });
+/** Takes a request to open a WebSocket that carries TURN, from the address that the socket saw. */
+export type TurnHandler = (request: Request, remote: SocketAddress) => Response;
 
 /** Options of {@linkcode HttpHandler}. */
 export interface HttpHandlerOptions {
@@ -36,6 +32,8 @@ export interface HttpHandlerOptions {
   readonly now: () => number;
   /** Where the log goes. */
   readonly log: Log;
+  /** Takes WebSockets at `GET /turn`. Absent: nobody does. */
+  readonly turn?: TurnHandler;
   /** Requests per second of one source. @default {@linkcode REQUESTS_PER_SECOND_MAX} */
   readonly requestsPerSecondMax?: number;
   /** Requests of one source at once. @default {@linkcode REQUEST_BURST_MAX} */
@@ -80,10 +78,10 @@ export class HttpHandler {
   }
 
   /** Answers a request from the address that the socket saw. */
-  async handle(request: Request, remoteHostname: string): Promise<Response> {
+  async handle(request: Request, { hostname, port }: SocketAddress): Promise<Response> {
     this.#requests++;
     const url = new URL(request.url);
-    const remote = canonicalIp(remoteHostname) ?? remoteHostname;
+    const remote = canonicalIp(hostname) ?? hostname;
     const handler = this.#handlers.get(url.pathname);
     if (handler !== undefined) {
       const contextValues = createContextValues()
@@ -94,6 +92,10 @@ export class HttpHandler {
     }
     if (!this.#admit(remote)) {
       return new Response("Too many requests\n", { status: 429, headers: { "retry-after": "1" } });
+    }
+    const { turn } = this.#options;
+    if (turn !== undefined && url.pathname === TURN_PATH) {
+      return turn(request, { hostname: remote, port });
     }
     return await this.#get(request, url.pathname);
   }

@@ -77,6 +77,7 @@ interface CommonFields {
   lastSeen: Timestamp;
   registeredAt: Timestamp;
   generation: bigint;
+  noRelay: boolean;
 }
 
 function common(record: NodeRecord): CommonFields {
@@ -93,5 +94,6 @@ function common(record: NodeRecord): CommonFields {
     lastSeen: timestamp(record.lastSeenAt),
     registeredAt: timestamp(record.registeredAt),
     generation: BigInt(record.generation),
+    noRelay: record.noRelay,
   };
 }

@@ -3,8 +3,9 @@ import { formatSocketAddress, messageOf, MorayError, type SocketAddress } from "
 import type { Log } from "../log.ts";
 import { SqliteStore } from "../store/sqlite_store.ts";
 import type { Store } from "../store/store.ts";
-import { HttpHandler } from "./http.ts";
+import { HttpHandler, type TurnHandler } from "./http.ts";
 import { listenError } from "./listen_error.ts";
+import type { RelayOptions } from "./relay_service.ts";
 import { Service } from "./service.ts";
 import { StunCredentialIssuer } from "./stun_credentials.ts";
 import { StunService } from "./stun_service.ts";
@@ -41,6 +42,10 @@ export interface DiscoveryOptions {
   readonly log: Log;
   /** Now, unix milliseconds. @default Date.now */
   readonly now?: () => number;
+  /** Relays for the nodes. Absent: none, and none may report itself. */
+  readonly relays?: RelayOptions;
+  /** Takes WebSockets at `GET /turn`: the relay in this process. Absent: nobody does. */
+  readonly turn?: TurnHandler;
 }
 
 /** A started server. */
@@ -83,8 +88,11 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Running
       now,
       randomId: () => crypto.randomUUID(),
       log,
+      ...(options.relays && { relays: options.relays }),
     });
-    return new DiscoveryServer({ listen, store, stun, service, heartbeatMs, ttlMs, now, log });
+    const { turn } = options;
+    const parts = { listen, store, stun, service, heartbeatMs, ttlMs, now, log };
+    return new DiscoveryServer({ ...parts, ...(turn && { turn }) });
   } catch (error) {
     await stun?.close();
     await store.close();
@@ -102,6 +110,7 @@ interface Parts {
   readonly ttlMs: number;
   readonly now: () => number;
   readonly log: Log;
+  readonly turn?: TurnHandler;
 }
 
 class DiscoveryServer implements RunningDiscovery {
@@ -116,9 +125,9 @@ class DiscoveryServer implements RunningDiscovery {
   #stopping: Promise<void> | undefined;
 
   constructor(parts: Parts) {
-    const { listen, service, stun, heartbeatMs, ttlMs, now, log } = parts;
+    const { listen, service, stun, heartbeatMs, ttlMs, now, log, turn } = parts;
     this.#parts = parts;
-    this.#http = new HttpHandler({ service, now, log });
+    this.#http = new HttpHandler({ service, now, log, ...(turn && { turn }) });
     this.#server = listenHttp(listen, this.#http, { signal: this.#cutOff.signal, log });
     const bound = { hostname: listen.hostname, port: this.#server.addr.port };
     this.url = `http://${formatSocketAddress(reachable(bound))}`;
@@ -200,7 +209,7 @@ function listenHttp(
         log("error", `A request failed: ${messageOf(error)}`);
         return new Response("Internal error\n", { status: 500 });
       },
-    }, (request, { remoteAddr }) => http.handle(request, remoteAddr.hostname));
+    }, (request, { remoteAddr }) => http.handle(request, remoteAddr));
   } catch (error) {
     throw listenError(error, `Cannot listen on ${formatSocketAddress(listen)}`);
   }

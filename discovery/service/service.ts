@@ -39,6 +39,7 @@ import type { StunCredentials } from "../../traversal/mod.ts";
 import type { Log } from "../log.ts";
 import type { NodeContent, NodeKey, NodeRecord, Role, Store } from "../store/store.ts";
 import { PunchLimiter } from "./punch_limiter.ts";
+import { type RelayOptions, RelayService } from "./relay_service.ts";
 import { agentResponse, colonyResponse, endpoint, peerRecord, timestamp } from "./records.ts";
 import {
   agentContent,
@@ -59,6 +60,8 @@ const RECOVERY_MS = 30_000;
 
 /** The host of the request's URL as the client wrote it, without port; IPv6 in brackets. */
 export const requestHost = createContextKey<string>("", { description: "host of the request" });
+/** The client's address as the socket saw it. For limits only: it says nothing about the node's WireGuard socket. */
+export const remoteAddress = createContextKey<string>("", { description: "address of the client" });
 
 /** Options of {@linkcode Service}. */
 export interface ServiceOptions {
@@ -80,6 +83,8 @@ export interface ServiceOptions {
   readonly randomId: () => string;
   /** Where the log goes. */
   readonly log: Log;
+  /** Relays. Absent: there are none, and none may report itself. */
+  readonly relays?: RelayOptions;
   /** Limits of the Watch streams, for tests. */
   readonly watchLimits?: WatchHubLimits;
 }
@@ -100,12 +105,13 @@ export class Service {
   readonly #options: ServiceOptions;
   readonly #hub: WatchHub;
   readonly #punches = new PunchLimiter();
+  readonly #relays: RelayService | undefined;
   readonly #startedAt: number;
   /** What is wrong with the store, said once in the log, and when it last was; `undefined` while nothing is. */
   #fault: { readonly message: string; readonly at: number } | undefined;
   #punchesSent = 0;
 
-  /** Creates a service. Throws `RangeError` unless the TTL is whole seconds, at least one. */
+  /** Creates a service. Throws `RangeError` unless the TTL is whole seconds, at least one, and for two relays with one id. */
   constructor(options: ServiceOptions) {
     if (!(options.ttlMs >= 1000) || options.ttlMs % 1000 !== 0) {
       throw new RangeError(`TTL of ${options.ttlMs} ms is not a whole number of seconds`);
@@ -113,6 +119,9 @@ export class Service {
     this.#options = options;
     this.#hub = new WatchHub(options.randomId(), options.watchLimits);
     this.#startedAt = options.now();
+    const { relays, store, now, randomId, log } = options;
+    const guarded = <T>(body: () => Promise<T>): Promise<T> => this.#guarded(body);
+    this.#relays = relays && new RelayService({ relays, store, now, randomId, log, guarded });
     this.methods = this.#bind();
   }
 
@@ -122,10 +131,15 @@ export class Service {
     let total = 0;
     for (;;) {
       const removed = await this.#guarded(() => store.sweep(now(), SWEEP_MAX));
-      for (const record of removed) this.#hub.publishRemoval(record);
+      for (const record of removed) {
+        this.#hub.publishRemoval(record);
+        await this.#relays?.left(record);
+      }
       total += removed.length;
-      if (removed.length < SWEEP_MAX) return total;
+      if (removed.length < SWEEP_MAX) break;
     }
+    await this.#relays?.sweep();
+    return total;
   }
 
   /** Sends a heartbeat on every Watch stream. */
@@ -151,6 +165,7 @@ export class Service {
       watchOverflows: this.#hub.overflowed,
       punches: this.#punchesSent,
       punchLimitEvictions: this.#punches.evicted,
+      ...this.#relays?.counters(),
     };
     return Object.fromEntries(Object.entries(all).filter(([, value]) => value > 0));
   }
@@ -179,6 +194,7 @@ export class Service {
           features: [
             "deregister",
             "punch",
+            ...this.#relays === undefined ? [] : ["relay"],
             ...this.#options.stun.length > 0 ? ["stun"] : [],
             "watch",
           ],
@@ -198,12 +214,10 @@ export class Service {
         }),
       initiatePunch: (request) => this.#initiatePunch(request),
       watch: (request, context) => this.#watch(request, context),
-      requestRelay: () => {
-        throw new ConnectError("this Discovery has no relay", Code.Unimplemented);
-      },
-      releaseRelay: () => {
-        throw new ConnectError("this Discovery has no relay", Code.Unimplemented);
-      },
+      requestRelay: (request, { values }) =>
+        this.#withRelays().request(request, values.get(remoteAddress)),
+      releaseRelay: (request) => this.#withRelays().release(request),
+      registerRelay: (request) => this.#withRelays().register(request),
       createBootstrapToken: () => {
         throw new ConnectError("this Discovery issues no bootstrap tokens", Code.Unimplemented);
       },
@@ -276,7 +290,14 @@ export class Service {
     const { store, now } = this.#options;
     const record = await this.#guarded(() => store.colony(meshId, now()));
     if (record === undefined) throw notFound(`colony ${meshId} not found`);
-    return colonyResponse(record);
+    const response = colonyResponse(record);
+    if (!record.noRelay) response.relays = this.#relays?.offered() ?? [];
+    return response;
+  }
+
+  #withRelays(): RelayService {
+    if (this.#relays !== undefined) return this.#relays;
+    throw new ConnectError("this Discovery has no relay", Code.Unimplemented);
   }
 
   async #lookupAgent(
@@ -306,6 +327,8 @@ export class Service {
     const key = { meshId: checkMeshId(meshId), publicKey: checkKey(pubkey) };
     const removed = await this.#guarded(() => store.remove(key, role));
     if (removed !== undefined) this.#hub.publishRemoval(removed);
+    // A node may hold a relay before it was ever registered.
+    await this.#relays?.left(key);
     return removed !== undefined;
   }
 

@@ -108,6 +108,7 @@ type Common = Pick<
   | "meshIpv4"
   | "meshIpv6"
   | "metadata"
+  | "noRelay"
 >;
 
 type CommonContent = Omit<
@@ -133,6 +134,7 @@ function commonContent(request: Common): CommonContent {
     meshIpv4: checkMeshAddress(request.meshIpv4, { field: "mesh_ipv4", family: 4 }),
     meshIpv6: checkMeshAddress(request.meshIpv6, { field: "mesh_ipv6", family: 6 }),
     metadata: checkMetadata(request.metadata),
+    noRelay: request.noRelay,
   };
 }
 

@@ -8,12 +8,17 @@ import {
   NODES_MAX,
   NODES_PER_MESH_MAX,
   type ObservedEndpoint,
+  type PeerSession,
   type RegisterOptions,
   type RegisterOutcome,
   type Role,
+  type SessionOutcome,
+  type SessionRequest,
+  type SessionUsage,
   type Store,
 } from "./store.ts";
 import { databaseError, type DatabaseOptions, openDatabase, rollback } from "./sqlite_database.ts";
+import { type SessionLimits, SqliteSessions } from "./sqlite_sessions.ts";
 
 /** Options of {@linkcode SqliteStore.open}. */
 export interface SqliteStoreOptions extends DatabaseOptions {
@@ -21,6 +26,8 @@ export interface SqliteStoreOptions extends DatabaseOptions {
   readonly nodesPerMeshMax?: number;
   /** Nodes that the store may hold. @default {@linkcode NODES_MAX} */
   readonly nodesMax?: number;
+  /** Limits of relay sessions. @default those of store.ts */
+  readonly sessionLimits?: SessionLimits;
 }
 
 /** Content columns, in the order of {@linkcode contentValues}; equal values mean an equal registration. */
@@ -39,6 +46,7 @@ const CONTENT = [
   "public_port",
   "public_endpoint",
   "metadata",
+  "no_relay",
 ] as const;
 const COLUMNS = [...CONTENT, "registered_at", "last_seen_at", "expires_at", "generation"] as const;
 
@@ -47,13 +55,14 @@ type Value = string | number;
 
 const ROLE_NUMBER = { colony: 1, agent: 2 } as const satisfies Record<Role, number>;
 
-/** Registrations in SQLite. */
+/** Registrations and relay sessions in SQLite. */
 export class SqliteStore implements Store {
   readonly #database: DatabaseSync;
   readonly #path: string;
   readonly #nodesPerMeshMax: number;
   readonly #nodesMax: number;
   readonly #statements: ReturnType<typeof prepare>;
+  readonly #sessions: SqliteSessions;
   /** Rows in the table, kept here because counting them is slow. */
   #rows: number;
   #open = true;
@@ -61,13 +70,15 @@ export class SqliteStore implements Store {
   private constructor(
     database: DatabaseSync,
     path: string,
-    { nodesPerMeshMax = NODES_PER_MESH_MAX, nodesMax = NODES_MAX }: SqliteStoreOptions,
+    { nodesPerMeshMax = NODES_PER_MESH_MAX, nodesMax = NODES_MAX, sessionLimits }:
+      SqliteStoreOptions,
   ) {
     this.#database = database;
     this.#path = path;
     this.#nodesPerMeshMax = nodesPerMeshMax;
     this.#nodesMax = nodesMax;
     this.#statements = prepare(database);
+    this.#sessions = new SqliteSessions(database, sessionLimits);
     this.#rows = count(this.#statements.rows.get());
   }
 
@@ -128,6 +139,34 @@ export class SqliteStore implements Store {
 
   colonyCount(now: number): Promise<number> {
     return this.#run(() => count(this.#statements.colonyCount.get(now)));
+  }
+
+  openSession(request: SessionRequest, options: RegisterOptions): Promise<SessionOutcome> {
+    return this.#write(() => this.#sessions.open(request, options));
+  }
+
+  sessions(key: NodeKey, now: number): Promise<PeerSession[]> {
+    return this.#run(() => this.#sessions.of(key, now));
+  }
+
+  closeSession(sessionId: string, meshId: string): Promise<PeerSession | undefined> {
+    return this.#write(() => this.#sessions.close(sessionId, meshId));
+  }
+
+  closeSessions(key: NodeKey): Promise<PeerSession[]> {
+    return this.#write(() => this.#sessions.closeAll(key));
+  }
+
+  addUsage(relayId: string, usage: readonly SessionUsage[]): Promise<number> {
+    return this.#write(() => this.#sessions.addUsage(relayId, usage));
+  }
+
+  sweepSessions(now: number, max: number): Promise<PeerSession[]> {
+    return this.#write(() => this.#sessions.sweep(now, max));
+  }
+
+  sessionCount(now: number): Promise<number> {
+    return this.#run(() => this.#sessions.count(now));
   }
 
   close(): Promise<void> {
@@ -205,6 +244,7 @@ export class SqliteStore implements Store {
       } catch (error) {
         rollback(this.#database);
         this.#rows = rows;
+        this.#sessions.recount();
         throw error;
       }
     });
@@ -262,6 +302,7 @@ function contentValues(content: NodeContent): Value[] {
     content.publicPort,
     content.publicEndpoint,
     JSON.stringify(content.metadata),
+    content.noRelay ? 1 : 0,
   ];
 }
 
@@ -298,6 +339,7 @@ function toRecord(row: Row): NodeRecord {
     publicPort: Number(row.public_port),
     publicEndpoint: String(row.public_endpoint),
     metadata: JSON.parse(String(row.metadata)),
+    noRelay: row.no_relay === 1,
     registeredAt: Number(row.registered_at),
     lastSeenAt: Number(row.last_seen_at),
     expiresAt: Number(row.expires_at),

@@ -7,6 +7,7 @@ import {
 import { DatabaseSync } from "node:sqlite";
 import { agent, colony, key } from "../testing/nodes.ts";
 import { testStore } from "../testing/store_contract.ts";
+import { MIGRATIONS } from "./migrations/mod.ts";
 import { SqliteStore } from "./sqlite_store.ts";
 
 const NOW = 1_700_000_000_000;
@@ -45,6 +46,32 @@ fileTest("keeps registrations across a restart, in a file for its owner only", a
   const second = SqliteStore.open(path);
   assertEquals((await second.colony("reef", NOW))?.publicKey, key(1));
   await second.close();
+});
+
+fileTest("brings a database of schema 1 forward with all that is in it", async (path) => {
+  const [first] = MIGRATIONS;
+  const old = new DatabaseSync(path);
+  old.exec(first?.sql ?? "");
+  old.exec("PRAGMA application_id = 0x6d6f7279");
+  old.exec("PRAGMA user_version = 1");
+  const { publicKey } = colony();
+  old.prepare(`INSERT INTO nodes VALUES (${"?, ".repeat(17)}?)`).run(
+    ...["reef", publicKey, 1, "", "colony", '["192.0.2.1:51820"]', "[]", 1, "10.42.0.1", ""],
+    ...[9000, 0, "", "{}", NOW, NOW, NOW + 300_000, NOW],
+  );
+  old.close();
+  const store = SqliteStore.open(path);
+  const found = await store.colony("reef", NOW);
+  assertEquals([found?.publicKey, found?.noRelay, found?.generation], [publicKey, false, NOW]);
+  const request = { meshId: "reef", publicKey, agentKey: "", colonyKey: publicKey };
+  const opened = await store.openSession({ ...request, sessionId: "s", relayId: "eu" }, OPTIONS);
+  assertEquals(opened.kind, "opened");
+  await store.close();
+
+  // And what was written stays after the next start.
+  const again = SqliteStore.open(path);
+  assertEquals(await again.sessionCount(NOW), 1);
+  await again.close();
 });
 
 fileTest("survives the loss of its process in mid-write", async (path) => {
@@ -103,7 +130,7 @@ fileTest("refuses a newer database and somebody else's", async (path) => {
   const before = await Deno.readFile(path);
   assertThrows(() => SqliteStore.open(path), {
     code: "corrupt",
-    message: /newer version \(schema 99, this program knows 1\); it was left untouched/,
+    message: /newer version \(schema 99, this program knows 5\); it was left untouched/,
   });
   assertEquals(await Deno.readFile(path), before);
 

@@ -50,6 +50,8 @@ export interface NodeContent {
   readonly publicEndpoint: string;
   /** Free text of the owner's, keys in order. */
   readonly metadata: Readonly<Record<string, string>>;
+  /** Whether it wants no relay between itself and others. */
+  readonly noRelay: boolean;
 }
 
 /** A registration. */
@@ -96,8 +98,60 @@ export interface NodeKey {
   readonly publicKey: string;
 }
 
+/** Names one relay of one node. */
+export interface SessionKey extends NodeKey {
+  /** The relay's id. */
+  readonly relayId: string;
+}
+
+/** A node's permission to use a relay. */
+export interface PeerSession extends SessionKey {
+  /** The session's id: who knows it may give it back. */
+  readonly sessionId: string;
+  /** The agent that it was asked for, base64; empty for none. */
+  readonly agentKey: string;
+  /** The colony that it was asked for, base64; empty for any. */
+  readonly colonyKey: string;
+  /** When it was opened. */
+  readonly createdAt: number;
+  /** When it ends unless renewed. */
+  readonly expiresAt: number;
+  /** Bytes that the relay took from the node. */
+  readonly rxBytes: number;
+  /** Bytes that the relay sent to the node. */
+  readonly txBytes: number;
+}
+
+/** What is asked for; `sessionId` is for a new session, and unused where there is one. */
+export type SessionRequest = Omit<
+  PeerSession,
+  "createdAt" | "expiresAt" | "rxBytes" | "txBytes"
+>;
+
+/** How asking for a session went. */
+export type SessionOutcome =
+  | {
+    readonly kind: "opened";
+    /** The session as stored. */
+    readonly session: PeerSession;
+    /** Whether it lived already, and lives longer now. */
+    readonly renewed: boolean;
+  }
+  /** The node, the mesh or the store has as many sessions as it may have. */
+  | { readonly kind: "full"; readonly of: "node" | "mesh" | "store" };
+
+/** What a session carried since the last time. */
+export interface SessionUsage {
+  /** The session's id. */
+  readonly sessionId: string;
+  /** Bytes from the node, a whole number. */
+  readonly rxBytes: number;
+  /** Bytes to the node, a whole number. */
+  readonly txBytes: number;
+}
+
 /**
- * Registrations. Every method rejects with `MorayError`: `diskFull`, `corrupt`, `permission` or `internal`.
+ * Registrations and relay sessions. Every method rejects with `MorayError`: `diskFull`, `corrupt`, `permission` or `internal`.
  */
 export interface Store {
   /**
@@ -121,11 +175,31 @@ export interface Store {
   sweep(now: number, max: number): Promise<NodeRecord[]>;
   /** Number of live colonies. */
   colonyCount(now: number): Promise<number>;
+  /** Opens a node's session of a relay, or renews the one that lives. */
+  openSession(request: SessionRequest, options: RegisterOptions): Promise<SessionOutcome>;
+  /** A node's sessions, by relay id. */
+  sessions(key: NodeKey, now: number): Promise<PeerSession[]>;
+  /** Removes a session of a mesh, live or not. Returns what was removed. */
+  closeSession(sessionId: string, meshId: string): Promise<PeerSession | undefined>;
+  /** Removes every session of a node. Returns what was removed. */
+  closeSessions(key: NodeKey): Promise<PeerSession[]>;
+  /** Adds to what sessions of a relay carried; unknown ones and other relays' are left out. Returns how many it knew. */
+  addUsage(relayId: string, usage: readonly SessionUsage[]): Promise<number>;
+  /** Removes at most `max` expired sessions and returns them. */
+  sweepSessions(now: number, max: number): Promise<PeerSession[]>;
+  /** Number of live sessions. */
+  sessionCount(now: number): Promise<number>;
   /** Ends the store. Safe to call twice. */
   close(): Promise<void>;
 }
 
 /** Nodes that one mesh may have, colony included. Further ones are refused. */
 export const NODES_PER_MESH_MAX = 10_000;
+/** Sessions that one node may have at once, each of another relay. Further ones are refused. */
+export const SESSIONS_PER_NODE_MAX = 8;
+/** Sessions that one mesh may have. Further ones are refused. */
+export const SESSIONS_PER_MESH_MAX = 20_000;
+/** Sessions in a store. Further ones are refused. */
+export const SESSIONS_MAX = 1_000_000;
 /** Nodes in a store. Further ones are refused. */
 export const NODES_MAX = 1_000_000;

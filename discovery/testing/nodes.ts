@@ -24,6 +24,7 @@ export function colony(part: Partial<NodeContent> = {}): NodeContent {
     publicPort: 0,
     publicEndpoint: "",
     metadata: { site: "home" },
+    noRelay: false,
     ...part,
   };
 }

@@ -4,7 +4,13 @@ import {
   ok as assert,
   rejects as assertRejects,
 } from "node:assert/strict";
-import type { NodeRecord, RegisterOutcome, Store } from "../store/store.ts";
+import type {
+  NodeKey,
+  NodeRecord,
+  RegisterOutcome,
+  SessionRequest,
+  Store,
+} from "../store/store.ts";
 import { agent, colony, key } from "./nodes.ts";
 
 const TTL_MS = 300_000;
@@ -16,6 +22,12 @@ export interface ContractLimits {
   readonly nodesPerMeshMax: number;
   /** Nodes in all. */
   readonly nodesMax: number;
+  /** Relay sessions of a node, of a mesh, and in all. */
+  readonly sessionLimits: {
+    readonly perNode: number;
+    readonly perMesh: number;
+    readonly inAll: number;
+  };
 }
 
 /** Registers the suite's tests. `open` returns an empty store with these limits. */
@@ -23,7 +35,11 @@ export function testStore(
   name: string,
   open: (limits: ContractLimits) => Store | Promise<Store>,
 ): void {
-  const limits = { nodesPerMeshMax: 4, nodesMax: 6 };
+  const limits = {
+    nodesPerMeshMax: 4,
+    nodesMax: 6,
+    sessionLimits: { perNode: 2, perMesh: 4, inAll: 6 },
+  };
   function test(behaviour: string, body: (store: Store) => Promise<void>): void {
     Deno.test(`${name} ${behaviour}`, async () => {
       const store = await open(limits);
@@ -179,10 +195,129 @@ export function testStore(
     registered(await store.register(agent(4, { meshId: "atoll" }), later));
   });
 
+  test("opens a relay session, renews it, and opens another after its end", async (store) => {
+    const options = { now: NOW, ttlMs: TTL_MS };
+    const opened = await store.openSession(session("s1", 2, "eu"), options);
+    const expected = {
+      ...session("s1", 2, "eu"),
+      createdAt: NOW,
+      expiresAt: NOW + TTL_MS,
+      rxBytes: 0,
+      txBytes: 0,
+    };
+    assertEquals(opened, { kind: "opened", session: expected, renewed: false });
+    assertEquals(await store.addUsage("eu", [{ sessionId: "s1", rxBytes: 10, txBytes: 20 }]), 1);
+
+    const again = { ...session("s2", 2, "eu"), colonyKey: key(9) };
+    const renewed = {
+      ...expected,
+      colonyKey: key(9),
+      expiresAt: NOW + 10 + TTL_MS,
+      rxBytes: 10,
+      txBytes: 20,
+    };
+    assertEquals(await store.openSession(again, { now: NOW + 10, ttlMs: TTL_MS }), {
+      kind: "opened",
+      session: renewed,
+      renewed: true,
+    });
+    assertEquals(await store.sessions(nodeKey(2), NOW + 10), [renewed]);
+    assertEquals(await store.sessionCount(NOW + 10), 1);
+
+    const late = NOW + 10 + TTL_MS;
+    assertEquals(await store.sessions(nodeKey(2), late), []);
+    assertEquals(await store.sessionCount(late), 0);
+    const fresh = await store.openSession(session("s3", 2, "eu"), { now: late, ttlMs: TTL_MS });
+    assert(fresh.kind === "opened" && !fresh.renewed);
+    assertEquals([fresh.session.sessionId, fresh.session.rxBytes], ["s3", 0]);
+    assertEquals(await store.closeSession("s1", "reef"), undefined);
+  });
+
+  test("adds up what a session's own relay says that it carried", async (store) => {
+    const options = { now: NOW, ttlMs: TTL_MS };
+    await store.openSession(session("s1", 2, "eu"), options);
+    await store.openSession(session("s2", 2, "us"), options);
+    const usage = [
+      { sessionId: "s1", rxBytes: 5, txBytes: 7 },
+      { sessionId: "s2", rxBytes: 100, txBytes: 100 },
+      { sessionId: "none", rxBytes: 1, txBytes: 1 },
+    ];
+    assertEquals(await store.addUsage("eu", usage), 1);
+    assertEquals(await store.addUsage("eu", usage), 1);
+    assertEquals(await store.addUsage("eu", []), 0);
+    const carried = (await store.sessions(nodeKey(2), NOW))
+      .map(({ relayId, rxBytes, txBytes }) => [relayId, rxBytes, txBytes]);
+    assertEquals(carried, [["eu", 10, 14], ["us", 0, 0]]);
+    const most = Number.MAX_SAFE_INTEGER;
+    await store.addUsage("us", [{ sessionId: "s2", rxBytes: most, txBytes: most }]);
+    await store.addUsage("us", [{ sessionId: "s2", rxBytes: most, txBytes: 1 }]);
+    const [, us] = await store.sessions(nodeKey(2), NOW);
+    assertEquals([us?.rxBytes, us?.txBytes], [most, most]);
+  });
+
+  test("closes sessions by id and by node, within their mesh", async (store) => {
+    const options = { now: NOW, ttlMs: TTL_MS };
+    await store.openSession(session("s1", 2, "eu"), options);
+    await store.openSession(session("s2", 2, "us"), options);
+    await store.openSession(session("s3", 3, "us"), options);
+    assertEquals(await store.closeSession("s1", "atoll"), undefined);
+    assertEquals((await store.closeSession("s1", "reef"))?.relayId, "eu");
+    assertEquals(await store.closeSession("s1", "reef"), undefined);
+    assertEquals((await store.closeSessions(nodeKey(2))).map((one) => one.sessionId), ["s2"]);
+    assertEquals(await store.closeSessions(nodeKey(2)), []);
+    assertEquals(await store.sessionCount(NOW), 1);
+  });
+
+  test("sweeps expired sessions, the oldest first, in batches", async (store) => {
+    for (const seed of [2, 3, 4]) {
+      const options = { now: NOW + seed, ttlMs: TTL_MS };
+      await store.openSession(session(`s${seed}`, seed, "eu"), options);
+    }
+    const at = NOW + 3 + TTL_MS;
+    const ids = async (max: number): Promise<string[]> =>
+      (await store.sweepSessions(at, max)).map(({ sessionId }) => sessionId);
+    assertEquals([await ids(1), await ids(10), await ids(10)], [["s2"], ["s3"], []]);
+    assertEquals(await store.sessionCount(NOW), 1);
+  });
+
+  test("refuses sessions beyond the limits of node, mesh and store", async (store) => {
+    const options = { now: NOW, ttlMs: TTL_MS };
+    const open = async (id: string, seed: number, relayId: string, meshId = "reef") => {
+      const outcome = await store.openSession({ ...session(id, seed, relayId), meshId }, options);
+      return outcome.kind === "full" ? outcome.of : outcome.kind;
+    };
+    assertEquals(await open("s1", 2, "eu"), "opened");
+    assertEquals(await open("s2", 2, "us"), "opened");
+    assertEquals(await open("s3", 2, "asia"), "node");
+    assertEquals(await open("s3", 2, "us"), "opened");
+    assertEquals(await open("s4", 3, "eu"), "opened");
+    assertEquals(await open("s5", 4, "eu"), "opened");
+    assertEquals(await open("s6", 5, "eu"), "mesh");
+    assertEquals(await open("s7", 2, "eu", "atoll"), "opened");
+    assertEquals(await open("s8", 3, "eu", "atoll"), "opened");
+    assertEquals(await open("s9", 4, "eu", "atoll"), "store");
+    await store.closeSession("s8", "atoll");
+    assertEquals(await open("s9", 4, "eu", "atoll"), "opened");
+    // Expired ones of the mesh make room.
+    await store.closeSession("s9", "atoll");
+    const late = { now: NOW + TTL_MS, ttlMs: TTL_MS };
+    const { kind } = await store.openSession(session("s10", 5, "eu"), late);
+    assertEquals([kind, await store.sessionCount(NOW)], ["opened", 2]);
+  });
+
   test("rejects once closed", async (store) => {
     await store.close();
     await assertRejects(store.colony("reef", NOW), { name: "MorayError" });
   });
+}
+
+function session(sessionId: string, seed: number, relayId: string): SessionRequest {
+  const agentKey = key(seed);
+  return { sessionId, ...nodeKey(seed), agentKey, colonyKey: key(1), relayId };
+}
+
+function nodeKey(seed: number): NodeKey {
+  return { meshId: "reef", publicKey: key(seed) };
 }
 
 function registered(outcome: RegisterOutcome): Extract<RegisterOutcome, { kind: "registered" }> {

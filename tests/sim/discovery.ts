@@ -142,7 +142,7 @@ export class SimDiscovery {
       case "serverInfo":
         return {
           kind: "serverInfo",
-          features: { punch: true, watch: true, deregister: true },
+          features: { punch: true, watch: true, deregister: true, relay: false },
           stun: true,
         };
       case "register":
@@ -173,6 +173,8 @@ export class SimDiscovery {
       name,
       endpoints: registration.endpoints,
       observedEndpoints,
+      relayedEndpoints: registration.relayedEndpoints ?? [],
+      noRelay: registration.noRelay ?? false,
       nat: registration.nat ?? "NAT_UNKNOWN",
       meshIpv4: registration.meshIpv4,
       meshIpv6: registration.meshIpv6,

@@ -1,12 +1,12 @@
 /**
  * The steps that bring a database to the present schema, in order.
  *
- * `PRAGMA user_version` holds the number of the last step taken. Numbers may have gaps; 5 is kept for
- * `005-discovery-relay` (`peer_sessions`), which the RFC names.
+ * `PRAGMA user_version` holds the number of the last step taken. Numbers have gaps: the RFC names `005-discovery-relay`.
  *
  * @module
  */
 import { SQL as NODES } from "./001_nodes.ts";
+import { SQL as DISCOVERY_RELAY } from "./005_discovery_relay.ts";
 
 /** One step. */
 export interface Migration {
@@ -21,6 +21,7 @@ export interface Migration {
 /** Every step, by ascending number. */
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, name: "001-nodes", sql: NODES },
+  { version: 5, name: "005-discovery-relay", sql: DISCOVERY_RELAY },
 ];
 
 /** The schema that this program writes. A database with a greater number is refused. */

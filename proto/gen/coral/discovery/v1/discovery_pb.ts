@@ -18,7 +18,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file coral/discovery/v1/discovery.proto.
  */
 export const file_coral_discovery_v1_discovery: GenFile = /*@__PURE__*/
-  fileDesc("CiJjb3JhbC9kaXNjb3ZlcnkvdjEvZGlzY292ZXJ5LnByb3RvEhJjb3JhbC5kaXNjb3ZlcnkudjEirgQKFVJlZ2lzdGVyQ29sb255UmVxdWVzdBIPCgdtZXNoX2lkGAEgASgJEg4KBnB1YmtleRgCIAEoCRIRCgllbmRwb2ludHMYAyADKAkSEQoJbWVzaF9pcHY0GAQgASgJEhEKCW1lc2hfaXB2NhgFIAEoCRIUCgxjb25uZWN0X3BvcnQYBiABKA0SSQoIbWV0YWRhdGEYByADKAsyNy5jb3JhbC5kaXNjb3ZlcnkudjEuUmVnaXN0ZXJDb2xvbnlSZXF1ZXN0Lk1ldGFkYXRhRW50cnkSNwoRb2JzZXJ2ZWRfZW5kcG9pbnQYCCABKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSEwoLcHVibGljX3BvcnQYCSABKA0SPwoPcHVibGljX2VuZHBvaW50GAogASgLMiYuY29yYWwuZGlzY292ZXJ5LnYxLlB1YmxpY0VuZHBvaW50SW5mbxI4ChJvYnNlcnZlZF9lbmRwb2ludHMYZCADKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSKAoDbmF0GGUgASgOMhsuY29yYWwuZGlzY292ZXJ5LnYxLk5hdEhpbnQSDAoEbmFtZRhmIAEoCRIoCgVwcm9vZhhnIAEoCzIZLmNvcmFsLmRpc2NvdmVyeS52MS5Qcm9vZhovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEitQEKFlJlZ2lzdGVyQ29sb255UmVzcG9uc2USDwoHc3VjY2VzcxgBIAEoCBILCgN0dGwYAiABKAUSLgoKZXhwaXJlc19hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNwoRb2JzZXJ2ZWRfZW5kcG9pbnQYBCABKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSFAoMc3R1bl9zZXJ2ZXJzGAUgAygJIiYKE0xvb2t1cENvbG9ueVJlcXVlc3QSDwoHbWVzaF9pZBgBIAEoCSL2BAoUTG9va3VwQ29sb255UmVzcG9uc2USDwoHbWVzaF9pZBgBIAEoCRIOCgZwdWJrZXkYAiABKAkSEQoJZW5kcG9pbnRzGAMgAygJEhEKCW1lc2hfaXB2NBgEIAEoCRIRCgltZXNoX2lwdjYYBSABKAkSFAoMY29ubmVjdF9wb3J0GAYgASgNEkgKCG1ldGFkYXRhGAcgAygLMjYuY29yYWwuZGlzY292ZXJ5LnYxLkxvb2t1cENvbG9ueVJlc3BvbnNlLk1ldGFkYXRhRW50cnkSLQoJbGFzdF9zZWVuGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI4ChJvYnNlcnZlZF9lbmRwb2ludHMYCiADKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSKAoDbmF0GAsgASgOMhsuY29yYWwuZGlzY292ZXJ5LnYxLk5hdEhpbnQSLwoGcmVsYXlzGAwgAygLMh8uY29yYWwuZGlzY292ZXJ5LnYxLlJlbGF5T3B0aW9uEj8KD3B1YmxpY19lbmRwb2ludBgNIAEoCzImLmNvcmFsLmRpc2NvdmVyeS52MS5QdWJsaWNFbmRwb2ludEluZm8SDAoEbmFtZRhkIAEoCRIxCg1yZWdpc3RlcmVkX2F0GGUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpnZW5lcmF0aW9uGGYgASgEEhMKC3B1YmxpY19wb3J0GHAgASgNGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUoECAkQCiLSAwoUUmVnaXN0ZXJBZ2VudFJlcXVlc3QSEAoIYWdlbnRfaWQYASABKAkSDwoHbWVzaF9pZBgCIAEoCRIOCgZwdWJrZXkYAyABKAkSEQoJZW5kcG9pbnRzGAQgAygJEjcKEW9ic2VydmVkX2VuZHBvaW50GAUgASgLMhwuY29yYWwuZGlzY292ZXJ5LnYxLkVuZHBvaW50EkgKCG1ldGFkYXRhGAYgAygLMjYuY29yYWwuZGlzY292ZXJ5LnYxLlJlZ2lzdGVyQWdlbnRSZXF1ZXN0Lk1ldGFkYXRhRW50cnkSOAoSb2JzZXJ2ZWRfZW5kcG9pbnRzGGQgAygLMhwuY29yYWwuZGlzY292ZXJ5LnYxLkVuZHBvaW50EigKA25hdBhlIAEoDjIbLmNvcmFsLmRpc2NvdmVyeS52MS5OYXRIaW50EgwKBG5hbWUYZiABKAkSKAoFcHJvb2YYZyABKAsyGS5jb3JhbC5kaXNjb3ZlcnkudjEuUHJvb2YSEQoJbWVzaF9pcHY0GGggASgJEhEKCW1lc2hfaXB2NhhpIAEoCRovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEitAEKFVJlZ2lzdGVyQWdlbnRSZXNwb25zZRIPCgdzdWNjZXNzGAEgASgIEgsKA3R0bBgCIAEoBRIuCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI3ChFvYnNlcnZlZF9lbmRwb2ludBgEIAEoCzIcLmNvcmFsLmRpc2NvdmVyeS52MS5FbmRwb2ludBIUCgxzdHVuX3NlcnZlcnMYBSADKAkiRwoSTG9va3VwQWdlbnRSZXF1ZXN0EhAKCGFnZW50X2lkGAEgASgJEg8KB21lc2hfaWQYZCABKAkSDgoGcHVia2V5GGUgASgJIuMDChNMb29rdXBBZ2VudFJlc3BvbnNlEhAKCGFnZW50X2lkGAEgASgJEg8KB21lc2hfaWQYAiABKAkSDgoGcHVia2V5GAMgASgJEhEKCWVuZHBvaW50cxgEIAMoCRI4ChJvYnNlcnZlZF9lbmRwb2ludHMYBSADKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSKAoDbmF0GAYgASgOMhsuY29yYWwuZGlzY292ZXJ5LnYxLk5hdEhpbnQSRwoIbWV0YWRhdGEYByADKAsyNS5jb3JhbC5kaXNjb3ZlcnkudjEuTG9va3VwQWdlbnRSZXNwb25zZS5NZXRhZGF0YUVudHJ5Ei0KCWxhc3Rfc2VlbhgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEbmFtZRhkIAEoCRIxCg1yZWdpc3RlcmVkX2F0GGUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpnZW5lcmF0aW9uGGYgASgEEhEKCW1lc2hfaXB2NBhoIAEoCRIRCgltZXNoX2lwdjYYaSABKAkaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIg8KDUhlYWx0aFJlcXVlc3QiZgoOSGVhbHRoUmVzcG9uc2USDgoGc3RhdHVzGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSFgoOdXB0aW1lX3NlY29uZHMYAyABKAMSGwoTcmVnaXN0ZXJlZF9jb2xvbmllcxgEIAEoBSJJCghFbmRwb2ludBIKCgJpcBgBIAEoCRIMCgRwb3J0GAIgASgNEhAKCHByb3RvY29sGAMgASgJEhEKCXZpYV9yZWxheRgEIAEoCCJtCgtSZWxheU9wdGlvbhIuCghlbmRwb2ludBgBIAEoCzIcLmNvcmFsLmRpc2NvdmVyeS52MS5FbmRwb2ludBIQCghyZWxheV9pZBgCIAEoCRIOCgZyZWdpb24YAyABKAkSDAoEbG9hZBgEIAEoDSJTChNSZXF1ZXN0UmVsYXlSZXF1ZXN0Eg8KB21lc2hfaWQYASABKAkSFAoMYWdlbnRfcHVia2V5GAIgASgMEhUKDWNvbG9ueV9wdWJrZXkYAyABKAwihgEKFFJlcXVlc3RSZWxheVJlc3BvbnNlEjQKDnJlbGF5X2VuZHBvaW50GAEgASgLMhwuY29yYWwuZGlzY292ZXJ5LnYxLkVuZHBvaW50EhIKCnNlc3Npb25faWQYAiABKAkSEgoKZXhwaXJlc19hdBgDIAEoAxIQCghyZWxheV9pZBgEIAEoCSI6ChNSZWxlYXNlUmVsYXlSZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSDwoHbWVzaF9pZBgCIAEoCSInChRSZWxlYXNlUmVsYXlSZXNwb25zZRIPCgdzdWNjZXNzGAEgASgIIrcBChJQdWJsaWNFbmRwb2ludEluZm8SDwoHZW5hYmxlZBgBIAEoCBILCgN1cmwYAiABKAkSDwoHY2FfY2VydBgDIAEoCRJCCg5jYV9maW5nZXJwcmludBgEIAEoCzIqLmNvcmFsLmRpc2NvdmVyeS52MS5DZXJ0aWZpY2F0ZUZpbmdlcnByaW50Ei4KCnVwZGF0ZWRfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wImQKFkNlcnRpZmljYXRlRmluZ2VycHJpbnQSOwoJYWxnb3JpdGhtGAEgASgOMiguY29yYWwuZGlzY292ZXJ5LnYxLkZpbmdlcnByaW50QWxnb3JpdGhtEg0KBXZhbHVlGAIgASgMImMKG0NyZWF0ZUJvb3RzdHJhcFRva2VuUmVxdWVzdBIPCgdyZWVmX2lkGAEgASgJEhEKCWNvbG9ueV9pZBgCIAEoCRIQCghhZ2VudF9pZBgDIAEoCRIOCgZpbnRlbnQYBCABKAkiPwocQ3JlYXRlQm9vdHN0cmFwVG9rZW5SZXNwb25zZRILCgNqd3QYASABKAkSEgoKZXhwaXJlc19hdBgCIAEoAyJQCgVQcm9vZhIVCg1zZXJ2ZXJfa2V5X2lkGAEgASgJEg0KBW5vbmNlGAIgASgMEhQKDGlzc3VlZF9hdF9tcxgDIAEoAxILCgNtYWMYBCABKAwiFgoUR2V0U2VydmVySW5mb1JlcXVlc3QitQEKFUdldFNlcnZlckluZm9SZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgJEhAKCGZlYXR1cmVzGAIgAygJEhQKDHN0dW5fc2VydmVycxgDIAMoCRISCgpzdHVuX3BvcnRzGAQgAygNEgsKA3R0bBgFIAEoBRIUCgxoZWFydGJlYXRfbXMYBiABKA0SFQoNc3R1bl91c2VybmFtZRgHIAEoCRIVCg1zdHVuX3Bhc3N3b3JkGAggASgJImQKF0RlcmVnaXN0ZXJDb2xvbnlSZXF1ZXN0Eg8KB21lc2hfaWQYASABKAkSDgoGcHVia2V5GAIgASgJEigKBXByb29mGAMgASgLMhkuY29yYWwuZGlzY292ZXJ5LnYxLlByb29mIisKGERlcmVnaXN0ZXJDb2xvbnlSZXNwb25zZRIPCgdzdWNjZXNzGAEgASgIImMKFkRlcmVnaXN0ZXJBZ2VudFJlcXVlc3QSDwoHbWVzaF9pZBgBIAEoCRIOCgZwdWJrZXkYAiABKAkSKAoFcHJvb2YYAyABKAsyGS5jb3JhbC5kaXNjb3ZlcnkudjEuUHJvb2YiKgoXRGVyZWdpc3RlckFnZW50UmVzcG9uc2USDwoHc3VjY2VzcxgBIAEoCCJ5ChRJbml0aWF0ZVB1bmNoUmVxdWVzdBIPCgdtZXNoX2lkGAEgASgJEhMKC2Zyb21fcHVia2V5GAIgASgJEhEKCXRvX3B1YmtleRgDIAEoCRIoCgVwcm9vZhgEIAEoCzIZLmNvcmFsLmRpc2NvdmVyeS52MS5Qcm9vZiJ9ChVJbml0aWF0ZVB1bmNoUmVzcG9uc2USEQoJZGVsaXZlcmVkGAEgASgIEhEKCXdpbmRvd19tcxgCIAEoDRIsCgRwZWVyGAMgASgLMh4uY29yYWwuZGlzY292ZXJ5LnYxLlBlZXJSZWNvcmQSEAoIcHVuY2hfaWQYBCABKAkiaQoMV2F0Y2hSZXF1ZXN0Eg8KB21lc2hfaWQYASABKAkSDgoGcHVia2V5GAIgASgJEg4KBmN1cnNvchgDIAEoCRIoCgVwcm9vZhgEIAEoCzIZLmNvcmFsLmRpc2NvdmVyeS52MS5Qcm9vZiK6AgoKV2F0Y2hFdmVudBIOCgZjdXJzb3IYASABKAkSNwoNcGVlcl91cHNlcnRlZBgCIAEoCzIeLmNvcmFsLmRpc2NvdmVyeS52MS5QZWVyUmVjb3JkSAASNwoMcGVlcl9yZW1vdmVkGAMgASgLMh8uY29yYWwuZGlzY292ZXJ5LnYxLlBlZXJSZW1vdmVkSAASKgoFcHVuY2gYBCABKAsyGS5jb3JhbC5kaXNjb3ZlcnkudjEuUHVuY2hIABIyCgloZWFydGJlYXQYBSABKAsyHS5jb3JhbC5kaXNjb3ZlcnkudjEuSGVhcnRiZWF0SAASQQoRc25hcHNob3RfY29tcGxldGUYBiABKAsyJC5jb3JhbC5kaXNjb3ZlcnkudjEuU25hcHNob3RDb21wbGV0ZUgAQgcKBWV2ZW50IjEKC1BlZXJSZW1vdmVkEg4KBnB1YmtleRgBIAEoCRISCgpnZW5lcmF0aW9uGAIgASgEIloKBVB1bmNoEhAKCHB1bmNoX2lkGAEgASgJEhEKCXdpbmRvd19tcxgCIAEoDRIsCgRwZWVyGAMgASgLMh4uY29yYWwuZGlzY292ZXJ5LnYxLlBlZXJSZWNvcmQiCwoJSGVhcnRiZWF0IiMKEFNuYXBzaG90Q29tcGxldGUSDwoHcmVzdW1lZBgBIAEoCCKTBAoKUGVlclJlY29yZBIPCgdtZXNoX2lkGAEgASgJEg4KBnB1YmtleRgCIAEoCRIqCgRyb2xlGAMgASgOMhwuY29yYWwuZGlzY292ZXJ5LnYxLlBlZXJSb2xlEhAKCGFnZW50X2lkGAQgASgJEgwKBG5hbWUYBSABKAkSEQoJZW5kcG9pbnRzGAYgAygJEjgKEm9ic2VydmVkX2VuZHBvaW50cxgHIAMoCzIcLmNvcmFsLmRpc2NvdmVyeS52MS5FbmRwb2ludBIoCgNuYXQYCCABKA4yGy5jb3JhbC5kaXNjb3ZlcnkudjEuTmF0SGludBIRCgltZXNoX2lwdjQYCSABKAkSEQoJbWVzaF9pcHY2GAogASgJEhQKDGNvbm5lY3RfcG9ydBgLIAEoDRI+CghtZXRhZGF0YRgMIAMoCzIsLmNvcmFsLmRpc2NvdmVyeS52MS5QZWVyUmVjb3JkLk1ldGFkYXRhRW50cnkSLQoJbGFzdF9zZWVuGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1yZWdpc3RlcmVkX2F0GA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpnZW5lcmF0aW9uGA8gASgEGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASpPCgdOYXRIaW50Eg8KC05BVF9VTktOT1dOEAASDAoITkFUX0NPTkUQARISCg5OQVRfUkVTVFJJQ1RFRBACEhEKDU5BVF9TWU1NRVRSSUMQAypfChRGaW5nZXJwcmludEFsZ29yaXRobRIlCiFGSU5HRVJQUklOVF9BTEdPUklUSE1fVU5TUEVDSUZJRUQQABIgChxGSU5HRVJQUklOVF9BTEdPUklUSE1fU0hBMjU2EAEqUAoIUGVlclJvbGUSGQoVUEVFUl9ST0xFX1VOU1BFQ0lGSUVEEAASFAoQUEVFUl9ST0xFX0NPTE9OWRABEhMKD1BFRVJfUk9MRV9BR0VOVBACMqoKChBEaXNjb3ZlcnlTZXJ2aWNlEmcKDlJlZ2lzdGVyQ29sb255EikuY29yYWwuZGlzY292ZXJ5LnYxLlJlZ2lzdGVyQ29sb255UmVxdWVzdBoqLmNvcmFsLmRpc2NvdmVyeS52MS5SZWdpc3RlckNvbG9ueVJlc3BvbnNlEmEKDExvb2t1cENvbG9ueRInLmNvcmFsLmRpc2NvdmVyeS52MS5Mb29rdXBDb2xvbnlSZXF1ZXN0GiguY29yYWwuZGlzY292ZXJ5LnYxLkxvb2t1cENvbG9ueVJlc3BvbnNlEmQKDVJlZ2lzdGVyQWdlbnQSKC5jb3JhbC5kaXNjb3ZlcnkudjEuUmVnaXN0ZXJBZ2VudFJlcXVlc3QaKS5jb3JhbC5kaXNjb3ZlcnkudjEuUmVnaXN0ZXJBZ2VudFJlc3BvbnNlEl4KC0xvb2t1cEFnZW50EiYuY29yYWwuZGlzY292ZXJ5LnYxLkxvb2t1cEFnZW50UmVxdWVzdBonLmNvcmFsLmRpc2NvdmVyeS52MS5Mb29rdXBBZ2VudFJlc3BvbnNlEmEKDFJlcXVlc3RSZWxheRInLmNvcmFsLmRpc2NvdmVyeS52MS5SZXF1ZXN0UmVsYXlSZXF1ZXN0GiguY29yYWwuZGlzY292ZXJ5LnYxLlJlcXVlc3RSZWxheVJlc3BvbnNlEmEKDFJlbGVhc2VSZWxheRInLmNvcmFsLmRpc2NvdmVyeS52MS5SZWxlYXNlUmVsYXlSZXF1ZXN0GiguY29yYWwuZGlzY292ZXJ5LnYxLlJlbGVhc2VSZWxheVJlc3BvbnNlEk8KBkhlYWx0aBIhLmNvcmFsLmRpc2NvdmVyeS52MS5IZWFsdGhSZXF1ZXN0GiIuY29yYWwuZGlzY292ZXJ5LnYxLkhlYWx0aFJlc3BvbnNlEnkKFENyZWF0ZUJvb3RzdHJhcFRva2VuEi8uY29yYWwuZGlzY292ZXJ5LnYxLkNyZWF0ZUJvb3RzdHJhcFRva2VuUmVxdWVzdBowLmNvcmFsLmRpc2NvdmVyeS52MS5DcmVhdGVCb290c3RyYXBUb2tlblJlc3BvbnNlEmQKDUdldFNlcnZlckluZm8SKC5jb3JhbC5kaXNjb3ZlcnkudjEuR2V0U2VydmVySW5mb1JlcXVlc3QaKS5jb3JhbC5kaXNjb3ZlcnkudjEuR2V0U2VydmVySW5mb1Jlc3BvbnNlEm0KEERlcmVnaXN0ZXJDb2xvbnkSKy5jb3JhbC5kaXNjb3ZlcnkudjEuRGVyZWdpc3RlckNvbG9ueVJlcXVlc3QaLC5jb3JhbC5kaXNjb3ZlcnkudjEuRGVyZWdpc3RlckNvbG9ueVJlc3BvbnNlEmoKD0RlcmVnaXN0ZXJBZ2VudBIqLmNvcmFsLmRpc2NvdmVyeS52MS5EZXJlZ2lzdGVyQWdlbnRSZXF1ZXN0GisuY29yYWwuZGlzY292ZXJ5LnYxLkRlcmVnaXN0ZXJBZ2VudFJlc3BvbnNlEmQKDUluaXRpYXRlUHVuY2gSKC5jb3JhbC5kaXNjb3ZlcnkudjEuSW5pdGlhdGVQdW5jaFJlcXVlc3QaKS5jb3JhbC5kaXNjb3ZlcnkudjEuSW5pdGlhdGVQdW5jaFJlc3BvbnNlEksKBVdhdGNoEiAuY29yYWwuZGlzY292ZXJ5LnYxLldhdGNoUmVxdWVzdBoeLmNvcmFsLmRpc2NvdmVyeS52MS5XYXRjaEV2ZW50MAFiBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("CiJjb3JhbC9kaXNjb3ZlcnkvdjEvZGlzY292ZXJ5LnByb3RvEhJjb3JhbC5kaXNjb3ZlcnkudjEiwAQKFVJlZ2lzdGVyQ29sb255UmVxdWVzdBIPCgdtZXNoX2lkGAEgASgJEg4KBnB1YmtleRgCIAEoCRIRCgllbmRwb2ludHMYAyADKAkSEQoJbWVzaF9pcHY0GAQgASgJEhEKCW1lc2hfaXB2NhgFIAEoCRIUCgxjb25uZWN0X3BvcnQYBiABKA0SSQoIbWV0YWRhdGEYByADKAsyNy5jb3JhbC5kaXNjb3ZlcnkudjEuUmVnaXN0ZXJDb2xvbnlSZXF1ZXN0Lk1ldGFkYXRhRW50cnkSNwoRb2JzZXJ2ZWRfZW5kcG9pbnQYCCABKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSEwoLcHVibGljX3BvcnQYCSABKA0SPwoPcHVibGljX2VuZHBvaW50GAogASgLMiYuY29yYWwuZGlzY292ZXJ5LnYxLlB1YmxpY0VuZHBvaW50SW5mbxI4ChJvYnNlcnZlZF9lbmRwb2ludHMYZCADKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSKAoDbmF0GGUgASgOMhsuY29yYWwuZGlzY292ZXJ5LnYxLk5hdEhpbnQSDAoEbmFtZRhmIAEoCRIoCgVwcm9vZhhnIAEoCzIZLmNvcmFsLmRpc2NvdmVyeS52MS5Qcm9vZhIQCghub19yZWxheRhqIAEoCBovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEitQEKFlJlZ2lzdGVyQ29sb255UmVzcG9uc2USDwoHc3VjY2VzcxgBIAEoCBILCgN0dGwYAiABKAUSLgoKZXhwaXJlc19hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNwoRb2JzZXJ2ZWRfZW5kcG9pbnQYBCABKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSFAoMc3R1bl9zZXJ2ZXJzGAUgAygJIiYKE0xvb2t1cENvbG9ueVJlcXVlc3QSDwoHbWVzaF9pZBgBIAEoCSKIBQoUTG9va3VwQ29sb255UmVzcG9uc2USDwoHbWVzaF9pZBgBIAEoCRIOCgZwdWJrZXkYAiABKAkSEQoJZW5kcG9pbnRzGAMgAygJEhEKCW1lc2hfaXB2NBgEIAEoCRIRCgltZXNoX2lwdjYYBSABKAkSFAoMY29ubmVjdF9wb3J0GAYgASgNEkgKCG1ldGFkYXRhGAcgAygLMjYuY29yYWwuZGlzY292ZXJ5LnYxLkxvb2t1cENvbG9ueVJlc3BvbnNlLk1ldGFkYXRhRW50cnkSLQoJbGFzdF9zZWVuGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI4ChJvYnNlcnZlZF9lbmRwb2ludHMYCiADKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSKAoDbmF0GAsgASgOMhsuY29yYWwuZGlzY292ZXJ5LnYxLk5hdEhpbnQSLwoGcmVsYXlzGAwgAygLMh8uY29yYWwuZGlzY292ZXJ5LnYxLlJlbGF5T3B0aW9uEj8KD3B1YmxpY19lbmRwb2ludBgNIAEoCzImLmNvcmFsLmRpc2NvdmVyeS52MS5QdWJsaWNFbmRwb2ludEluZm8SDAoEbmFtZRhkIAEoCRIxCg1yZWdpc3RlcmVkX2F0GGUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpnZW5lcmF0aW9uGGYgASgEEhAKCG5vX3JlbGF5GGogASgIEhMKC3B1YmxpY19wb3J0GHAgASgNGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUoECAkQCiLkAwoUUmVnaXN0ZXJBZ2VudFJlcXVlc3QSEAoIYWdlbnRfaWQYASABKAkSDwoHbWVzaF9pZBgCIAEoCRIOCgZwdWJrZXkYAyABKAkSEQoJZW5kcG9pbnRzGAQgAygJEjcKEW9ic2VydmVkX2VuZHBvaW50GAUgASgLMhwuY29yYWwuZGlzY292ZXJ5LnYxLkVuZHBvaW50EkgKCG1ldGFkYXRhGAYgAygLMjYuY29yYWwuZGlzY292ZXJ5LnYxLlJlZ2lzdGVyQWdlbnRSZXF1ZXN0Lk1ldGFkYXRhRW50cnkSOAoSb2JzZXJ2ZWRfZW5kcG9pbnRzGGQgAygLMhwuY29yYWwuZGlzY292ZXJ5LnYxLkVuZHBvaW50EigKA25hdBhlIAEoDjIbLmNvcmFsLmRpc2NvdmVyeS52MS5OYXRIaW50EgwKBG5hbWUYZiABKAkSKAoFcHJvb2YYZyABKAsyGS5jb3JhbC5kaXNjb3ZlcnkudjEuUHJvb2YSEQoJbWVzaF9pcHY0GGggASgJEhEKCW1lc2hfaXB2NhhpIAEoCRIQCghub19yZWxheRhqIAEoCBovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEitAEKFVJlZ2lzdGVyQWdlbnRSZXNwb25zZRIPCgdzdWNjZXNzGAEgASgIEgsKA3R0bBgCIAEoBRIuCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI3ChFvYnNlcnZlZF9lbmRwb2ludBgEIAEoCzIcLmNvcmFsLmRpc2NvdmVyeS52MS5FbmRwb2ludBIUCgxzdHVuX3NlcnZlcnMYBSADKAkiRwoSTG9va3VwQWdlbnRSZXF1ZXN0EhAKCGFnZW50X2lkGAEgASgJEg8KB21lc2hfaWQYZCABKAkSDgoGcHVia2V5GGUgASgJIvUDChNMb29rdXBBZ2VudFJlc3BvbnNlEhAKCGFnZW50X2lkGAEgASgJEg8KB21lc2hfaWQYAiABKAkSDgoGcHVia2V5GAMgASgJEhEKCWVuZHBvaW50cxgEIAMoCRI4ChJvYnNlcnZlZF9lbmRwb2ludHMYBSADKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSKAoDbmF0GAYgASgOMhsuY29yYWwuZGlzY292ZXJ5LnYxLk5hdEhpbnQSRwoIbWV0YWRhdGEYByADKAsyNS5jb3JhbC5kaXNjb3ZlcnkudjEuTG9va3VwQWdlbnRSZXNwb25zZS5NZXRhZGF0YUVudHJ5Ei0KCWxhc3Rfc2VlbhgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEbmFtZRhkIAEoCRIxCg1yZWdpc3RlcmVkX2F0GGUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpnZW5lcmF0aW9uGGYgASgEEhEKCW1lc2hfaXB2NBhoIAEoCRIRCgltZXNoX2lwdjYYaSABKAkSEAoIbm9fcmVsYXkYaiABKAgaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIg8KDUhlYWx0aFJlcXVlc3QiZgoOSGVhbHRoUmVzcG9uc2USDgoGc3RhdHVzGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSFgoOdXB0aW1lX3NlY29uZHMYAyABKAMSGwoTcmVnaXN0ZXJlZF9jb2xvbmllcxgEIAEoBSJJCghFbmRwb2ludBIKCgJpcBgBIAEoCRIMCgRwb3J0GAIgASgNEhAKCHByb3RvY29sGAMgASgJEhEKCXZpYV9yZWxheRgEIAEoCCJtCgtSZWxheU9wdGlvbhIuCghlbmRwb2ludBgBIAEoCzIcLmNvcmFsLmRpc2NvdmVyeS52MS5FbmRwb2ludBIQCghyZWxheV9pZBgCIAEoCRIOCgZyZWdpb24YAyABKAkSDAoEbG9hZBgEIAEoDSJFCg5SZWxheVRyYW5zcG9ydBIMCgRraW5kGAEgASgJEhAKCGVuZHBvaW50GAIgASgJEhMKC3NlcnZlcl9uYW1lGAMgASgJIs4BChNSZXF1ZXN0UmVsYXlSZXF1ZXN0Eg8KB21lc2hfaWQYASABKAkSFAoMYWdlbnRfcHVia2V5GAIgASgMEhUKDWNvbG9ueV9wdWJrZXkYAyABKAwSEAoIcmVsYXlfaWQYZCABKAkSEwoLbm9kZV9wdWJrZXkYZSABKAwSDgoGcmVnaW9uGGYgASgJEhgKEGZhaWxlZF9yZWxheV9pZHMYZyADKAkSKAoFcHJvb2YYaCABKAsyGS5jb3JhbC5kaXNjb3ZlcnkudjEuUHJvb2Yi0wIKFFJlcXVlc3RSZWxheVJlc3BvbnNlEjQKDnJlbGF5X2VuZHBvaW50GAEgASgLMhwuY29yYWwuZGlzY292ZXJ5LnYxLkVuZHBvaW50EhIKCnNlc3Npb25faWQYAiABKAkSEgoKZXhwaXJlc19hdBgDIAEoAxIQCghyZWxheV9pZBgEIAEoCRI2Cgp0cmFuc3BvcnRzGGQgAygLMiIuY29yYWwuZGlzY292ZXJ5LnYxLlJlbGF5VHJhbnNwb3J0EhAKCHVzZXJuYW1lGGUgASgJEhAKCHBhc3N3b3JkGGYgASgJEg0KBXJlYWxtGGcgASgJEiIKGmJhbmR3aWR0aF9ieXRlc19wZXJfc2Vjb25kGGggASgEEi8KBnJlbGF5cxhpIAMoCzIfLmNvcmFsLmRpc2NvdmVyeS52MS5SZWxheU9wdGlvbhILCgN0dGwYaiABKAUiOgoTUmVsZWFzZVJlbGF5UmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEg8KB21lc2hfaWQYAiABKAkiJwoUUmVsZWFzZVJlbGF5UmVzcG9uc2USDwoHc3VjY2VzcxgBIAEoCCIzChRSZWdpc3RlclJlbGF5UmVxdWVzdBIOCgZyZXBvcnQYASABKAwSCwoDbWFjGAIgASgMIpQCCgtSZWxheVJlcG9ydBIQCghyZWxheV9pZBgBIAEoCRIUCgxpc3N1ZWRfYXRfbXMYAiABKAMSDgoGcmVnaW9uGAMgASgJEjYKCnRyYW5zcG9ydHMYBCADKAsyIi5jb3JhbC5kaXNjb3ZlcnkudjEuUmVsYXlUcmFuc3BvcnQSDQoFcmVhbG0YBSABKAkSDAoEbG9hZBgGIAEoDRITCgthbGxvY2F0aW9ucxgHIAEoDRIiChpiYW5kd2lkdGhfYnl0ZXNfcGVyX3NlY29uZBgIIAEoBBIQCghkcmFpbmluZxgJIAEoCBItCgV1c2FnZRgKIAMoCzIeLmNvcmFsLmRpc2NvdmVyeS52MS5SZWxheVVzYWdlIkQKClJlbGF5VXNhZ2USEgoKc2Vzc2lvbl9pZBgBIAEoCRIQCghyeF9ieXRlcxgCIAEoBBIQCgh0eF9ieXRlcxgDIAEoBCIkChVSZWdpc3RlclJlbGF5UmVzcG9uc2USCwoDdHRsGAEgASgFIrcBChJQdWJsaWNFbmRwb2ludEluZm8SDwoHZW5hYmxlZBgBIAEoCBILCgN1cmwYAiABKAkSDwoHY2FfY2VydBgDIAEoCRJCCg5jYV9maW5nZXJwcmludBgEIAEoCzIqLmNvcmFsLmRpc2NvdmVyeS52MS5DZXJ0aWZpY2F0ZUZpbmdlcnByaW50Ei4KCnVwZGF0ZWRfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wImQKFkNlcnRpZmljYXRlRmluZ2VycHJpbnQSOwoJYWxnb3JpdGhtGAEgASgOMiguY29yYWwuZGlzY292ZXJ5LnYxLkZpbmdlcnByaW50QWxnb3JpdGhtEg0KBXZhbHVlGAIgASgMImMKG0NyZWF0ZUJvb3RzdHJhcFRva2VuUmVxdWVzdBIPCgdyZWVmX2lkGAEgASgJEhEKCWNvbG9ueV9pZBgCIAEoCRIQCghhZ2VudF9pZBgDIAEoCRIOCgZpbnRlbnQYBCABKAkiPwocQ3JlYXRlQm9vdHN0cmFwVG9rZW5SZXNwb25zZRILCgNqd3QYASABKAkSEgoKZXhwaXJlc19hdBgCIAEoAyJQCgVQcm9vZhIVCg1zZXJ2ZXJfa2V5X2lkGAEgASgJEg0KBW5vbmNlGAIgASgMEhQKDGlzc3VlZF9hdF9tcxgDIAEoAxILCgNtYWMYBCABKAwiFgoUR2V0U2VydmVySW5mb1JlcXVlc3QitQEKFUdldFNlcnZlckluZm9SZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgJEhAKCGZlYXR1cmVzGAIgAygJEhQKDHN0dW5fc2VydmVycxgDIAMoCRISCgpzdHVuX3BvcnRzGAQgAygNEgsKA3R0bBgFIAEoBRIUCgxoZWFydGJlYXRfbXMYBiABKA0SFQoNc3R1bl91c2VybmFtZRgHIAEoCRIVCg1zdHVuX3Bhc3N3b3JkGAggASgJImQKF0RlcmVnaXN0ZXJDb2xvbnlSZXF1ZXN0Eg8KB21lc2hfaWQYASABKAkSDgoGcHVia2V5GAIgASgJEigKBXByb29mGAMgASgLMhkuY29yYWwuZGlzY292ZXJ5LnYxLlByb29mIisKGERlcmVnaXN0ZXJDb2xvbnlSZXNwb25zZRIPCgdzdWNjZXNzGAEgASgIImMKFkRlcmVnaXN0ZXJBZ2VudFJlcXVlc3QSDwoHbWVzaF9pZBgBIAEoCRIOCgZwdWJrZXkYAiABKAkSKAoFcHJvb2YYAyABKAsyGS5jb3JhbC5kaXNjb3ZlcnkudjEuUHJvb2YiKgoXRGVyZWdpc3RlckFnZW50UmVzcG9uc2USDwoHc3VjY2VzcxgBIAEoCCJ5ChRJbml0aWF0ZVB1bmNoUmVxdWVzdBIPCgdtZXNoX2lkGAEgASgJEhMKC2Zyb21fcHVia2V5GAIgASgJEhEKCXRvX3B1YmtleRgDIAEoCRIoCgVwcm9vZhgEIAEoCzIZLmNvcmFsLmRpc2NvdmVyeS52MS5Qcm9vZiJ9ChVJbml0aWF0ZVB1bmNoUmVzcG9uc2USEQoJZGVsaXZlcmVkGAEgASgIEhEKCXdpbmRvd19tcxgCIAEoDRIsCgRwZWVyGAMgASgLMh4uY29yYWwuZGlzY292ZXJ5LnYxLlBlZXJSZWNvcmQSEAoIcHVuY2hfaWQYBCABKAkiaQoMV2F0Y2hSZXF1ZXN0Eg8KB21lc2hfaWQYASABKAkSDgoGcHVia2V5GAIgASgJEg4KBmN1cnNvchgDIAEoCRIoCgVwcm9vZhgEIAEoCzIZLmNvcmFsLmRpc2NvdmVyeS52MS5Qcm9vZiK6AgoKV2F0Y2hFdmVudBIOCgZjdXJzb3IYASABKAkSNwoNcGVlcl91cHNlcnRlZBgCIAEoCzIeLmNvcmFsLmRpc2NvdmVyeS52MS5QZWVyUmVjb3JkSAASNwoMcGVlcl9yZW1vdmVkGAMgASgLMh8uY29yYWwuZGlzY292ZXJ5LnYxLlBlZXJSZW1vdmVkSAASKgoFcHVuY2gYBCABKAsyGS5jb3JhbC5kaXNjb3ZlcnkudjEuUHVuY2hIABIyCgloZWFydGJlYXQYBSABKAsyHS5jb3JhbC5kaXNjb3ZlcnkudjEuSGVhcnRiZWF0SAASQQoRc25hcHNob3RfY29tcGxldGUYBiABKAsyJC5jb3JhbC5kaXNjb3ZlcnkudjEuU25hcHNob3RDb21wbGV0ZUgAQgcKBWV2ZW50IjEKC1BlZXJSZW1vdmVkEg4KBnB1YmtleRgBIAEoCRISCgpnZW5lcmF0aW9uGAIgASgEIloKBVB1bmNoEhAKCHB1bmNoX2lkGAEgASgJEhEKCXdpbmRvd19tcxgCIAEoDRIsCgRwZWVyGAMgASgLMh4uY29yYWwuZGlzY292ZXJ5LnYxLlBlZXJSZWNvcmQiCwoJSGVhcnRiZWF0IiMKEFNuYXBzaG90Q29tcGxldGUSDwoHcmVzdW1lZBgBIAEoCCKlBAoKUGVlclJlY29yZBIPCgdtZXNoX2lkGAEgASgJEg4KBnB1YmtleRgCIAEoCRIqCgRyb2xlGAMgASgOMhwuY29yYWwuZGlzY292ZXJ5LnYxLlBlZXJSb2xlEhAKCGFnZW50X2lkGAQgASgJEgwKBG5hbWUYBSABKAkSEQoJZW5kcG9pbnRzGAYgAygJEjgKEm9ic2VydmVkX2VuZHBvaW50cxgHIAMoCzIcLmNvcmFsLmRpc2NvdmVyeS52MS5FbmRwb2ludBIoCgNuYXQYCCABKA4yGy5jb3JhbC5kaXNjb3ZlcnkudjEuTmF0SGludBIRCgltZXNoX2lwdjQYCSABKAkSEQoJbWVzaF9pcHY2GAogASgJEhQKDGNvbm5lY3RfcG9ydBgLIAEoDRI+CghtZXRhZGF0YRgMIAMoCzIsLmNvcmFsLmRpc2NvdmVyeS52MS5QZWVyUmVjb3JkLk1ldGFkYXRhRW50cnkSLQoJbGFzdF9zZWVuGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1yZWdpc3RlcmVkX2F0GA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpnZW5lcmF0aW9uGA8gASgEEhAKCG5vX3JlbGF5GBAgASgIGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASpPCgdOYXRIaW50Eg8KC05BVF9VTktOT1dOEAASDAoITkFUX0NPTkUQARISCg5OQVRfUkVTVFJJQ1RFRBACEhEKDU5BVF9TWU1NRVRSSUMQAypfChRGaW5nZXJwcmludEFsZ29yaXRobRIlCiFGSU5HRVJQUklOVF9BTEdPUklUSE1fVU5TUEVDSUZJRUQQABIgChxGSU5HRVJQUklOVF9BTEdPUklUSE1fU0hBMjU2EAEqUAoIUGVlclJvbGUSGQoVUEVFUl9ST0xFX1VOU1BFQ0lGSUVEEAASFAoQUEVFUl9ST0xFX0NPTE9OWRABEhMKD1BFRVJfUk9MRV9BR0VOVBACMpALChBEaXNjb3ZlcnlTZXJ2aWNlEmcKDlJlZ2lzdGVyQ29sb255EikuY29yYWwuZGlzY292ZXJ5LnYxLlJlZ2lzdGVyQ29sb255UmVxdWVzdBoqLmNvcmFsLmRpc2NvdmVyeS52MS5SZWdpc3RlckNvbG9ueVJlc3BvbnNlEmEKDExvb2t1cENvbG9ueRInLmNvcmFsLmRpc2NvdmVyeS52MS5Mb29rdXBDb2xvbnlSZXF1ZXN0GiguY29yYWwuZGlzY292ZXJ5LnYxLkxvb2t1cENvbG9ueVJlc3BvbnNlEmQKDVJlZ2lzdGVyQWdlbnQSKC5jb3JhbC5kaXNjb3ZlcnkudjEuUmVnaXN0ZXJBZ2VudFJlcXVlc3QaKS5jb3JhbC5kaXNjb3ZlcnkudjEuUmVnaXN0ZXJBZ2VudFJlc3BvbnNlEl4KC0xvb2t1cEFnZW50EiYuY29yYWwuZGlzY292ZXJ5LnYxLkxvb2t1cEFnZW50UmVxdWVzdBonLmNvcmFsLmRpc2NvdmVyeS52MS5Mb29rdXBBZ2VudFJlc3BvbnNlEmEKDFJlcXVlc3RSZWxheRInLmNvcmFsLmRpc2NvdmVyeS52MS5SZXF1ZXN0UmVsYXlSZXF1ZXN0GiguY29yYWwuZGlzY292ZXJ5LnYxLlJlcXVlc3RSZWxheVJlc3BvbnNlEmEKDFJlbGVhc2VSZWxheRInLmNvcmFsLmRpc2NvdmVyeS52MS5SZWxlYXNlUmVsYXlSZXF1ZXN0GiguY29yYWwuZGlzY292ZXJ5LnYxLlJlbGVhc2VSZWxheVJlc3BvbnNlEk8KBkhlYWx0aBIhLmNvcmFsLmRpc2NvdmVyeS52MS5IZWFsdGhSZXF1ZXN0GiIuY29yYWwuZGlzY292ZXJ5LnYxLkhlYWx0aFJlc3BvbnNlEnkKFENyZWF0ZUJvb3RzdHJhcFRva2VuEi8uY29yYWwuZGlzY292ZXJ5LnYxLkNyZWF0ZUJvb3RzdHJhcFRva2VuUmVxdWVzdBowLmNvcmFsLmRpc2NvdmVyeS52MS5DcmVhdGVCb290c3RyYXBUb2tlblJlc3BvbnNlEmQKDUdldFNlcnZlckluZm8SKC5jb3JhbC5kaXNjb3ZlcnkudjEuR2V0U2VydmVySW5mb1JlcXVlc3QaKS5jb3JhbC5kaXNjb3ZlcnkudjEuR2V0U2VydmVySW5mb1Jlc3BvbnNlEm0KEERlcmVnaXN0ZXJDb2xvbnkSKy5jb3JhbC5kaXNjb3ZlcnkudjEuRGVyZWdpc3RlckNvbG9ueVJlcXVlc3QaLC5jb3JhbC5kaXNjb3ZlcnkudjEuRGVyZWdpc3RlckNvbG9ueVJlc3BvbnNlEmoKD0RlcmVnaXN0ZXJBZ2VudBIqLmNvcmFsLmRpc2NvdmVyeS52MS5EZXJlZ2lzdGVyQWdlbnRSZXF1ZXN0GisuY29yYWwuZGlzY292ZXJ5LnYxLkRlcmVnaXN0ZXJBZ2VudFJlc3BvbnNlEmQKDUluaXRpYXRlUHVuY2gSKC5jb3JhbC5kaXNjb3ZlcnkudjEuSW5pdGlhdGVQdW5jaFJlcXVlc3QaKS5jb3JhbC5kaXNjb3ZlcnkudjEuSW5pdGlhdGVQdW5jaFJlc3BvbnNlEksKBVdhdGNoEiAuY29yYWwuZGlzY292ZXJ5LnYxLldhdGNoUmVxdWVzdBoeLmNvcmFsLmRpc2NvdmVyeS52MS5XYXRjaEV2ZW50MAESZAoNUmVnaXN0ZXJSZWxheRIoLmNvcmFsLmRpc2NvdmVyeS52MS5SZWdpc3RlclJlbGF5UmVxdWVzdBopLmNvcmFsLmRpc2NvdmVyeS52MS5SZWdpc3RlclJlbGF5UmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * A colony's registration.
@@ -123,6 +123,13 @@ export type RegisterColonyRequest = Message<"coral.discovery.v1.RegisterColonyRe
    * @generated from field: coral.discovery.v1.Proof proof = 103;
    */
   proof?: Proof | undefined;
+
+  /**
+   * Whether the node wants no relay between itself and others: nobody gets one for it.
+   *
+   * @generated from field: bool no_relay = 106;
+   */
+  noRelay: boolean;
 };
 
 /**
@@ -314,6 +321,13 @@ export type LookupColonyResponse = Message<"coral.discovery.v1.LookupColonyRespo
   generation: bigint;
 
   /**
+   * Whether the node wants no relay between itself and others.
+   *
+   * @generated from field: bool no_relay = 106;
+   */
+  noRelay: boolean;
+
+  /**
    * Public HTTPS port; 12 on the deployed service, which the RFC gives to relays. 0: none.
    *
    * @generated from field: uint32 public_port = 112;
@@ -417,6 +431,13 @@ export type RegisterAgentRequest = Message<"coral.discovery.v1.RegisterAgentRequ
    * @generated from field: string mesh_ipv6 = 105;
    */
   meshIpv6: string;
+
+  /**
+   * Whether the node wants no relay between itself and others: nobody gets one for it.
+   *
+   * @generated from field: bool no_relay = 106;
+   */
+  noRelay: boolean;
 };
 
 /**
@@ -606,6 +627,13 @@ export type LookupAgentResponse = Message<"coral.discovery.v1.LookupAgentRespons
    * @generated from field: string mesh_ipv6 = 105;
    */
   meshIpv6: string;
+
+  /**
+   * Whether the node wants no relay between itself and others.
+   *
+   * @generated from field: bool no_relay = 106;
+   */
+  noRelay: boolean;
 };
 
 /**
@@ -721,7 +749,7 @@ export const EndpointSchema: GenMessage<Endpoint> = /*@__PURE__*/
  */
 export type RelayOption = Message<"coral.discovery.v1.RelayOption"> & {
   /**
-   * Where it listens.
+   * Where it listens for UDP. Absent where that is a name, which an endpoint cannot hold.
    *
    * @generated from field: coral.discovery.v1.Endpoint endpoint = 1;
    */
@@ -757,7 +785,45 @@ export const RelayOptionSchema: GenMessage<RelayOption> = /*@__PURE__*/
   messageDesc(file_coral_discovery_v1_discovery, 11);
 
 /**
- * Asks for a relay between an agent and a colony.
+ * One way to reach a relay, which speaks TURN (RFC 8656).
+ *
+ * @generated from message coral.discovery.v1.RelayTransport
+ */
+export type RelayTransport = Message<"coral.discovery.v1.RelayTransport"> & {
+  /**
+   * `udp`, `tcp`, `tls` or `websocket`.
+   *
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * `host:port`, names allowed; for a WebSocket its `ws://` or `wss://` URL. A host is the request's where the server
+   * listens on every address.
+   *
+   * @generated from field: string endpoint = 2;
+   */
+  endpoint: string;
+
+  /**
+   * The name that the relay's certificate is for. Empty: the endpoint's host.
+   *
+   * @generated from field: string server_name = 3;
+   */
+  serverName: string;
+};
+
+/**
+ * Describes the message coral.discovery.v1.RelayTransport.
+ * Use `create(RelayTransportSchema)` to create a new message.
+ */
+export const RelayTransportSchema: GenMessage<RelayTransport> = /*@__PURE__*/
+  messageDesc(file_coral_discovery_v1_discovery, 12);
+
+/**
+ * Asks for a relay: for an agent and a colony as the RFC has it, or for one node towards every other of its mesh.
+ *
+ * The same node gets the same session of the same relay again, with a later end: so credentials are renewed.
  *
  * @generated from message coral.discovery.v1.RequestRelayRequest
  */
@@ -770,18 +836,53 @@ export type RequestRelayRequest = Message<"coral.discovery.v1.RequestRelayReques
   meshId: string;
 
   /**
-   * The agent's WireGuard public key, 32 bytes.
+   * The agent's WireGuard public key, 32 bytes. Empty: not for an agent.
    *
    * @generated from field: bytes agent_pubkey = 2;
    */
   agentPubkey: Uint8Array;
 
   /**
-   * The colony's WireGuard public key, 32 bytes.
+   * The colony's WireGuard public key, 32 bytes. Empty: any.
    *
    * @generated from field: bytes colony_pubkey = 3;
    */
   colonyPubkey: Uint8Array;
+
+  /**
+   * The wanted relay. Empty: the server's choice.
+   *
+   * @generated from field: string relay_id = 100;
+   */
+  relayId: string;
+
+  /**
+   * The asking node's WireGuard public key, 32 bytes. Empty: `agent_pubkey`.
+   *
+   * @generated from field: bytes node_pubkey = 101;
+   */
+  nodePubkey: Uint8Array;
+
+  /**
+   * Where the node stands, for a choice by region. Empty: unknown.
+   *
+   * @generated from field: string region = 102;
+   */
+  region: string;
+
+  /**
+   * Relays that the node could not use: chosen last.
+   *
+   * @generated from field: repeated string failed_relay_ids = 103;
+   */
+  failedRelayIds: string[];
+
+  /**
+   * Proof that the sender holds the key. Not enforced yet.
+   *
+   * @generated from field: coral.discovery.v1.Proof proof = 104;
+   */
+  proof?: Proof | undefined;
 };
 
 /**
@@ -789,7 +890,7 @@ export type RequestRelayRequest = Message<"coral.discovery.v1.RequestRelayReques
  * Use `create(RequestRelayRequestSchema)` to create a new message.
  */
 export const RequestRelayRequestSchema: GenMessage<RequestRelayRequest> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 12);
+  messageDesc(file_coral_discovery_v1_discovery, 13);
 
 /**
  * A relay session.
@@ -798,7 +899,7 @@ export const RequestRelayRequestSchema: GenMessage<RequestRelayRequest> = /*@__P
  */
 export type RequestRelayResponse = Message<"coral.discovery.v1.RequestRelayResponse"> & {
   /**
-   * Where the relay listens.
+   * Where the relay listens for UDP. Absent where that is a name, which an endpoint cannot hold.
    *
    * @generated from field: coral.discovery.v1.Endpoint relay_endpoint = 1;
    */
@@ -812,7 +913,7 @@ export type RequestRelayResponse = Message<"coral.discovery.v1.RequestRelayRespo
   sessionId: string;
 
   /**
-   * When the session ends, in unix seconds.
+   * When the session and its credentials end, in unix seconds.
    *
    * @generated from field: int64 expires_at = 3;
    */
@@ -824,6 +925,55 @@ export type RequestRelayResponse = Message<"coral.discovery.v1.RequestRelayRespo
    * @generated from field: string relay_id = 4;
    */
   relayId: string;
+
+  /**
+   * Every way to reach the relay, the best first.
+   *
+   * @generated from field: repeated coral.discovery.v1.RelayTransport transports = 100;
+   */
+  transports: RelayTransport[];
+
+  /**
+   * TURN's long-term credentials: `<expires_at>:<session_id>`.
+   *
+   * @generated from field: string username = 101;
+   */
+  username: string;
+
+  /**
+   * The password to `username`.
+   *
+   * @generated from field: string password = 102;
+   */
+  password: string;
+
+  /**
+   * The relay's realm. Empty: the one that it names itself.
+   *
+   * @generated from field: string realm = 103;
+   */
+  realm: string;
+
+  /**
+   * Most that the relay carries for the session. 0: not limited.
+   *
+   * @generated from field: uint64 bandwidth_bytes_per_second = 104;
+   */
+  bandwidthBytesPerSecond: bigint;
+
+  /**
+   * Every relay that may be asked for, this one too.
+   *
+   * @generated from field: repeated coral.discovery.v1.RelayOption relays = 105;
+   */
+  relays: RelayOption[];
+
+  /**
+   * How long the session lives, in seconds: holds where clocks differ.
+   *
+   * @generated from field: int32 ttl = 106;
+   */
+  ttl: number;
 };
 
 /**
@@ -831,7 +981,7 @@ export type RequestRelayResponse = Message<"coral.discovery.v1.RequestRelayRespo
  * Use `create(RequestRelayResponseSchema)` to create a new message.
  */
 export const RequestRelayResponseSchema: GenMessage<RequestRelayResponse> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 13);
+  messageDesc(file_coral_discovery_v1_discovery, 14);
 
 /**
  * Gives a relay session back.
@@ -859,7 +1009,7 @@ export type ReleaseRelayRequest = Message<"coral.discovery.v1.ReleaseRelayReques
  * Use `create(ReleaseRelayRequestSchema)` to create a new message.
  */
 export const ReleaseRelayRequestSchema: GenMessage<ReleaseRelayRequest> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 14);
+  messageDesc(file_coral_discovery_v1_discovery, 15);
 
 /**
  * The answer to a release.
@@ -880,7 +1030,175 @@ export type ReleaseRelayResponse = Message<"coral.discovery.v1.ReleaseRelayRespo
  * Use `create(ReleaseRelayResponseSchema)` to create a new message.
  */
 export const ReleaseRelayResponseSchema: GenMessage<ReleaseRelayResponse> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 15);
+  messageDesc(file_coral_discovery_v1_discovery, 16);
+
+/**
+ * What a relay says of itself, with a proof that it shares the secret.
+ *
+ * @generated from message coral.discovery.v1.RegisterRelayRequest
+ */
+export type RegisterRelayRequest = Message<"coral.discovery.v1.RegisterRelayRequest"> & {
+  /**
+   * A RelayReport in its binary form.
+   *
+   * @generated from field: bytes report = 1;
+   */
+  report: Uint8Array;
+
+  /**
+   * HMAC-SHA256 of `report` under HMAC-SHA256(secret, "moray relay report 1"), 32 bytes.
+   *
+   * @generated from field: bytes mac = 2;
+   */
+  mac: Uint8Array;
+};
+
+/**
+ * Describes the message coral.discovery.v1.RegisterRelayRequest.
+ * Use `create(RegisterRelayRequestSchema)` to create a new message.
+ */
+export const RegisterRelayRequestSchema: GenMessage<RegisterRelayRequest> = /*@__PURE__*/
+  messageDesc(file_coral_discovery_v1_discovery, 17);
+
+/**
+ * What a relay says of itself.
+ *
+ * @generated from message coral.discovery.v1.RelayReport
+ */
+export type RelayReport = Message<"coral.discovery.v1.RelayReport"> & {
+  /**
+   * The relay's id, 1 to 63 of `A-Z a-z 0-9 . _ -`.
+   *
+   * @generated from field: string relay_id = 1;
+   */
+  relayId: string;
+
+  /**
+   * When the report was made, in unix milliseconds; each of a relay's is later than the one before.
+   *
+   * @generated from field: int64 issued_at_ms = 2;
+   */
+  issuedAtMs: bigint;
+
+  /**
+   * Where the relay stands. Empty: unknown.
+   *
+   * @generated from field: string region = 3;
+   */
+  region: string;
+
+  /**
+   * Every way to reach it, the best first; at least one.
+   *
+   * @generated from field: repeated coral.discovery.v1.RelayTransport transports = 4;
+   */
+  transports: RelayTransport[];
+
+  /**
+   * Its realm. Empty: the one that it names in its challenges.
+   *
+   * @generated from field: string realm = 5;
+   */
+  realm: string;
+
+  /**
+   * Load, 0 to 100.
+   *
+   * @generated from field: uint32 load = 6;
+   */
+  load: number;
+
+  /**
+   * Allocations that live.
+   *
+   * @generated from field: uint32 allocations = 7;
+   */
+  allocations: number;
+
+  /**
+   * Most that it carries for one session. 0: not limited.
+   *
+   * @generated from field: uint64 bandwidth_bytes_per_second = 8;
+   */
+  bandwidthBytesPerSecond: bigint;
+
+  /**
+   * Whether it takes no new sessions and is about to end.
+   *
+   * @generated from field: bool draining = 9;
+   */
+  draining: boolean;
+
+  /**
+   * What sessions carried since the last report that was answered, at most 512.
+   *
+   * @generated from field: repeated coral.discovery.v1.RelayUsage usage = 10;
+   */
+  usage: RelayUsage[];
+};
+
+/**
+ * Describes the message coral.discovery.v1.RelayReport.
+ * Use `create(RelayReportSchema)` to create a new message.
+ */
+export const RelayReportSchema: GenMessage<RelayReport> = /*@__PURE__*/
+  messageDesc(file_coral_discovery_v1_discovery, 18);
+
+/**
+ * What one session carried.
+ *
+ * @generated from message coral.discovery.v1.RelayUsage
+ */
+export type RelayUsage = Message<"coral.discovery.v1.RelayUsage"> & {
+  /**
+   * The session's id.
+   *
+   * @generated from field: string session_id = 1;
+   */
+  sessionId: string;
+
+  /**
+   * Bytes from the session's node.
+   *
+   * @generated from field: uint64 rx_bytes = 2;
+   */
+  rxBytes: bigint;
+
+  /**
+   * Bytes to the session's node.
+   *
+   * @generated from field: uint64 tx_bytes = 3;
+   */
+  txBytes: bigint;
+};
+
+/**
+ * Describes the message coral.discovery.v1.RelayUsage.
+ * Use `create(RelayUsageSchema)` to create a new message.
+ */
+export const RelayUsageSchema: GenMessage<RelayUsage> = /*@__PURE__*/
+  messageDesc(file_coral_discovery_v1_discovery, 19);
+
+/**
+ * The answer to a relay's report.
+ *
+ * @generated from message coral.discovery.v1.RegisterRelayResponse
+ */
+export type RegisterRelayResponse = Message<"coral.discovery.v1.RegisterRelayResponse"> & {
+  /**
+   * How long the relay is offered without another report, in seconds. Report at a third of it.
+   *
+   * @generated from field: int32 ttl = 1;
+   */
+  ttl: number;
+};
+
+/**
+ * Describes the message coral.discovery.v1.RegisterRelayResponse.
+ * Use `create(RegisterRelayResponseSchema)` to create a new message.
+ */
+export const RegisterRelayResponseSchema: GenMessage<RegisterRelayResponse> = /*@__PURE__*/
+  messageDesc(file_coral_discovery_v1_discovery, 20);
 
 /**
  * A colony's public HTTPS endpoint for access without WireGuard.
@@ -929,7 +1247,7 @@ export type PublicEndpointInfo = Message<"coral.discovery.v1.PublicEndpointInfo"
  * Use `create(PublicEndpointInfoSchema)` to create a new message.
  */
 export const PublicEndpointInfoSchema: GenMessage<PublicEndpointInfo> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 16);
+  messageDesc(file_coral_discovery_v1_discovery, 21);
 
 /**
  * A certificate's fingerprint.
@@ -957,7 +1275,7 @@ export type CertificateFingerprint = Message<"coral.discovery.v1.CertificateFing
  * Use `create(CertificateFingerprintSchema)` to create a new message.
  */
 export const CertificateFingerprintSchema: GenMessage<CertificateFingerprint> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 17);
+  messageDesc(file_coral_discovery_v1_discovery, 22);
 
 /**
  * Asks for a single-use bootstrap token.
@@ -999,7 +1317,7 @@ export type CreateBootstrapTokenRequest = Message<"coral.discovery.v1.CreateBoot
  * Use `create(CreateBootstrapTokenRequestSchema)` to create a new message.
  */
 export const CreateBootstrapTokenRequestSchema: GenMessage<CreateBootstrapTokenRequest> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 18);
+  messageDesc(file_coral_discovery_v1_discovery, 23);
 
 /**
  * A bootstrap token.
@@ -1027,7 +1345,7 @@ export type CreateBootstrapTokenResponse = Message<"coral.discovery.v1.CreateBoo
  * Use `create(CreateBootstrapTokenResponseSchema)` to create a new message.
  */
 export const CreateBootstrapTokenResponseSchema: GenMessage<CreateBootstrapTokenResponse> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 19);
+  messageDesc(file_coral_discovery_v1_discovery, 24);
 
 /**
  * The place kept for proof of possession of the WireGuard key. No server enforces it yet.
@@ -1072,7 +1390,7 @@ export type Proof = Message<"coral.discovery.v1.Proof"> & {
  * Use `create(ProofSchema)` to create a new message.
  */
 export const ProofSchema: GenMessage<Proof> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 20);
+  messageDesc(file_coral_discovery_v1_discovery, 25);
 
 /**
  * Asks what the server can do.
@@ -1087,7 +1405,7 @@ export type GetServerInfoRequest = Message<"coral.discovery.v1.GetServerInfoRequ
  * Use `create(GetServerInfoRequestSchema)` to create a new message.
  */
 export const GetServerInfoRequestSchema: GenMessage<GetServerInfoRequest> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 21);
+  messageDesc(file_coral_discovery_v1_discovery, 26);
 
 /**
  * What the server can do.
@@ -1103,7 +1421,7 @@ export type GetServerInfoResponse = Message<"coral.discovery.v1.GetServerInfoRes
   version: string;
 
   /**
-   * Any of `deregister`, `punch`, `stun`, `watch`.
+   * Any of `deregister`, `punch`, `relay`, `stun`, `watch`.
    *
    * @generated from field: repeated string features = 2;
    */
@@ -1158,7 +1476,7 @@ export type GetServerInfoResponse = Message<"coral.discovery.v1.GetServerInfoRes
  * Use `create(GetServerInfoResponseSchema)` to create a new message.
  */
 export const GetServerInfoResponseSchema: GenMessage<GetServerInfoResponse> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 22);
+  messageDesc(file_coral_discovery_v1_discovery, 27);
 
 /**
  * Removes a colony's registration.
@@ -1193,7 +1511,7 @@ export type DeregisterColonyRequest = Message<"coral.discovery.v1.DeregisterColo
  * Use `create(DeregisterColonyRequestSchema)` to create a new message.
  */
 export const DeregisterColonyRequestSchema: GenMessage<DeregisterColonyRequest> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 23);
+  messageDesc(file_coral_discovery_v1_discovery, 28);
 
 /**
  * The answer to a colony's deregistration.
@@ -1214,7 +1532,7 @@ export type DeregisterColonyResponse = Message<"coral.discovery.v1.DeregisterCol
  * Use `create(DeregisterColonyResponseSchema)` to create a new message.
  */
 export const DeregisterColonyResponseSchema: GenMessage<DeregisterColonyResponse> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 24);
+  messageDesc(file_coral_discovery_v1_discovery, 29);
 
 /**
  * Removes an agent's registration.
@@ -1249,7 +1567,7 @@ export type DeregisterAgentRequest = Message<"coral.discovery.v1.DeregisterAgent
  * Use `create(DeregisterAgentRequestSchema)` to create a new message.
  */
 export const DeregisterAgentRequestSchema: GenMessage<DeregisterAgentRequest> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 25);
+  messageDesc(file_coral_discovery_v1_discovery, 30);
 
 /**
  * The answer to an agent's deregistration.
@@ -1270,7 +1588,7 @@ export type DeregisterAgentResponse = Message<"coral.discovery.v1.DeregisterAgen
  * Use `create(DeregisterAgentResponseSchema)` to create a new message.
  */
 export const DeregisterAgentResponseSchema: GenMessage<DeregisterAgentResponse> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 26);
+  messageDesc(file_coral_discovery_v1_discovery, 31);
 
 /**
  * Asks for a coordinated punch between two registered nodes of a mesh. At most one per pair in 2 s.
@@ -1312,7 +1630,7 @@ export type InitiatePunchRequest = Message<"coral.discovery.v1.InitiatePunchRequ
  * Use `create(InitiatePunchRequestSchema)` to create a new message.
  */
 export const InitiatePunchRequestSchema: GenMessage<InitiatePunchRequest> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 27);
+  messageDesc(file_coral_discovery_v1_discovery, 32);
 
 /**
  * What became of the punch.
@@ -1354,7 +1672,7 @@ export type InitiatePunchResponse = Message<"coral.discovery.v1.InitiatePunchRes
  * Use `create(InitiatePunchResponseSchema)` to create a new message.
  */
 export const InitiatePunchResponseSchema: GenMessage<InitiatePunchResponse> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 28);
+  messageDesc(file_coral_discovery_v1_discovery, 33);
 
 /**
  * Opens a Watch stream for a registered node.
@@ -1396,7 +1714,7 @@ export type WatchRequest = Message<"coral.discovery.v1.WatchRequest"> & {
  * Use `create(WatchRequestSchema)` to create a new message.
  */
 export const WatchRequestSchema: GenMessage<WatchRequest> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 29);
+  messageDesc(file_coral_discovery_v1_discovery, 34);
 
 /**
  * One message on a Watch stream.
@@ -1464,7 +1782,7 @@ export type WatchEvent = Message<"coral.discovery.v1.WatchEvent"> & {
  * Use `create(WatchEventSchema)` to create a new message.
  */
 export const WatchEventSchema: GenMessage<WatchEvent> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 30);
+  messageDesc(file_coral_discovery_v1_discovery, 35);
 
 /**
  * A node that is gone.
@@ -1492,7 +1810,7 @@ export type PeerRemoved = Message<"coral.discovery.v1.PeerRemoved"> & {
  * Use `create(PeerRemovedSchema)` to create a new message.
  */
 export const PeerRemovedSchema: GenMessage<PeerRemoved> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 31);
+  messageDesc(file_coral_discovery_v1_discovery, 36);
 
 /**
  * A coordinated punch.
@@ -1527,7 +1845,7 @@ export type Punch = Message<"coral.discovery.v1.Punch"> & {
  * Use `create(PunchSchema)` to create a new message.
  */
 export const PunchSchema: GenMessage<Punch> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 32);
+  messageDesc(file_coral_discovery_v1_discovery, 37);
 
 /**
  * A sign of life.
@@ -1542,7 +1860,7 @@ export type Heartbeat = Message<"coral.discovery.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 33);
+  messageDesc(file_coral_discovery_v1_discovery, 38);
 
 /**
  * The end of the first part of a Watch stream.
@@ -1563,7 +1881,7 @@ export type SnapshotComplete = Message<"coral.discovery.v1.SnapshotComplete"> & 
  * Use `create(SnapshotCompleteSchema)` to create a new message.
  */
 export const SnapshotCompleteSchema: GenMessage<SnapshotComplete> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 34);
+  messageDesc(file_coral_discovery_v1_discovery, 39);
 
 /**
  * A registered node as others see it.
@@ -1675,6 +1993,13 @@ export type PeerRecord = Message<"coral.discovery.v1.PeerRecord"> & {
    * @generated from field: uint64 generation = 15;
    */
   generation: bigint;
+
+  /**
+   * Whether the node wants no relay between itself and others.
+   *
+   * @generated from field: bool no_relay = 16;
+   */
+  noRelay: boolean;
 };
 
 /**
@@ -1682,7 +2007,7 @@ export type PeerRecord = Message<"coral.discovery.v1.PeerRecord"> & {
  * Use `create(PeerRecordSchema)` to create a new message.
  */
 export const PeerRecordSchema: GenMessage<PeerRecord> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 35);
+  messageDesc(file_coral_discovery_v1_discovery, 40);
 
 /**
  * The NAT in front of a node, in the RFC's words.
@@ -1949,6 +2274,17 @@ export const DiscoveryService: GenService<{
     methodKind: "server_streaming";
     input: typeof WatchRequestSchema;
     output: typeof WatchEventSchema;
+  },
+  /**
+   * Makes a relay known, or says that it still serves: its load, and what each session carried. Only for relays that
+   * share a secret with this server.
+   *
+   * @generated from rpc coral.discovery.v1.DiscoveryService.RegisterRelay
+   */
+  registerRelay: {
+    methodKind: "unary";
+    input: typeof RegisterRelayRequestSchema;
+    output: typeof RegisterRelayResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_coral_discovery_v1_discovery, 0);

@@ -1,0 +1,195 @@
+/**
+ * Makes a relay known to Discovery, again and again: that it lives, how loaded it is, and what its sessions carried.
+ *
+ * @module
+ */
+import { messageOf } from "../../core/mod.ts";
+import { callError, createDiscoveryClient, type Fetch } from "../client/transport.ts";
+import type { Log } from "../log.ts";
+import {
+  type RelayIdentity,
+  type RelayState,
+  type RelayUsage,
+  sealReport,
+  USAGE_MAX,
+} from "./report.ts";
+
+/** Time between two reports: a third of how long Discovery believes one. */
+const INTERVAL_MS = 10_000;
+/** How long one Discovery may take to answer. */
+const TIMEOUT_MS = 5000;
+/** Time for the last report. */
+const GOODBYE_MS = 800;
+/** Sessions whose bytes wait for a Discovery that answers; further ones are left out and counted. */
+const WAITING_MAX = 16_384;
+/** Reports in a row, while more bytes wait than one tells. */
+const ROUNDS_MAX = WAITING_MAX / USAGE_MAX;
+
+/** Options of {@linkcode startRelayReporter}. */
+export interface RelayReporterOptions {
+  /** Base URLs of every Discovery that shall know the relay; at least one. */
+  readonly urls: readonly string[];
+  /** What the relay is. */
+  readonly identity: RelayIdentity;
+  /** The secret that it shares with Discovery. */
+  readonly secret: string;
+  /** How the relay is doing, and what sessions carried since the last call. */
+  readonly report: () => RelayState;
+  /** Where the log goes. */
+  readonly log: Log;
+  /** Makes the requests. @default the global `fetch` */
+  readonly fetch?: Fetch;
+  /** Now, unix milliseconds. @default Date.now */
+  readonly now?: () => number;
+  /** Time between two reports in milliseconds. @default 10000 */
+  readonly intervalMs?: number;
+}
+
+/** A relay that reports itself. */
+export interface RunningRelayReporter extends AsyncDisposable {
+  /** Bytes of sessions that were left out, because no Discovery has answered for so long. */
+  readonly droppedUsage: number;
+  /** Reports at once: the relay drains, or its load has changed. */
+  report(): Promise<void>;
+  /** Says that the relay ends, and ends. Takes at most 800 ms. Safe to call twice. */
+  stop(): Promise<void>;
+}
+
+/** Starts to report. What Discovery says to it goes to the log, once for each change. */
+export function startRelayReporter(options: RelayReporterOptions): RunningRelayReporter {
+  const reporter = new RelayReporter(options);
+  reporter.start();
+  return reporter;
+}
+
+/** One Discovery, and what it said last. */
+interface Target {
+  readonly url: string;
+  readonly send: (request: ReturnType<typeof sealReport>, timeoutMs: number) => Promise<unknown>;
+  said: string | undefined;
+}
+
+class RelayReporter implements RunningRelayReporter {
+  readonly #options: RelayReporterOptions;
+  readonly #targets: readonly Target[];
+  /** What no Discovery has taken yet, by session. */
+  readonly #waiting = new Map<string, RelayUsage>();
+  #issuedAt = 0;
+  #dropped = 0;
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #sending: Promise<void> | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(options: RelayReporterOptions) {
+    this.#options = options;
+    const { fetch = globalThis.fetch } = options;
+    this.#targets = options.urls.map((url) => {
+      const client = createDiscoveryClient(url, fetch);
+      return {
+        url,
+        send: (request, timeoutMs) => client.registerRelay(request, { timeoutMs }),
+        said: undefined,
+      };
+    });
+  }
+
+  get droppedUsage(): number {
+    return this.#dropped;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => void this.report(), this.#options.intervalMs ?? INTERVAL_MS);
+    void this.report();
+  }
+
+  report(): Promise<void> {
+    this.#sending ??= this.#report({ timeoutMs: TIMEOUT_MS }).finally(() => {
+      this.#sending = undefined;
+    });
+    return this.#sending;
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  async #stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#report({ timeoutMs: GOODBYE_MS, draining: true });
+  }
+
+  /** Sends a report to every Discovery, of which the first counts the bytes. Never rejects. */
+  async #report(
+    { timeoutMs, draining = false }: { readonly timeoutMs: number; readonly draining?: boolean },
+  ): Promise<void> {
+    const state = this.#options.report();
+    for (const usage of state.usage) this.#keep(usage);
+    for (let round = 1; round <= ROUNDS_MAX; round++) {
+      const taken = await this.#round(
+        { ...state, draining: draining || state.draining },
+        timeoutMs,
+      );
+      if (!taken || this.#waiting.size === 0) return;
+    }
+  }
+
+  /** Returns whether the first Discovery has taken it. */
+  async #round(state: RelayState, timeoutMs: number): Promise<boolean> {
+    const { identity, secret, now = Date.now } = this.#options;
+    const usage = [...this.#waiting.values()].slice(0, USAGE_MAX);
+    for (const { sessionId } of usage) this.#waiting.delete(sessionId);
+    let counted = false;
+    await Promise.all(this.#targets.map(async (target, i) => {
+      this.#issuedAt = Math.max(now(), this.#issuedAt + 1);
+      const sealed = sealReport(secret, {
+        ...identity,
+        ...state,
+        issuedAt: this.#issuedAt,
+        usage: i === 0 ? usage : [],
+      });
+      const taken = await this.#send(target, sealed, timeoutMs);
+      if (i === 0) counted = taken;
+    }));
+    if (!counted) { for (const one of usage) this.#keep(one); }
+    return counted;
+  }
+
+  async #send(
+    target: Target,
+    sealed: ReturnType<typeof sealReport>,
+    timeoutMs: number,
+  ): Promise<boolean> {
+    const { log } = this.#options;
+    try {
+      await target.send(sealed, timeoutMs);
+      if (target.said !== undefined) {
+        log("info", `Discovery at ${target.url} knows this relay again`);
+      }
+      target.said = undefined;
+      return true;
+    } catch (error) {
+      const said = messageOf(callError(error, { url: target.url, signal: undefined }));
+      if (said !== target.said) log("warn", `this relay is not known: ${said}`);
+      target.said = said;
+      return false;
+    }
+  }
+
+  #keep({ sessionId, rxBytes, txBytes }: RelayUsage): void {
+    const known = this.#waiting.get(sessionId);
+    if (known === undefined && this.#waiting.size >= WAITING_MAX) {
+      this.#dropped += rxBytes + txBytes;
+      return;
+    }
+    this.#waiting.set(sessionId, {
+      sessionId,
+      rxBytes: rxBytes + (known?.rxBytes ?? 0),
+      txBytes: txBytes + (known?.txBytes ?? 0),
+    });
+  }
+}
