@@ -73,7 +73,8 @@ Deno.test("Discovery killed and started without its memory: the node registers a
   world.do((c, now) => c.handleWatchState(now, { connected: true, url }));
   world.do((c, now) => c.handlePeerEvent(now, { kind: "removed", publicKey: keyOf(1) }));
   world.do((c, now) => c.handlePeerEvent(now, { kind: "synchronized" }));
-  assertEquals(world.takeCommands(), [], "the colony may register again any moment");
+  const untilItReturns = "the colony may register again any moment: only guesses wait for that";
+  assertEquals(world.takeCommands(), ["setCandidates"], untilItReturns);
   world.run(65_000);
   world.takeRequests();
   world.do((c, now) =>
