@@ -7,6 +7,7 @@ use crate::event::{Event, Events, Kind, Path};
 use crate::handshake_limit::HandshakeLimit;
 use crate::peer::{Peer, Roaming};
 use crate::probe::{self, Probe};
+use crate::recent_initiations::RecentInitiations;
 use crate::transmit::{Transmit, DATA, INITIATION, RESPONSE};
 use boringtun::noise::errors::WireGuardError;
 use boringtun::noise::handshake::parse_handshake_anon;
@@ -95,6 +96,7 @@ pub struct Device {
     /// Who may be where inside the tunnel.
     pub allowed_ips: AllowedIps,
     limit: HandshakeLimit,
+    recent: RecentInitiations,
     load: RateLimiter,
     /// boringtun checks every handshake again; the decision has been made by then.
     unlimited: Arc<RateLimiter>,
@@ -123,6 +125,7 @@ impl Device {
             by_index: HashMap::default(),
             allowed_ips: AllowedIps::default(),
             limit: HandshakeLimit::default(),
+            recent: RecentInitiations::default(),
             ticked_at: 0,
             mtu,
             plain: vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice(),
@@ -178,6 +181,8 @@ impl Device {
             self.by_key.remove(&peer.public_key);
             self.by_index.remove(&peer.index);
             self.allowed_ips.remove_peer(slot);
+            // The peer may be added again, and what it sends then is new to it.
+            self.recent = RecentInitiations::default();
         }
     }
 
@@ -242,6 +247,10 @@ impl Device {
 
     /// Whose initiation it is; strangers are reported to the host.
     fn admit_initiation(&mut self, io: &mut Io, from: Path, source: IpAddr, datagram: &[u8]) -> Option<u32> {
+        if self.recent.contains(datagram) {
+            io.counters.add(Counter::Replayed);
+            return None;
+        }
         if !self.pass_limits(io, from, source, datagram) {
             return None;
         }
@@ -276,6 +285,7 @@ impl Device {
                 // An initiation or a response has been authenticated. It may still be a copy from elsewhere that overtook the peer's own.
                 peer.seen_at(from);
                 if datagram[0] == INITIATION {
+                    self.recent.accept(datagram);
                     peer.answered(index_at(reply));
                 }
                 if let Some(space) = io.transmit.space(io.counters, reply.len()) {

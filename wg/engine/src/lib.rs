@@ -14,6 +14,7 @@ pub mod handshake_limit;
 pub mod net;
 pub mod peer;
 pub mod probe;
+pub mod recent_initiations;
 pub mod transmit;
 pub mod tun;
 

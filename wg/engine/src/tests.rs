@@ -5,7 +5,7 @@ use crate::device::PeerOptions;
 use crate::engine::{Engine, Refusal, CLOSED, ESTABLISHED, RECEIVE_FINISHED};
 use crate::event::{Event, Kind, Path};
 use crate::peer::Roaming;
-use crate::transmit::INITIATION;
+use crate::transmit::{INITIATION, RESPONSE};
 use std::net::{IpAddr, SocketAddr};
 
 pub(crate) const MTU: usize = 1420;
@@ -250,6 +250,41 @@ fn a_replayed_datagram_changes_nothing() {
     w.nodes[1].receive(thief, &copy);
     assert_eq!(w.nodes[1].counters.value(Counter::Replayed), 1.0);
     assert_eq!(w.nodes[1].peer_figures(0).unwrap().1, outer(0));
+}
+
+#[test]
+fn copies_of_an_accepted_initiation_are_dropped_before_they_cost_anything() {
+    let mut w = World::new(2, Roaming::Stock, None);
+    w.nodes[0].initiate(0);
+    w.nodes[0].poll();
+    let copy = w.nodes[0].transmit.bytes()[..w.nodes[0].transmit.runs()[0].length as usize].to_vec();
+    w.run(10_000);
+    let handshakes = w.count(1, Kind::Handshake);
+    // More than one source may have checked.
+    for _ in 0..300 {
+        w.nodes[1].receive(outer(5), &copy);
+    }
+    assert_eq!(w.nodes[1].counters.value(Counter::Replayed), 300.0);
+    assert_eq!(w.nodes[1].counters.value(Counter::HandshakeLimited), 0.0);
+    w.run(10_000);
+    assert_eq!(w.count(1, Kind::Handshake), handshakes);
+    assert_eq!(w.nodes[1].peer_figures(0).unwrap().1, outer(0));
+}
+
+#[test]
+fn an_initiation_is_no_copy_to_a_peer_that_was_added_again() {
+    let mut w = World::new(2, Roaming::Stock, None);
+    w.nodes[0].initiate(0);
+    w.nodes[0].poll();
+    let initiation = w.nodes[0].transmit.bytes()[..w.nodes[0].transmit.runs()[0].length as usize].to_vec();
+    w.run(10_000);
+    let key = w.nodes[0].public_key();
+    w.nodes[1].remove_peer(0);
+    let peer = PeerOptions { public_key: key, preshared_key: None, keepalive_seconds: 0, roaming: Roaming::Stock };
+    w.nodes[1].add_peer(&peer).unwrap();
+    w.nodes[1].receive(outer(0), &initiation);
+    assert_eq!(w.nodes[1].counters.value(Counter::Replayed), 0.0);
+    assert!(take(&mut w.nodes[1]).iter().any(|(to, datagram)| *to == outer(0) && datagram[0] == RESPONSE));
 }
 
 #[test]
