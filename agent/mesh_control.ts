@@ -26,6 +26,7 @@ import { type MeshPeer, MeshPeers } from "./mesh_peers.ts";
 import { ownRecord } from "./own_record.ts";
 import { Retry } from "./pace.ts";
 import { Presence } from "./presence.ts";
+import { RelayControl } from "./relay_control.ts";
 import type { CandidateInfo, CommandBody, NodeEvent } from "./shared/mod.ts";
 import type { NatStatus } from "./status.ts";
 
@@ -46,6 +47,7 @@ export class MeshControl {
   readonly #presence: Presence;
   readonly #outbox = new MeshOutbox();
   readonly #links: MeshLinks;
+  readonly #relays: RelayControl;
   readonly #strangers = new Set<string>();
   #strangersIgnored = 0;
   #connected = false;
@@ -66,6 +68,13 @@ export class MeshControl {
     this.#presence = new Presence(rng);
     this.#lookUp = new Retry(rng, RETRY);
     this.#links = new MeshLinks({ now, rng, role, outbox: this.#outbox });
+    const { noRelay = false, relayBandwidth: bandwidthBytesPerSecond = 0 } = options;
+    this.#relays = new RelayControl({
+      rng,
+      outbox: this.#outbox,
+      noRelay,
+      bandwidthBytesPerSecond,
+    });
     this.#peers = new MeshPeers({
       ...options,
       send: (command) => this.#outbox.peerCommand(command),
@@ -76,6 +85,11 @@ export class MeshControl {
   /** The peers. */
   get peers(): MeshPeers {
     return this.#peers;
+  }
+
+  /** The relays. */
+  get relays(): RelayControl {
+    return this.#relays;
   }
 
   /** Whether Discovery answered last time. */
@@ -90,6 +104,7 @@ export class MeshControl {
       candidatesUnusable: this.#peers.unusable,
       strangersIgnored: this.#strangersIgnored,
       controlEventsDropped: this.#outbox.dropped,
+      relaysIgnored: this.#relays.ignored,
     };
     return Object.fromEntries(Object.entries(all).filter(([, value]) => value > 0));
   }
@@ -103,12 +118,13 @@ export class MeshControl {
     return link.hint;
   }
 
-  /** Begins: tries the peers of an earlier run, asks Discovery what it can do, and an agent for its colony. */
+  /** Begins: tries the peers of an earlier run, asks Discovery what it can do and for a relay, and an agent for its colony. */
   start(now: Instant): void {
     for (const peer of this.#options.cached) {
       if (this.#learn(now, peer) !== undefined) this.#unconfirmed.add(peer.publicKey);
     }
     this.#presence.start(now);
+    this.#relays.start(now);
     if (this.#options.role === "agent") this.#lookUp.begin(now);
     this.handleTimeout(now);
   }
@@ -137,6 +153,9 @@ export class MeshControl {
         break;
       case "linksChanged":
         this.#changeLinks(now, 0);
+        break;
+      case "relaysChanged":
+        this.#relays.handleRelays(now, event.relays);
         break;
       case "log":
       case "fatal":
@@ -176,6 +195,7 @@ export class MeshControl {
     if (state.connected) {
       this.#unwatched = false;
       if (!was) this.#outbox.say("info", "Discovery answers again", { url: state.url });
+      if (this.#presence.features?.relay === true) this.#relays.handleDiscovery(now);
       // What happened meanwhile may be known to one side only.
       this.#links.punchAll(now);
     } else {
@@ -198,6 +218,7 @@ export class MeshControl {
     switch (answer.kind) {
       case "serverInfo":
         this.#presence.handleServerInfo(now, answer);
+        if (answer.features.relay) this.#relays.handleDiscovery(now);
         // Nobody tells of changes there.
         if (!answer.features.watch && this.#options.role === "agent") this.#lookUp.later(now);
         break;
@@ -218,6 +239,11 @@ export class MeshControl {
         );
         this.#punched(now, answer);
         break;
+      case "relayGranted":
+        this.#relays.handleGranted(now, answer.request, answer.granted);
+        break;
+      case "relayReleased":
+        break;
       case "failed":
         this.#failed(now, answer);
         break;
@@ -237,6 +263,7 @@ export class MeshControl {
       const registration = ownRecord(this.#options, this.#presence);
       this.#outbox.request({ kind: "register", registration });
     }
+    this.#relays.handleTimeout(now);
     this.#links.connectDue(now);
     this.#punchDue(now);
   }
@@ -244,7 +271,8 @@ export class MeshControl {
   /** When {@linkcode MeshControl.handleTimeout} must be called; `undefined` for never. */
   pollTimeout(): Instant | undefined {
     const now = this.#now;
-    const at = earlier(this.#presence.pollTimeout(), this.#lookUp.at);
+    const own = earlier(this.#presence.pollTimeout(), this.#lookUp.at);
+    const at = earlier(own, this.#relays.pollTimeout());
     return earlier(at, this.#links.pollTimeout(now, this.#presence.announced));
   }
 
@@ -279,6 +307,7 @@ export class MeshControl {
 
   #changeLinks(now: Instant, sleptMs: number): void {
     this.#presence.handleLinkChanged(now, sleptMs);
+    this.#relays.handleLinkChanged(now);
     const at = after(now, REGATHER_FIRST_MS);
     this.#links.punchFew(at);
     if (this.#lookUp.at !== undefined) this.#lookUp.begin(now);
@@ -314,6 +343,10 @@ export class MeshControl {
         return this.#outbox.say("debug", `look-up of a stranger: ${message}`);
       case "punch":
         return this.#punchFailed(now, request.publicKey, { code, message });
+      case "requestRelay":
+        return this.#relays.handleFailed(now, request, { code, message });
+      case "releaseRelay":
+        return this.#outbox.say("debug", `giving a relay back: ${message}`);
     }
   }
 
@@ -324,6 +357,10 @@ export class MeshControl {
     const learned = this.#peers.learn(found, punchMs);
     if (learned === undefined) return undefined;
     const { peer, added, moved, left } = learned;
+    // An agent has nobody else to reach over a relay.
+    if (this.#options.role === "agent") {
+      this.#relays.setWanted(now, !found.noRelay, "the colony wants no relay");
+    }
     const { publicKey } = peer;
     const link = this.#links.find(publicKey) ?? this.#addLink(now, peer);
     if (added || moved) this.#outbox.emit({ kind: "peersChanged" });
@@ -395,6 +432,7 @@ export class MeshControl {
     if (link === undefined) return;
     this.#outbox.say("debug", `no answer from ${link.peer.name}`);
     this.#regather(now);
+    if (link.path === "relayed") this.#relays.handleDoubt(now);
     const patience = this.#options.role === "colony" ? COLONY_PATIENCE_MS : REGATHER_FIRST_MS;
     this.#links.punch(publicKey, after(now, patience));
   }

@@ -17,7 +17,7 @@ import {
 Deno.test("an agent asks for its colony and for the server at once, registers with its first STUN answer, then punches", () => {
   const world = new World("agent");
   world.do((c, now) => c.start(now));
-  assertEquals(world.takeRequests(), ["serverInfo", "lookUpColony"]);
+  assertEquals(world.takeRequests(), ["serverInfo", "lookUpColony", "requestRelay"]);
   world.now = 20 as Instant;
   world.do((c, now) => c.handleAnswer(now, { kind: "colony", peer: found(1, "colony") }));
   assertEquals(world.takeCommands(), ["addPeer", "setCandidates", "connectPeer"]);
@@ -38,7 +38,7 @@ Deno.test("a node registers without a STUN answer after 600 ms", () => {
   world.do((c, now) => c.start(now));
   world.do((c, now) => c.handleAnswer(now, { kind: "serverInfo", features: FEATURES, stun: true }));
   world.run(599);
-  assertEquals(world.takeRequests(), ["serverInfo"]);
+  assertEquals(world.takeRequests(), ["serverInfo", "requestRelay"]);
   world.run(600);
   assertEquals(world.takeRequests(), ["register"]);
 });

@@ -4,6 +4,7 @@ import type { DiscoveredPeer, DiscoveryFeatures, Registration } from "../discove
 import type { MeshPeer, Role } from "./mesh_peers.ts";
 import type { NameTable } from "./names.ts";
 import type { Log } from "./options.ts";
+import type { GrantedRelay } from "./relay_control.ts";
 
 /** A call of Discovery that the node is asked to make; `MeshControl.handleAnswer` takes what came of it. */
 export type MeshRequest =
@@ -16,7 +17,15 @@ export type MeshRequest =
   /** Is the node with this key an agent of the mesh, and where is it? */
   | { readonly kind: "lookUpAgent"; readonly publicKey: string }
   /** Have this node and the one with this key send handshakes to each other now. */
-  | { readonly kind: "punch"; readonly publicKey: string };
+  | { readonly kind: "punch"; readonly publicKey: string }
+  /** Grant a relay, or renew the session of one; empty for any. Some have failed. */
+  | {
+    readonly kind: "requestRelay";
+    readonly relayId: string;
+    readonly failed: readonly string[];
+  }
+  /** Take a relay session back. */
+  | { readonly kind: "releaseRelay"; readonly sessionId: string };
 
 /** What came of a {@linkcode MeshRequest}. */
 export type MeshAnswer =
@@ -42,6 +51,14 @@ export type MeshAnswer =
     readonly windowMs: number;
     readonly peer: DiscoveredPeer;
   }
+  /** A relay is granted. */
+  | {
+    readonly kind: "relayGranted";
+    readonly request: MeshRequest & { readonly kind: "requestRelay" };
+    readonly granted: GrantedRelay;
+  }
+  /** The relay session is over. */
+  | { readonly kind: "relayReleased" }
   /** It did not work. */
   | {
     readonly kind: "failed";
@@ -94,4 +111,8 @@ export interface MeshControlOptions {
   readonly names: NameTable;
   /** Peers known from an earlier run, tried before Discovery has answered. @default [] */
   readonly cached: readonly DiscoveredPeer[];
+  /** Never use a relay, and tell the peers so. @default false */
+  readonly noRelay?: boolean;
+  /** Most that is sent through a relay, in bytes a second. @default what the relay allows */
+  readonly relayBandwidth?: number;
 }

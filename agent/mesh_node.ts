@@ -42,6 +42,8 @@ import type { MeshNodeOptions, RunningNode } from "./options.ts";
 import { readPeerCache, writePeerCache } from "./peer_cache.ts";
 import { pathOf, peerStatus, reasonOf } from "./peer_status.ts";
 import { PortMapper } from "./port_mapper.ts";
+import { type RelayAsker, releaseRelays, requestRelay } from "./relay_requests.ts";
+import { relayStatuses } from "./relay_status.ts";
 import type { CommandBody, NodeEvent } from "./shared/mod.ts";
 import type { NodeStatus, PingReply } from "./status.ts";
 
@@ -135,6 +137,7 @@ class MeshNode implements RunningNode {
     },
   ) {
     const { mesh, discovery, log, name, connectPort = CONNECT_PORT } = options;
+    const { noRelay, relayBandwidth } = options;
     this.#role = role;
     this.#options = options;
     this.#publicKey = formatBase64(publicKey);
@@ -160,6 +163,8 @@ class MeshNode implements RunningNode {
       publicKey: this.#publicKey,
       meshIpv6: this.#meshIpv6,
       names: this.#names,
+      ...(noRelay !== undefined && { noRelay }),
+      ...(relayBandwidth !== undefined && { relayBandwidth }),
     });
     // A node that stops before it was registered has nobody who waits for that.
     this.#first.promise.catch(() => {});
@@ -258,6 +263,8 @@ class MeshNode implements RunningNode {
         datapath: status.driver,
         tun: status.tun,
       },
+      relays: relayStatuses(status.relays),
+      relayReason: this.#control.relays.reason ?? null,
       discovery: { url: this.#discovery.url, connected: this.#control.connected },
       peers: status.peers.map((peer) => {
         const { publicKey } = peer;
@@ -269,6 +276,7 @@ class MeshNode implements RunningNode {
           meshIpv6: known?.meshIpv6 ?? null,
           mtu: MESH_MTU,
           candidates: known?.candidates ?? [],
+          relays: status.relays,
           ...(hint !== undefined && { hint }),
         });
       }),
@@ -308,11 +316,16 @@ class MeshNode implements RunningNode {
       );
     }
     const rttMs = await client.send({ kind: "ping", address, sequence, timeoutMs });
-    const { peers } = await client.send({ kind: "status" });
+    const { peers, relays } = await client.send({ kind: "status" });
     const key = this.#control.peers.withAddress(address)?.publicKey;
     const found = peers.find(({ publicKey }) => publicKey === key);
     const hint = key === undefined ? undefined : this.#control.hintOf(key);
-    return { sequence, rttMs, path: pathOf(found, MESH_MTU), reason: reasonOf(found, hint) };
+    return {
+      sequence,
+      rttMs,
+      path: pathOf(found, MESH_MTU, relays),
+      reason: reasonOf(found, hint),
+    };
   }
 
   stop(): Promise<void> {
@@ -330,6 +343,7 @@ class MeshNode implements RunningNode {
     clearTimeout(this.#cacheTimer);
     if (this.#cacheTimer !== undefined) await this.#writeCache();
     await Promise.all([
+      this.#releaseRelays(),
       this.#deregister(),
       this.#portMapper?.stop(GOODBYE_MS),
       this.#core?.stop(),
@@ -461,6 +475,13 @@ class MeshNode implements RunningNode {
         const keys = { meshId, from: this.#publicKey, to: publicKey };
         return { kind: "punched", publicKey, ...await discovery.initiatePunch(keys, { signal }) };
       }
+      case "requestRelay": {
+        const granted = await requestRelay(this.#relayAsker(), request, signal);
+        return { kind: "relayGranted", request, granted };
+      }
+      case "releaseRelay":
+        await discovery.releaseRelay({ meshId, sessionId: request.sessionId }, { signal });
+        return { kind: "relayReleased" };
     }
   }
 
@@ -489,6 +510,17 @@ class MeshNode implements RunningNode {
     } catch (error) {
       log("debug", `deregister: ${messageOf(error)}`);
     }
+  }
+
+  #relayAsker(): RelayAsker {
+    const { mesh, log } = this.#options;
+    const own = { publicKey: this.#publicKey, role: this.#role };
+    return { discovery: this.#discovery, mesh, log, ...own };
+  }
+
+  #releaseRelays(): Promise<void> {
+    const signal = AbortSignal.timeout(GOODBYE_MS);
+    return releaseRelays(this.#relayAsker(), this.#control.relays.sessions, signal);
   }
 
   // ---- the datapath

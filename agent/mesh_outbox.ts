@@ -2,7 +2,7 @@
 import type { MeshEvent, MeshRequest } from "./mesh_messages.ts";
 import type { Log } from "./options.ts";
 import { type PeerCommand, PeerCommands } from "./peer_commands.ts";
-import type { CommandBody } from "./shared/mod.ts";
+import type { CommandBody, RelayInfo } from "./shared/mod.ts";
 
 /** Events not yet taken; the oldest is dropped and counted. A node that drains after each call never has as many. */
 const EVENTS_MAX = 1024;
@@ -11,6 +11,7 @@ const EVENTS_MAX = 1024;
 export class MeshOutbox {
   readonly #nodeCommands: CommandBody[] = [];
   readonly #peerCommands = new PeerCommands();
+  #relays: readonly RelayInfo[] | undefined;
   readonly #requests: MeshRequest[] = [];
   readonly #events: MeshEvent[] = [];
   #dropped = 0;
@@ -23,6 +24,11 @@ export class MeshOutbox {
   /** Adds a command about the node itself; those go before what concerns peers. */
   command(command: CommandBody): void {
     this.#nodeCommands.push(command);
+  }
+
+  /** Replaces the relays; of several times before it is taken, the last counts. */
+  setRelays(relays: readonly RelayInfo[]): void {
+    this.#relays = relays;
   }
 
   /** Adds a command about a peer. */
@@ -51,7 +57,10 @@ export class MeshOutbox {
 
   /** Takes the next command. */
   pollCommand(): CommandBody | undefined {
-    return this.#nodeCommands.shift() ?? this.#peerCommands.poll();
+    const relays = this.#relays;
+    if (relays === undefined) return this.#nodeCommands.shift() ?? this.#peerCommands.poll();
+    this.#relays = undefined;
+    return { kind: "setRelays", relays };
   }
 
   /** Takes the next request. */

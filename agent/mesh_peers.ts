@@ -77,6 +77,8 @@ export interface MeshPeersOptions {
   readonly discovery: readonly string[];
   /** Names of the mesh. */
   readonly names: NameTable;
+  /** Never use a relay. @default false */
+  readonly noRelay?: boolean;
   /** Sends a command to the datapath. */
   readonly send: (command: PeerCommand) => void;
   /** Where the log goes. */
@@ -155,17 +157,20 @@ export class MeshPeers {
     const peer = known ?? this.#add(found, key);
     const returned = this.#gone.delete(peer);
     peer.goneAt = undefined;
-    const { nat: before, observedEndpoints: seen } = peer.record;
+    const before = peer.record;
+    const { observedEndpoints: seen } = before;
     const left = seen.length > 0 && found.observedEndpoints.length > 0 &&
       !seen.some((address) => found.observedEndpoints.some((other) => sameAddress(address, other)));
     peer.record = found;
     const candidates = this.#candidatesOf(peer);
     const moved = JSON.stringify(candidates) !== JSON.stringify(peer.candidates);
-    const renamed = known !== undefined && found.nat !== before;
+    const renamed = known !== undefined && found.nat !== before.nat;
     peer.candidates = candidates;
-    const where = { publicKey, candidates, nat: found.nat };
+    const relay = this.#mayRelay(found);
+    const changed = this.#mayRelay(before) !== relay;
+    const where = { publicKey, candidates, nat: found.nat, ...(changed && { relay }) };
     if (punchMs !== undefined) send({ kind: "punch", windowMs: punchMs, ...where });
-    else if (moved || renamed || returned) send({ kind: "setCandidates", ...where });
+    else if (moved || renamed || returned || changed) send({ kind: "setCandidates", ...where });
     return { peer, added: known === undefined, moved, left };
   }
 
@@ -200,9 +205,11 @@ export class MeshPeers {
     if (!names.set(name, meshIpv6)) {
       log("warn", `the name ${name} is taken: use the node's address`, { address: meshIpv6 });
     }
+    const relay = this.#mayRelay(found);
     const allowedIps = [`${meshIpv6}/128`, ...(meshIpv4 === null ? [] : [`${meshIpv4}/32`])];
     const keepaliveSeconds = KEEPALIVE_SECONDS;
-    send({ kind: "addPeer", publicKey, allowedIps, keepaliveSeconds, mesh: true, name });
+    const wishes = { keepaliveSeconds, mesh: true, name, ...(!relay && { relay }) };
+    send({ kind: "addPeer", publicKey, allowedIps, ...wishes });
     return peer;
   }
 
@@ -241,8 +248,14 @@ export class MeshPeers {
     };
     add("host", record.endpoints);
     add("serverReflexive", record.observedEndpoints);
+    if (this.#mayRelay(record)) add("relayed", record.relayedEndpoints);
     if (lastRemote !== undefined) add("peerReflexive", [lastRemote]);
     return [...found.values()];
+  }
+
+  /** Whether a relay may be between the peer and this node: both must be willing. */
+  #mayRelay({ noRelay }: DiscoveredPeer): boolean {
+    return !noRelay && this.#options.noRelay !== true;
   }
 
   /** Whether an outer packet to this address would enter the tunnel that is to carry it, and so never leave. */

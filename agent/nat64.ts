@@ -23,7 +23,13 @@ import {
   synthesizeEndpoints,
 } from "../traversal/mod.ts";
 import type { Log } from "./options.ts";
-import type { CommandBody, SetStunServersCommand } from "./shared/mod.ts";
+import type {
+  CommandBody,
+  RelayInfo,
+  RelayTransportInfo,
+  SetRelaysCommand,
+  SetStunServersCommand,
+} from "./shared/mod.ts";
 
 /** Options of {@linkcode Nat64}. */
 export interface Nat64Options {
@@ -45,6 +51,7 @@ export class Nat64 {
   #prefixes: readonly Nat64Prefix[] = [];
   /** The last list of STUN servers as it was given. */
   #stun: SetStunServersCommand | undefined;
+  #relays: SetRelaysCommand | undefined;
   #asking: Promise<void> | undefined;
 
   /** Knows no prefix until {@linkcode Nat64.detect}. */
@@ -80,6 +87,9 @@ export class Nat64 {
       case "setStunServers":
         this.#stun = command;
         return { ...command, servers: this.#withMore(command.servers) };
+      case "setRelays":
+        this.#relays = command;
+        return { ...command, relays: command.relays.map((relay) => this.#relayWithMore(relay)) };
       default:
         return command;
     }
@@ -100,7 +110,15 @@ export class Nat64 {
     if (now === "") log("info", "IPv4 is no longer reached through NAT64");
     else log("info", "IPv4 is reached through NAT64", { prefix: now });
     if (this.#stun !== undefined) send(this.#stun);
+    if (this.#relays !== undefined) send(this.#relays);
     onChange();
+  }
+
+  #relayWithMore(relay: RelayInfo): RelayInfo {
+    const transports = relay.transports.flatMap((one): readonly RelayTransportInfo[] =>
+      one.kind === "websocket" ? [one] : this.#withMore([one])
+    );
+    return { ...relay, transports };
   }
 
   #withMore<T extends { readonly address: string }>(list: readonly T[]): readonly T[] {

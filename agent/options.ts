@@ -74,6 +74,8 @@ export interface MeshNodeOptions extends CommonOptions {
   readonly noDirect?: boolean;
   /** Never use a relay. @default false */
   readonly noRelay?: boolean;
+  /** Most that is sent through a relay, in bytes a second. @default what the relay allows */
+  readonly relayBandwidth?: number;
   /** Colony only: admit whoever is registered in the mesh. @default true until invites exist */
   readonly open?: boolean;
   /** Colony only: the ConnectRPC port announced to Coral clients. @default 9000 */

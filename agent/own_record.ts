@@ -8,6 +8,8 @@ import type { NatStatus } from "./status.ts";
 
 /** Candidates that only others could find out: Discovery keeps them apart from those that a node names itself. */
 const OBSERVED = ["serverReflexive", "portMapped", "peerReflexive"];
+/** Where relays listen for it. */
+const RELAYED = ["relayed"];
 /** Candidates that a node knows by itself. */
 const OWN = ["host", "configured"];
 
@@ -19,7 +21,7 @@ export function ownRecord(
     readonly nat: NatStatus | undefined;
   },
 ): Registration {
-  const { mesh: meshId, publicKey, role, name, meshIpv6, connectPort } = options;
+  const { mesh: meshId, publicKey, role, name, meshIpv6, connectPort, noRelay = false } = options;
   const of = (kinds: readonly string[]): SocketAddress[] =>
     candidates.filter(({ kind }) => kinds.includes(kind))
       .map(({ address }) => parseSocketAddress(address)).filter((a) => a !== undefined);
@@ -31,6 +33,7 @@ export function ownRecord(
     name,
     endpoints: of(OWN),
     observedEndpoints: of(OBSERVED),
+    ...(noRelay ? { noRelay } : { relayedEndpoints: of(RELAYED) }),
     meshIpv6,
     ...(hint && { nat: hint }),
     ...(role === "colony" && { meshIpv4: COLONY_IPV4, connectPort }),

@@ -1,5 +1,6 @@
 /** A peer as `status` says it, from what the datapath and the mesh know. @module */
-import type { DatapathPeerStatus } from "./shared/mod.ts";
+import { relayOf } from "./relay_status.ts";
+import type { DatapathPeerStatus, RelayStatus } from "./shared/mod.ts";
 import type { CandidateStatus, PathStatus, PeerStatus } from "./status.ts";
 
 /** What a node knows of a peer besides the datapath. */
@@ -16,17 +17,23 @@ export interface PeerIdentity {
   readonly candidates?: readonly CandidateStatus[];
   /** What Discovery knows about why it is not reached: one clause. Absent: nothing. */
   readonly hint?: string;
+  /** The node's relays. @default [] */
+  readonly relays?: readonly RelayStatus[];
 }
 
 /** The path of a peer as `status` says it. */
-export function pathOf(peer: DatapathPeerStatus | undefined, mtu: number): PathStatus {
+export function pathOf(
+  peer: DatapathPeerStatus | undefined,
+  mtu: number,
+  relays: readonly RelayStatus[] = [],
+): PathStatus {
   if (peer?.connected !== true) {
     return { kind: "none", remote: null, relay: null, rttMs: null, mtu: null };
   }
   const { endpoint, rttMs } = peer;
   const measured = { rttMs, mtu: peer.mtu ?? mtu };
   return peer.relayed === true
-    ? { kind: "relayed", remote: null, relay: endpoint, ...measured }
+    ? { kind: "relayed", remote: null, relay: relayOf(peer, relays), ...measured }
     : { kind: "direct", remote: endpoint, relay: null, ...measured };
 }
 
@@ -43,7 +50,7 @@ export function reasonOf(
 /** A peer as `status` says it. */
 export function peerStatus(
   peer: DatapathPeerStatus,
-  { name, meshIpv4, meshIpv6, mtu, candidates = [], hint }: PeerIdentity,
+  { name, meshIpv4, meshIpv6, mtu, candidates = [], hint, relays = [] }: PeerIdentity,
 ): PeerStatus {
   const at = peer.lastHandshakeAtMs;
   return {
@@ -51,7 +58,7 @@ export function peerStatus(
     publicKey: peer.publicKey,
     meshIpv4,
     meshIpv6,
-    path: pathOf(peer, mtu),
+    path: pathOf(peer, mtu, relays),
     paths: peer.paths ?? [],
     candidates,
     reason: reasonOf(peer, hint),

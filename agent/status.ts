@@ -11,7 +11,7 @@ export interface PathStatus {
   readonly kind: PathKind;
   /** The peer's outer address as `host:port`; `null` without a path. */
   readonly remote: string | null;
-  /** The relay's address while relayed. */
+  /** While relayed, the relay: its id where it is this node's, else its address. */
   readonly relay: string | null;
   /** Smoothed round trip in milliseconds; `null` until measured. */
   readonly rttMs: number | null;
@@ -101,6 +101,22 @@ export interface PortMappingStatus {
   readonly reason: string | null;
 }
 
+/** One relay of a node. */
+export interface RelayStatus {
+  /** Its id. */
+  readonly id: string;
+  /** `connecting`, `ready`, `draining` or `failed`. */
+  readonly state: string;
+  /** What carries TURN: `udp`, `tcp`, `tls` or `websocket`; `null` before the first attempt. */
+  readonly transport: string | null;
+  /** Where it listens for this node, `host:port`. */
+  readonly relayed: readonly string[];
+  /** Round trip to it in milliseconds; `null` until measured. */
+  readonly rttMs: number | null;
+  /** Why it is not ready: one phrase for a person; `null` if it is. */
+  readonly reason: string | null;
+}
+
 /** A node and its peers. */
 export interface NodeStatus {
   /** This node. */
@@ -123,6 +139,10 @@ export interface NodeStatus {
   };
   /** The Discovery service; `null` for a plain WireGuard peer. */
   readonly discovery: { readonly url: string; readonly connected: boolean } | null;
+  /** The relays that this node holds; absent for a plain WireGuard peer. */
+  readonly relays?: readonly RelayStatus[];
+  /** Why it has none that carries: one clause for a person; `null` if it has one, or is about to. */
+  readonly relayReason?: string | null;
   /** Every peer, connected or not. */
   readonly peers: readonly PeerStatus[];
   /** Packets dropped and other events, by name; only what is not zero. */

@@ -65,6 +65,10 @@ export interface RelayStatus {
   readonly relayed: readonly string[];
   /** Round trip to the relay in milliseconds; `null` until measured. */
   readonly rttMs: number | null;
+  /** Whether it is about to end, though it still carries: another is to be taken. Absent: no. */
+  readonly draining?: boolean;
+  /** The local ends that it is. Absent: none. */
+  readonly locals?: readonly number[];
   /** Why it is not ready, for a person. */
   readonly reason?: string;
 }

@@ -6,7 +6,7 @@ import { MeshControl } from "../mesh_control.ts";
 import type { MeshControlOptions, MeshEvent, MeshRequest } from "../mesh_messages.ts";
 import type { Role } from "../mesh_peers.ts";
 import { NameTable } from "../names.ts";
-import type { CandidateInfo, CommandBody, NodeEvent } from "../shared/mod.ts";
+import type { CandidateInfo, CommandBody, NodeEvent, RelayInfo } from "../shared/mod.ts";
 
 /** The mesh of every test. */
 export const MESH = "reef";
@@ -138,6 +138,23 @@ export class World {
     this.do((c, now) =>
       c.handleAnswer(now, { kind: "punched", publicKey, punchId, delivered, windowMs: 3000, peer })
     );
+  }
+
+  /** Grants the relay that was asked for last. */
+  grantRelay(id = "eu"): void {
+    const request = this.requests.findLast(({ kind }) => kind === "requestRelay");
+    assert(request?.kind === "requestRelay", "a relay was asked for");
+    const relay: RelayInfo = {
+      id,
+      sessionId: `session ${id}`,
+      transports: [{ kind: "udp", address: "198.51.100.7:3478" }],
+      username: "1:s",
+      password: "secret",
+      expiresAtMs: 0,
+    };
+    const choices = [{ relayId: id, region: "", load: 0 }];
+    const granted = { relay, lifeMs: 3_600_000, choices };
+    this.do((c, now) => c.handleAnswer(now, { kind: "relayGranted", request, granted }));
   }
 
   /** A peer is reached directly. */

@@ -158,6 +158,10 @@ export class SimDiscovery {
         };
       case "punch":
         return this.#punch(publicKey, request);
+      case "requestRelay":
+        return { kind: "failed", request, code: "unsupported", message: "there are no relays" };
+      case "releaseRelay":
+        return { kind: "relayReleased" };
     }
   }
 
