@@ -18,6 +18,8 @@
 export const CHANNEL_MIN = 0x4000;
 /** The largest channel number. */
 export const CHANNEL_MAX = 0x4FFF;
+/** The largest channel number of RFC 5766: servers take these from clients that still draw from them. */
+export const CHANNEL_MAX_RFC_5766 = 0x7FFF;
 /** Bytes before the data. */
 export const CHANNEL_HEADER_BYTES = 4;
 /** Most bytes that one message carries. */

@@ -3,7 +3,7 @@
  *
  * ```text
  *   first two bits 00: STUN          20 bytes of header + the length in bytes 2..4, which is a multiple of 4
- *   first byte 0x40..0x4F            4 bytes + the length in bytes 2..4 + padding to a multiple of 4
+ *   first byte 0x40..0x4F (0x7F)     4 bytes + the length in bytes 2..4 + padding to a multiple of 4
  *   anything else                    the stream is out of step, and no later byte can be trusted
  * ```
  *
@@ -22,19 +22,28 @@ const CHANNEL_PREFIX_BYTES = 4;
 export interface StreamFramesOptions {
   /** Longest message that is taken; a stream with a longer one is out of step. @default FRAME_BYTES_MAX */
   readonly frameBytesMax?: number;
+  /**
+   * Takes the channels of RFC 5766 too, 0x5000 to 0x7FFF, which clients still draw from: a server must not lose step with them.
+   * @default false
+   */
+  readonly oldChannels?: boolean;
 }
 
 /** The messages of one stream. Holds at most one unfinished message. */
 export class StreamFrames {
   readonly #frameBytesMax: number;
+  readonly #firstMax: number;
   /** The beginning of a message; empty between messages. */
   #held = new Uint8Array(0);
   #heldBytes = 0;
   #broken = false;
 
   /** A stream from its first byte. */
-  constructor({ frameBytesMax = FRAME_BYTES_MAX }: StreamFramesOptions = {}) {
+  constructor(
+    { frameBytesMax = FRAME_BYTES_MAX, oldChannels = false }: StreamFramesOptions = {},
+  ) {
     this.#frameBytesMax = frameBytesMax;
+    this.#firstMax = oldChannels ? 0x7f : 0x4f;
   }
 
   /** Whether the stream is out of step. It has to be closed. */
@@ -104,7 +113,7 @@ export class StreamFrames {
   /** The size of the message at the start of `bytes`, padding included; `undefined` while too little is there, or none can be. */
   #sizeOf(bytes: Uint8Array): number | undefined {
     const first = bytes[0] ?? 0;
-    if (first >= 0x50) return this.#break();
+    if (first > this.#firstMax) return this.#break();
     if (bytes.length < prefixOf(first)) return undefined;
     const length = (bytes[2] ?? 0) << 8 | (bytes[3] ?? 0);
     const size = first < 0x40 ? HEADER_BYTES + length : CHANNEL_HEADER_BYTES + (length + 3 & ~3);

@@ -1,0 +1,446 @@
+/**
+ * A TURN server (RFC 8656) without sockets and clock.
+ *
+ * ```text
+ *   client ---- STUN ------> Authenticator --> Requests --> answer           allocations, permissions, channels
+ *          ---- ChannelData, Send --> the channel or permission, the limits --> sendToPeer
+ *          <--- ChannelData, Data --- the permission, the limits <------------ handlePeer <---- peer
+ * ```
+ *
+ * Datagrams come as trains and leave as trains: the header of ChannelData is the same for all of a train but the last, so that the sockets
+ * put it in or leave it out without a copy. What one client of the relay sends to another never leaves the process.
+ *
+ * @module
+ */
+import { after, familyOf, type Instant, type Rng, type SocketAddress } from "../../core/mod.ts";
+import {
+  answerBinding,
+  CHANNEL_HEADER_BYTES,
+  DATA,
+  decodeStun,
+  DONT_FRAGMENT,
+  encodeStun,
+  ERROR_UNKNOWN_ATTRIBUTE,
+  findAttribute,
+  lifetimeAttribute,
+  METHOD_ALLOCATE,
+  METHOD_BINDING,
+  METHOD_CHANNEL_BIND,
+  METHOD_CREATE_PERMISSION,
+  METHOD_DATA,
+  METHOD_REFRESH,
+  METHOD_SEND,
+  RFC_8656_ATTRIBUTES,
+  signStun,
+  SourceLimiter,
+  type StunMessage,
+  unknownAttributesAttribute,
+  unknownRequired,
+  XOR_PEER_ADDRESS,
+  xorAddressAttribute,
+  xorAddressOf,
+} from "../../traversal/mod.ts";
+import type { Allocation } from "./allocation.ts";
+import { AllocationTable, type SessionUsage } from "./allocation_table.ts";
+import { unsignedRefusal } from "./answers.ts";
+import { Authenticator } from "./authenticator.ts";
+import { Counters } from "./counters.ts";
+import { type Flow, type RelaySink, type Train, trainLength } from "./flow.ts";
+import { type RelayLimits, ScopeTable } from "./limits.ts";
+import { Nonces } from "./nonces.ts";
+import { PeerFilter } from "./peer_filter.ts";
+import { type PortRange, RelayedPorts } from "./relayed_ports.ts";
+import { Requests, type SignedRequest } from "./requests.ts";
+
+/** How often what has expired is looked for. */
+const SWEEP_MS = 1000;
+const NONCE_KEY_BYTES = 32;
+/** Longest datagram that fits into a Data indication. */
+const INDICATION_BYTES_MAX = 65_400;
+const FIRST_CHANNEL_BYTE = 0x40;
+const BAD_REQUEST = 400;
+
+const METHODS: ReadonlySet<number> = new Set([
+  METHOD_ALLOCATE,
+  METHOD_REFRESH,
+  METHOD_CREATE_PERMISSION,
+  METHOD_CHANNEL_BIND,
+]);
+
+/** Options of {@linkcode RelayServer}. */
+export interface RelayServerOptions {
+  /** The sockets. */
+  readonly sink: RelaySink;
+  /** Chooses ports, nonces' key, tokens and transaction ids. */
+  readonly rng: Rng;
+  /** Now, unix milliseconds: user names say until when they are good. */
+  readonly unixMs: () => number;
+  /** The secret that the passwords of the REST scheme are made of. */
+  readonly secret: string;
+  /** What REALM says. Longer than 20 characters, it makes the 401 too long for short requests, which then get no answer. */
+  readonly realm: string;
+  /** The address for peers, of each family that is relayed. */
+  readonly externalIps: readonly string[];
+  /** Addresses of this host, where only relayed ports may be sent to. */
+  readonly ownAddresses: readonly string[];
+  /** Lets private, loopback and link-local peers through. */
+  readonly allowPrivatePeers: boolean;
+  /** How much for whom. */
+  readonly limits: RelayLimits;
+  /** Where relayed ports are. */
+  readonly portRange: PortRange;
+  /** What SOFTWARE says. */
+  readonly software: string;
+  /** Whether the sockets can forbid splitting; otherwise DONT-FRAGMENT is unknown here (420). */
+  readonly canForbidSplitting: boolean;
+}
+
+/** A TURN server. */
+export class RelayServer {
+  readonly #options: RelayServerOptions;
+  readonly #counters = new Counters();
+  readonly #filter: PeerFilter;
+  readonly #ports: RelayedPorts;
+  readonly #table: AllocationTable;
+  readonly #requests: Requests;
+  readonly #nonces: Nonces;
+  readonly #authenticator: Authenticator;
+  readonly #unproven: SourceLimiter;
+  readonly #known: ReadonlySet<number>;
+  #sweepAt: Instant;
+
+  /** A relay without clients. */
+  constructor(now: Instant, options: RelayServerOptions) {
+    this.#options = options;
+    const { sink, rng, limits, externalIps, allowPrivatePeers, software } = options;
+    const counters = this.#counters;
+    this.#filter = new PeerFilter({
+      allowPrivatePeers,
+      ownAddresses: new Set([...options.ownAddresses, ...externalIps]),
+    });
+    const scopes = new ScopeTable(limits.scopes);
+    const { reservationsMax } = limits;
+    const ports = new RelayedPorts({ sink, rng, range: options.portRange, reservationsMax });
+    const table = new AllocationTable({ ports, scopes, externalIps, counters });
+    this.#ports = ports;
+    this.#table = table;
+    this.#requests = new Requests({
+      table,
+      ports,
+      scopes,
+      filter: this.#filter,
+      limits,
+      externalIps,
+      software,
+      counters,
+    });
+    this.#nonces = new Nonces(rng.bytes(NONCE_KEY_BYTES));
+    this.#authenticator = new Authenticator({ ...options, nonces: this.#nonces });
+    this.#unproven = new SourceLimiter({
+      ratePerSecond: limits.unprovenPerSecond,
+      burst: limits.unprovenBurst,
+    });
+    this.#known = options.canForbidSplitting
+      ? RFC_8656_ATTRIBUTES
+      : new Set([...RFC_8656_ATTRIBUTES].filter((type) => type !== DONT_FRAGMENT));
+    this.#sweepAt = after(now, SWEEP_MS);
+  }
+
+  /** Allocations now. */
+  get allocations(): number {
+    return this.#table.size;
+  }
+
+  /** Whether a flow has an allocation. */
+  hasAllocation(now: Instant, flow: Flow): boolean {
+    return this.#table.of(now, flow) !== undefined;
+  }
+
+  /** What it has done, by name. */
+  counters(): Record<string, number> {
+    return { ...this.#counters.all(), unprovenRefused: this.#unproven.refused };
+  }
+
+  /** Takes what sessions have relayed since it was last taken, `max` sessions at most; the rest waits. */
+  takeUsage(max: number): readonly SessionUsage[] {
+    return this.#table.takeUsage(max);
+  }
+
+  /**
+   * Takes datagrams of a client, or messages of its stream: `segment` bytes each, the last maybe shorter, that lie one after another,
+   * borrowed for the call. Whatever they are, nothing is thrown.
+   */
+  handleClient(now: Instant, flow: Flow, bytes: Uint8Array, segment: number): void {
+    for (let at = 0; at < bytes.length;) {
+      const size = Math.min(segment, bytes.length - at);
+      if ((bytes[at] ?? 0) < FIRST_CHANNEL_BYTE) {
+        this.#handleStun(now, flow, bytes.subarray(at, at + size));
+        at += size;
+      } else {
+        at += this.#handleChannelData(now, flow, bytes.subarray(at), segment);
+      }
+    }
+  }
+
+  /** Takes datagrams that came to the relayed address of a number, as {@linkcode RelayServer.handleClient}. */
+  handlePeer(
+    now: Instant,
+    relayed: number,
+    source: SocketAddress,
+    { bytes, segment }: { readonly bytes: Uint8Array; readonly segment: number },
+  ): void {
+    const entry = this.#table.ofNumber(relayed);
+    if (entry === undefined) return this.#counters.add("peerLate");
+    this.#deliver(now, entry.allocation, source, { bytes, segment, skip: 0 });
+  }
+
+  /** A stream has ended, and with it its allocation (RFC 8656 section 7.3). */
+  handleEnd(now: Instant, flow: Flow): void {
+    const allocation = this.#table.of(now, flow);
+    if (allocation !== undefined) this.#table.remove(allocation);
+  }
+
+  /** Ends what has expired. */
+  handleTimeout(now: Instant): void {
+    if (now < this.#sweepAt) return;
+    this.#sweepAt = after(now, SWEEP_MS);
+    const ended = this.#table.sweep(now);
+    this.#ports.sweep(now);
+    if (ended.length > 0) this.#counters.add("expired", ended.length);
+    for (const { flow } of ended) this.#options.sink.endFlow(flow);
+  }
+
+  /** When {@linkcode RelayServer.handleTimeout} is due. */
+  pollTimeout(): Instant {
+    return this.#sweepAt;
+  }
+
+  /**
+   * Takes nobody new from now on, and ends what there is after `ms`. Clients are told at once, by a signed Refresh indication with the
+   * seconds that they have left: those that know none ignore it, and learn of it when they refresh.
+   */
+  drain(now: Instant, ms: number, alternate?: SocketAddress): void {
+    const until = after(now, ms);
+    this.#requests.drain = alternate === undefined ? { until } : { until, alternate };
+    for (const allocation of this.#table.all()) {
+      if (allocation.expiresAt > until) allocation.expiresAt = until;
+      const seconds = Math.floor((allocation.expiresAt - now) / 1000);
+      const { flow, owner: { key, integrity } } = allocation;
+      const message: StunMessage = {
+        class: "indication",
+        method: METHOD_REFRESH,
+        transactionId: this.#options.rng.bytes(12),
+        attributes: [lifetimeAttribute(Math.max(0, seconds))],
+      };
+      this.#options.sink.sendMessage(
+        flow,
+        signStun(message, key, { integrity, fingerprint: true }),
+      );
+    }
+  }
+
+  /** Ends all allocations. */
+  close(): void {
+    for (const allocation of [...this.#table.all()]) {
+      this.#table.remove(allocation);
+      this.#options.sink.endFlow(allocation.flow);
+    }
+    this.#ports.sweep(Infinity as Instant);
+  }
+
+  #handleStun(now: Instant, flow: Flow, bytes: Uint8Array): void {
+    const message = decodeStun(bytes);
+    if (message === undefined) return this.#counters.add("malformed");
+    if (message.class === "request") {
+      if (message.method === METHOD_BINDING) return this.#answerBinding(now, flow, bytes);
+      if (METHODS.has(message.method)) return this.#handleRequest(now, flow, bytes, message);
+    }
+    if (message.class === "indication" && message.method === METHOD_SEND) {
+      return this.#handleSend(now, flow, message);
+    }
+    this.#counters.add("ignored");
+  }
+
+  #answerBinding(now: Instant, flow: Flow, bytes: Uint8Array): void {
+    if (!this.#admitUnproven(now, flow)) return;
+    const answer = answerBinding({ source: flow.source, payload: bytes });
+    if (answer !== undefined) this.#options.sink.sendMessage(flow, answer.payload);
+  }
+
+  #handleRequest(now: Instant, flow: Flow, bytes: Uint8Array, message: StunMessage): void {
+    const allocation = this.#table.of(now, flow);
+    if (allocation !== undefined && !allocation.requests.take(now)) {
+      return this.#counters.add("requestsLimited");
+    }
+    const verdict = this.#authenticator.check(now, flow, { bytes, message }, allocation?.owner);
+    if (verdict.kind === "refused") {
+      return this.#challenge(now, flow, { bytes, message, code: verdict.code });
+    }
+    const { owner, request } = verdict;
+    const signed: SignedRequest = { flow, owner, request, allocation };
+    const unknown = unknownRequired(request, this.#known);
+    const answer = unknown.length === 0
+      ? this.#requests.handle(now, signed)
+      : this.#requests.refuse(signed, {
+        code: ERROR_UNKNOWN_ATTRIBUTE,
+        attributes: [unknownAttributesAttribute(unknown)],
+      });
+    this.#options.sink.sendMessage(flow, answer);
+  }
+
+  #challenge(now: Instant, flow: Flow, { bytes, message, code }: {
+    readonly bytes: Uint8Array;
+    readonly message: StunMessage;
+    readonly code: number;
+  }): void {
+    if (!this.#admitUnproven(now, flow)) return;
+    const { realm, software } = this.#options;
+    const answer = unsignedRefusal(message, code, {
+      requestBytes: bytes.length,
+      isProven: flow.protocol !== "udp",
+      // 400 asks for no other credentials.
+      ...(code === BAD_REQUEST ? {} : { realm }),
+      nonce: (features) => this.#nonces.issue(now, flow.source, features),
+      software,
+    });
+    this.#counters.add(answer === undefined ? "refusedInSilence" : `refused:${code}`);
+    if (answer !== undefined) this.#options.sink.sendMessage(flow, answer);
+  }
+
+  #admitUnproven(now: Instant, { source }: Flow): boolean {
+    return this.#unproven.admit(now, source.hostname);
+  }
+
+  #handleSend(now: Instant, flow: Flow, message: StunMessage): void {
+    const allocation = this.#table.of(now, flow);
+    const peer = xorAddressOf(message, XOR_PEER_ADDRESS);
+    const data = findAttribute(message, DATA);
+    // Indications have no answer: what is wrong with them is counted (RFC 8656 section 11.2).
+    if (allocation === undefined) return this.#counters.add("sendUnallocated");
+    if (peer === undefined || peer.port === 0 || data === undefined) {
+      return this.#counters.add("sendMalformed");
+    }
+    if (unknownRequired(message, this.#known).length > 0) return this.#counters.add("sendUnknown");
+    if (!allocation.permits(now, peer.hostname)) return this.#counters.add("sendUnpermitted");
+    const whole = findAttribute(message, DONT_FRAGMENT) !== undefined;
+    this.#forward(now, allocation, peer, {
+      bytes: data,
+      segment: Math.max(1, data.length),
+      skip: 0,
+    }, whole);
+  }
+
+  /** Takes the datagrams at the start of `bytes` that have one header, and returns how many bytes these are. */
+  #handleChannelData(now: Instant, flow: Flow, bytes: Uint8Array, segment: number): number {
+    const size = Math.min(segment, bytes.length);
+    const number = (bytes[0] ?? 0) << 8 | (bytes[1] ?? 0);
+    const length = CHANNEL_HEADER_BYTES + ((bytes[2] ?? 0) << 8 | (bytes[3] ?? 0));
+    if (size < CHANNEL_HEADER_BYTES || length > size) {
+      this.#counters.add("malformed");
+      return size;
+    }
+    // Padding that was not asked for ends with its datagram.
+    const end = length < size ? length : runEnd(bytes, size);
+    const allocation = this.#table.of(now, flow);
+    const channel = allocation?.channel(now, number);
+    const train = { bytes: bytes.subarray(0, end), segment: length, skip: CHANNEL_HEADER_BYTES };
+    if (allocation === undefined || channel === undefined) {
+      this.#counters.add("channelUnbound", trainLength(train));
+    } else {
+      this.#forward(now, allocation, channel.peer, train, false);
+    }
+    return length < size ? size : end;
+  }
+
+  /** Sends what a client has sent on to a peer. */
+  #forward(
+    now: Instant,
+    allocation: Allocation,
+    peer: SocketAddress,
+    train: Train,
+    whole: boolean,
+  ): void {
+    if (!this.#admit(now, allocation, train, "received")) return;
+    const family = familyOf(peer.hostname);
+    const relayed = allocation.relayedOf(family);
+    if (relayed === undefined) return this.#counters.add("sendUnpermitted");
+    const neighbour = this.#table.ofAddress(peer);
+    if (neighbour !== undefined) {
+      this.#deliver(now, neighbour.allocation, relayed.address, train);
+    } else if (this.#filter.isOwn(peer.hostname)) {
+      this.#counters.add("peersRefused");
+    } else {
+      this.#options.sink.sendToPeer(relayed.number, peer, train, whole);
+    }
+  }
+
+  /** Sends what a peer has sent to a client, if the client wants to hear it. */
+  #deliver(now: Instant, allocation: Allocation, source: SocketAddress, train: Train): void {
+    if (now >= allocation.expiresAt || !allocation.permits(now, source.hostname)) {
+      return this.#counters.add("peerUnpermitted", trainLength(train));
+    }
+    if (!this.#admit(now, allocation, train, "sent")) return;
+    const channel = allocation.channelTo(now, source);
+    if (channel !== undefined) {
+      this.#options.sink.sendChannelData(allocation.flow, channel.number, train);
+      return;
+    }
+    const { bytes, segment, skip } = train;
+    for (let at = 0; at < bytes.length; at += segment) {
+      this.#indicate(allocation.flow, source, bytes.subarray(at + skip, at + segment));
+    }
+  }
+
+  #indicate(flow: Flow, source: SocketAddress, data: Uint8Array): void {
+    if (data.length > INDICATION_BYTES_MAX) return this.#counters.add("tooLong");
+    const transactionId = this.#options.rng.bytes(12);
+    this.#options.sink.sendMessage(
+      flow,
+      encodeStun({
+        class: "indication",
+        method: METHOD_DATA,
+        transactionId,
+        attributes: [
+          xorAddressAttribute(XOR_PEER_ADDRESS, source, transactionId),
+          { type: DATA, value: data },
+        ],
+      }),
+    );
+  }
+
+  /** Counts what passes, and says whether the limits let it. A train passes or is dropped as a whole. */
+  #admit(
+    now: Instant,
+    { limited, traffic }: Allocation,
+    train: Train,
+    direction: "received" | "sent",
+  ): boolean {
+    const packets = trainLength(train);
+    const bytes = train.bytes.length - packets * train.skip;
+    for (const { kind, gate } of limited) {
+      if (gate.admits(now, bytes, packets)) continue;
+      this.#counters.add(`limited:${kind}`, packets);
+      return false;
+    }
+    for (const { gate } of limited) gate.take(bytes, packets);
+    traffic.packets += packets;
+    if (direction === "received") traffic.receivedBytes += bytes;
+    else traffic.sentBytes += bytes;
+    return true;
+  }
+}
+
+/** Where the run of datagrams ends that have the header of the first; the last one may be shorter. */
+function runEnd(bytes: Uint8Array, segment: number): number {
+  const [a, b, c, d] = bytes;
+  let at = segment;
+  for (; at + segment <= bytes.length; at += segment) {
+    if (bytes[at] !== a || bytes[at + 1] !== b || bytes[at + 2] !== c || bytes[at + 3] !== d) {
+      return at;
+    }
+  }
+  const rest = bytes.length - at;
+  const isLast = rest > CHANNEL_HEADER_BYTES && bytes[at] === a && bytes[at + 1] === b &&
+    ((bytes[at + 2] ?? 0) << 8 | (bytes[at + 3] ?? 0)) === rest - CHANNEL_HEADER_BYTES;
+  return isLast ? bytes.length : at;
+}

@@ -1,0 +1,203 @@
+/**
+ * Listens for streams: TCP, TLS, and HTTP that becomes a WebSocket.
+ *
+ * ```text
+ *   listenTcp          TURN
+ *   listenTls          TURN, or an HTTP request for a WebSocket: told apart by the first byte
+ *   listenWebsocket    an HTTP request for a WebSocket
+ * ```
+ *
+ * @module
+ */
+import { canonicalIp, formatSocketAddress, type SocketAddress } from "../../core/mod.ts";
+import { fromSystem } from "../../io/mod.ts";
+import type { RelayProtocol } from "../core/flow.ts";
+import { answerUpgrade, HEAD_BYTES_MAX, headEnd } from "../core/upgrade_request.ts";
+import { encodeFrame, WebSocketFrames } from "../core/web_socket_frames.ts";
+import type { StreamCarrier, StreamClient, StreamDesk } from "./stream_desk.ts";
+
+/** Read at once; every connection has a buffer of this size. */
+const READ_BYTES = 16 << 10;
+/** After a failed `accept`, as where the process has no descriptor left. */
+const ACCEPT_RETRY_MS = 100;
+/** Accepts that fail in a row before the listener counts as broken. */
+const ACCEPT_ERRORS_MAX = 600;
+/** What an HTTP request begins with: no TURN stream does, since no channel is bound at its start. */
+const LETTER_G = 0x47;
+
+/** What a listener is for. */
+export type StreamKind = "tcp" | "tls" | "websocket";
+
+/** Options of {@linkcode StreamListener}. */
+export interface StreamListenerOptions {
+  /** Where. Port 0 lets the system choose. */
+  readonly listen: SocketAddress;
+  /** What it speaks. */
+  readonly kind: StreamKind;
+  /** Certificate chain and private key as PEM, for `tls`. */
+  readonly tls?: { readonly cert: string; readonly key: string };
+  /** The clients. */
+  readonly desk: StreamDesk;
+}
+
+/** One listener. */
+export class StreamListener {
+  /** What it speaks. */
+  readonly kind: StreamKind;
+  /** Where it listens, with the port that the system chose. */
+  readonly address: SocketAddress;
+  /** Resolves once it is closed; rejects if it broke. */
+  readonly finished: Promise<void>;
+  readonly #listener: Deno.Listener;
+  readonly #desk: StreamDesk;
+  #closed = false;
+
+  /** Opens the port. Throws `portInUse`, `permission` or `usage`. */
+  constructor({ listen, kind, tls, desk }: StreamListenerOptions) {
+    this.kind = kind;
+    this.#desk = desk;
+    try {
+      this.#listener = tls === undefined
+        ? Deno.listen({ transport: "tcp", ...listen })
+        : Deno.listenTls({ transport: "tcp", ...listen, ...tls });
+    } catch (error) {
+      throw fromSystem(error, `listen on TCP ${formatSocketAddress(listen)}`);
+    }
+    const { addr } = this.#listener;
+    this.address = { ...listen, port: addr.transport === "tcp" ? addr.port : listen.port };
+    this.finished = this.#accept();
+    this.finished.catch(() => {});
+  }
+
+  /** Takes no more connections. Safe to call twice. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#listener.close();
+  }
+
+  async #accept(): Promise<void> {
+    let errors = 0;
+    while (!this.#closed) {
+      try {
+        const conn = await this.#listener.accept();
+        errors = 0;
+        this.#serve(conn);
+      } catch (error) {
+        if (this.#closed) return;
+        this.#desk.counters.add("acceptFailed");
+        if (++errors >= ACCEPT_ERRORS_MAX) {
+          this.close();
+          throw fromSystem(error, `accept on TCP ${formatSocketAddress(this.address)}`);
+        }
+        await new Promise((wake) => setTimeout(wake, ACCEPT_RETRY_MS));
+      }
+    }
+  }
+
+  #serve(conn: Deno.Conn): void {
+    const { remoteAddr } = conn;
+    if (remoteAddr.transport !== "tcp") return conn.close();
+    if ("setNoDelay" in conn) (conn as Deno.TcpConn).setNoDelay(true);
+    const source = {
+      hostname: canonicalIp(remoteAddr.hostname) ?? remoteAddr.hostname,
+      port: remoteAddr.port,
+    };
+    const served = new ServedConnection(conn, this.kind);
+    const client = this.#desk.admit(this.kind, source, served);
+    void served.read(client);
+  }
+}
+
+/** One accepted connection. */
+class ServedConnection implements StreamCarrier {
+  readonly #conn: Deno.Conn;
+  readonly #kind: RelayProtocol;
+  /** Set once it is a WebSocket. */
+  #frames: WebSocketFrames | undefined;
+  /** Settles when all that was handed over is written: frames must not be written into one another. */
+  #writing: Promise<void> = Promise.resolve();
+  #isPongWaiting = false;
+  #open = true;
+
+  constructor(conn: Deno.Conn, kind: RelayProtocol) {
+    this.#conn = conn;
+    this.#kind = kind;
+  }
+
+  async send(bytes: Uint8Array): Promise<void> {
+    await this.#write(this.#frames === undefined ? bytes : encodeFrame("binary", bytes));
+  }
+
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#conn.close();
+  }
+
+  /** Reads until the end; whatever ends it, the client is closed. */
+  async read(client: StreamClient): Promise<void> {
+    const buffer = new Uint8Array(READ_BYTES);
+    try {
+      let count = await this.#conn.read(buffer);
+      const isHttp = this.#kind === "websocket" || (this.#kind === "tls" && buffer[0] === LETTER_G);
+      if (isHttp && count !== null) count = await this.#upgrade(buffer, count);
+      while (count !== null && this.#open) {
+        if (!this.#take(client, buffer.subarray(0, count))) break;
+        count = await this.#conn.read(buffer);
+      }
+    } catch {
+      // Reset by the client, or closed by us.
+    }
+    client.close();
+  }
+
+  #take(client: StreamClient, bytes: Uint8Array): boolean {
+    if (this.#frames === undefined) return client.receive(bytes);
+    return this.#frames.push(bytes, {
+      onData: (data) => void client.receive(data),
+      onPing: (payload) => this.#pong(payload),
+      onClose: () => client.close(),
+    });
+  }
+
+  /** Reads the request, of which `count` bytes are there, and answers it. Returns how many bytes behind it lie in the buffer. */
+  async #upgrade(buffer: Uint8Array, count: number): Promise<number | null> {
+    let held = count;
+    let end = headEnd(buffer.subarray(0, held));
+    while (end === undefined) {
+      if (held >= HEAD_BYTES_MAX) return null;
+      const more = await this.#conn.read(buffer.subarray(held, HEAD_BYTES_MAX));
+      if (more === null) return null;
+      held += more;
+      end = headEnd(buffer.subarray(0, held));
+    }
+    const { isUpgraded, bytes } = answerUpgrade(buffer.subarray(0, end));
+    await this.#write(bytes);
+    if (!isUpgraded) return null;
+    this.#frames = new WebSocketFrames();
+    buffer.copyWithin(0, end, held);
+    return held - end;
+  }
+
+  /** Answers a ping; those that come while an answer waits get none (RFC 6455 section 5.5.3). */
+  #pong(payload: Uint8Array): void {
+    if (this.#isPongWaiting) return;
+    this.#isPongWaiting = true;
+    const done = (): void => {
+      this.#isPongWaiting = false;
+    };
+    // A connection that is broken is found out by who reads it.
+    this.#write(encodeFrame("pong", payload)).then(done, done);
+  }
+
+  #write(bytes: Uint8Array): Promise<void> {
+    const written = this.#writing.then(async () => {
+      for (let at = 0; at < bytes.length;) at += await this.#conn.write(bytes.subarray(at));
+    });
+    this.#writing = written;
+    // Whoever waits for it hears of an error.
+    written.catch(() => {});
+    return written;
+  }
+}
