@@ -56,7 +56,7 @@ export const PMTUDISC = {
 } as const;
 
 /** The family of a socket; one for IPv6 carries IPv4 too, in mapped addresses. */
-export type SocketFamily = typeof AF_INET | typeof AF_INET6;
+export type SocketFamily = 2 | 10;
 
 /** A bound socket. */
 export interface UdpSocket {

@@ -13,7 +13,7 @@ import { HEADER_BYTES, MAGIC_COOKIE } from "../stun/codec.ts";
 import { CHANNEL_HEADER_BYTES } from "./channel_data.ts";
 
 /** The longest message that the format can hold. */
-export const FRAME_BYTES_MAX = 4 + 0x10000;
+export const FRAME_BYTES_MAX: number = 4 + 0x10000;
 /** What has to be there before the size of a message is known: enough to see the magic cookie of STUN. */
 const STUN_PREFIX_BYTES = 8;
 const CHANNEL_PREFIX_BYTES = 4;
