@@ -1,6 +1,5 @@
 /** RFC 8656 by its sections: what signed requests do. @module */
 import assert from "node:assert/strict";
-import { after } from "../../core/mod.ts";
 import {
   ADDITIONAL_ADDRESS_FAMILY,
   addressErrorOf,
