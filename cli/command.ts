@@ -50,6 +50,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./discovery.ts")).command,
   },
   {
+    name: "relay",
+    brief: "Run a relay (TURN) for nodes that find no direct path",
+    load: async () => (await import("./relay.ts")).command,
+  },
+  {
     name: "colony",
     brief: "Run the node that a mesh gathers around",
     load: async () => (await import("./colony.ts")).command,

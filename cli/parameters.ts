@@ -6,7 +6,15 @@
  * @module
  */
 import { LOG_LEVELS } from "./log.ts";
-import { optional, type Parameters, repeated, required, toggle, withDefault } from "./parameter.ts";
+import {
+  optional,
+  type Parameter,
+  type Parameters,
+  repeated,
+  required,
+  toggle,
+  withDefault,
+} from "./parameter.ts";
 import {
   choice,
   DIRECTORY,
@@ -18,9 +26,11 @@ import {
   FORWARD_ADDRESS,
   integer,
   INTERFACE,
+  IP,
   label,
   LISTEN,
   PORT,
+  PORT_RANGE,
   STUN_SERVER,
   text,
 } from "./values.ts";
@@ -224,6 +234,102 @@ export const DISCOVERY_SERVICE = {
   }),
 } as const satisfies Parameters;
 
+/** A rate of the relay's. */
+function bandwidth(name: string, whose: string): Parameter<number> {
+  return withDefault(
+    name,
+    integer("BYTES", { min: 0, max: 1e12, unit: "bytes per second", example: 12_500_000 }),
+    {
+      group: "Service",
+      description: `Most bytes per second ${whose}, both directions together; 0 is no limit.`,
+      fallback: "0",
+    },
+  );
+}
+
+/** `relay`. */
+export const RELAY_SERVICE = {
+  listenUdp: repeated("listen-udp", LISTEN, {
+    group: "Service",
+    description: "Address and UDP port for clients. Repeat for more.",
+    fallback: "no UDP",
+  }),
+  listenTcp: repeated("listen-tcp", LISTEN, {
+    group: "Service",
+    description: "Address and TCP port for clients. Repeat for more.",
+    fallback: "no TCP",
+  }),
+  listenTls: repeated("listen-tls", LISTEN, {
+    group: "Service",
+    description: "Address and TCP port for clients by TLS, and for WebSockets at wss://H:P/turn. " +
+      "Needs --cert and --key. Repeat for more.",
+    fallback: "no TLS",
+  }),
+  listenWebsocket: repeated("listen-websocket", LISTEN, {
+    group: "Service",
+    description: "Address and TCP port for WebSockets at ws://H:P/turn, as behind a proxy that " +
+      "speaks TLS. Repeat for more.",
+    fallback: "no WebSockets",
+  }),
+  cert: optional("cert", FILE, {
+    group: "Service",
+    description: "Certificate chain for --listen-tls, PEM.",
+    fallback: "none",
+  }),
+  key: optional("key", FILE, {
+    group: "Service",
+    description: "Private key of the certificate, PEM.",
+    fallback: "none",
+  }),
+  externalIp: repeated("external-ip", IP, {
+    group: "Service",
+    description: "The relay's address as peers see it. Repeat for the other family.",
+    hint:
+      "give the address at which peers reach this machine, for example --external-ip 203.0.113.7",
+  }),
+  relayPorts: withDefault("relay-ports", PORT_RANGE, {
+    group: "Service",
+    description: "UDP ports that are given to clients.",
+    fallback: "49152-65535",
+  }),
+  secret: required("secret", text("SECRET", "a text that is not empty"), {
+    group: "Service",
+    description: "Shared with whoever issues credentials: passwords are made of it (the REST " +
+      "scheme). Others on this machine can read a flag; MORAY_SECRET and the file they cannot.",
+    hint: "give what the credentials are made of",
+  }),
+  realm: withDefault("realm", text("REALM", "a text that is not empty"), {
+    group: "Service",
+    description: "The realm of the credentials, best at most 20 characters: clients that send " +
+      "short requests get no answer with a longer one.",
+    fallback: "moray",
+  }),
+  allowPrivatePeers: toggle("allow-private-peers", {
+    group: "Service",
+    description: "Relay to private, loopback and link-local addresses too: for tests, and for " +
+      "networks without an Internet.",
+    fallback: "they are refused",
+  }),
+  sessionBandwidth: bandwidth("session-bandwidth", "that one session relays"),
+  totalBandwidth: bandwidth("total-bandwidth", "that all sessions relay"),
+  drainSeconds: withDefault(
+    "drain-seconds",
+    integer("N", { min: 0, max: 3600, unit: "seconds", example: 30 }),
+    {
+      group: "Service",
+      description: "How long clients have to move to another relay once this one is told to end, " +
+        "up to 3600 s.",
+      fallback: "1",
+    },
+  ),
+  metrics: optional("metrics", LISTEN, {
+    group: "Service",
+    description: "Serve counters for Prometheus here, at /metrics.",
+    fallback: "none are served",
+  }),
+  datapath: ACCESS.datapath,
+} as const satisfies Parameters;
+
 /** `status` and `peers`. */
 export const VERBOSE = toggle("verbose", {
   letter: "v",
@@ -317,6 +423,7 @@ export const FILE_KEYS: readonly string[] = [
       OPEN,
       ...WIREGUARD_NODE,
       ...DISCOVERY_SERVICE,
+      ...RELAY_SERVICE,
       VERBOSE,
       ...PING,
       ...NETCHECK,

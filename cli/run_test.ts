@@ -41,7 +41,7 @@ const ERRORS: readonly {
   { args: ["colnoy"], status: 2, message: /"colnoy"; did you mean moray colony\?/ },
   { args: ["\x1b[2J"], status: 2, message: /There is no command "\\u001b\[2J"; see moray --help/ },
   { args: ["--vers"], status: 2, message: /no flag "--vers"; did you mean moray --version\?/ },
-  { args: ["help", "relay"], status: 2, message: /^moray: TOPIC: "relay" is not one of demo, / },
+  { args: ["help", "reef"], status: 2, message: /^moray: TOPIC: "reef" is not one of demo, / },
   { args: ["colony"], status: 2, message: /--mesh is missing: .*MORAY_MESH/ },
   { args: ["colony", "--mesh", "A"], status: 2, message: /--mesh: "A" is not a name/ },
   {

@@ -127,6 +127,27 @@ export const ENDPOINT: Value<SocketAddress> = {
   },
 };
 
+/** An IP address that others can send to. */
+export const IP: Value<string> = {
+  metavar: "IP",
+  expected: "an IP address, for example 203.0.113.7 or 2001:db8::7",
+  parse(input): string | undefined {
+    const ip = canonicalIp(input);
+    return ip === "0.0.0.0" || ip === "::" ? undefined : ip;
+  },
+};
+
+/** A range of ports, both ends included. */
+export const PORT_RANGE: Value<{ readonly first: number; readonly last: number }> = {
+  metavar: "FIRST-LAST",
+  expected: "two ports, the lower one first, for example 49152-65535",
+  parse(input): { readonly first: number; readonly last: number } | undefined {
+    const match = /^(\d{1,5})-(\d{1,5})$/.exec(input);
+    const [first, last] = [portOf(match?.[1]), portOf(match?.[2])];
+    return first === undefined || last === undefined || first > last ? undefined : { first, last };
+  },
+};
+
 /** A base URL of a Discovery service, without the slash at its end. */
 export const DISCOVERY_URL: Value<string> = {
   metavar: "URL",

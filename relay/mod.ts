@@ -35,3 +35,4 @@ export type { PortRange } from "./core/relayed_ports.ts";
 export type { Log } from "./log.ts";
 export type { RelayOptions, RelayReport, RelayTransport, RunningRelay } from "./server.ts";
 export { startRelay } from "./start.ts";
+export { readTlsFiles, type TlsPem } from "./tls_files.ts";

@@ -23,6 +23,8 @@ import { type StreamKind, StreamListener } from "./listeners/stream_listener.ts"
 import type { UdpFlow, UdpSockets, UdpSocketsOptions, UdpTaker } from "./listeners/udp_flow.ts";
 import { serveUpgrade } from "./listeners/web_socket_carrier.ts";
 import type { Log } from "./log.ts";
+import { type MetricsServer, serveMetrics } from "./metrics.ts";
+import type { TlsPem } from "./tls_files.ts";
 
 /** Dynamic ports (RFC 6335), as RFC 8656 section 7.2 suggests. */
 const PORT_RANGE: PortRange = { first: 49_152, last: 65_535 };
@@ -45,7 +47,7 @@ export interface RelayOptions {
   /** HTTP listeners for WebSockets, `GET /turn`. @default none */
   readonly listenWebsocket?: readonly SocketAddress[];
   /** Certificate chain and private key, PEM. */
-  readonly tls?: { readonly cert: string; readonly key: string };
+  readonly tls?: TlsPem;
   /** The relay's addresses for peers, one of each family that is relayed. */
   readonly externalIps: readonly string[];
   /** The secret that the passwords of the REST scheme are made of. */
@@ -56,6 +58,8 @@ export interface RelayOptions {
   readonly allowPrivatePeers?: boolean;
   /** How much for whom. @default RELAY_LIMITS */
   readonly limits?: RelayLimits;
+  /** Serves {@linkcode RunningRelay.counters} for Prometheus here. @default nowhere */
+  readonly metrics?: SocketAddress;
   /** Where relayed ports are. @default 49152 to 65535 */
   readonly portRange?: PortRange;
   /** Which UDP sockets. @default "auto" */
@@ -128,6 +132,7 @@ class Relay implements RunningRelay {
   readonly #udp: UdpSockets;
   readonly #desk: StreamDesk;
   readonly #streams: readonly StreamListener[];
+  readonly #metrics: MetricsServer | undefined;
   readonly #timer: ReturnType<typeof setInterval>;
   #draining: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
@@ -172,6 +177,13 @@ class Relay implements RunningRelay {
       void this.#udp.close();
       throw error;
     }
+    try {
+      this.#metrics = options.metrics && serveMetrics(options.metrics, () => this.counters());
+    } catch (error) {
+      for (const listener of this.#streams) listener.close();
+      void this.#udp.close();
+      throw error;
+    }
     this.#timer = setInterval(() => {
       this.#core.handleTimeout(now());
       this.#desk.sweep(now());
@@ -187,6 +199,9 @@ class Relay implements RunningRelay {
     return [
       ...this.#udp.listening.map((address) => `udp=${formatSocketAddress(address)}`),
       ...this.#streams.map(({ kind, address }) => `${kind}=${formatSocketAddress(address)}`),
+      ...this.#metrics === undefined
+        ? []
+        : [`metrics=${formatSocketAddress(this.#metrics.address)}`],
     ];
   }
 
@@ -268,7 +283,7 @@ class Relay implements RunningRelay {
     for (const listener of this.#streams) listener.close();
     this.#core.close();
     this.#desk.close();
-    await this.#udp.close();
+    await Promise.all([this.#udp.close(), this.#metrics?.close()]);
   }
 
   async #watchOver(): Promise<void> {

@@ -14,6 +14,7 @@ import { fromSystem } from "../../io/mod.ts";
 import type { RelayProtocol } from "../core/flow.ts";
 import { answerUpgrade, HEAD_BYTES_MAX, headEnd } from "../core/upgrade_request.ts";
 import { encodeFrame, WebSocketFrames } from "../core/web_socket_frames.ts";
+import type { TlsPem } from "../tls_files.ts";
 import type { StreamCarrier, StreamClient, StreamDesk } from "./stream_desk.ts";
 
 /** Read at once; every connection has a buffer of this size. */
@@ -35,7 +36,7 @@ export interface StreamListenerOptions {
   /** What it speaks. */
   readonly kind: StreamKind;
   /** Certificate chain and private key as PEM, for `tls`. */
-  readonly tls?: { readonly cert: string; readonly key: string };
+  readonly tls?: TlsPem;
   /** The clients. */
   readonly desk: StreamDesk;
 }
