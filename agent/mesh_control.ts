@@ -254,9 +254,12 @@ export class MeshControl {
   /** Does what is due. */
   handleTimeout(now: Instant): void {
     this.#now = now;
-    const { serverInfo, register, linkChanged } = this.#presence.take(now);
+    const { serverInfo, register, linkChanged, doubted } = this.#presence.take(now);
+    // A peer that was in doubt may be heard again by then.
+    const regather = doubted && this.#links.doubtful;
     if (linkChanged) this.#outbox.command({ kind: "linkChanged" });
-    if (linkChanged) this.#outbox.emit({ kind: "reconnect" });
+    else if (regather) this.#outbox.command({ kind: "regather" });
+    if (linkChanged || regather) this.#outbox.emit({ kind: "reconnect" });
     if (serverInfo) this.#outbox.request({ kind: "serverInfo" });
     if (this.#lookUp.take(now)) this.#outbox.request({ kind: "lookUpColony" });
     if (register) {
@@ -431,7 +434,7 @@ export class MeshControl {
     const link = this.#links.doubted(publicKey);
     if (link === undefined) return;
     this.#outbox.say("debug", `no answer from ${link.peer.name}`);
-    this.#regather(now);
+    this.#presence.doubt(now);
     if (link.path === "relayed") this.#relays.handleDoubt(now);
     const patience = this.#options.role === "colony" ? COLONY_PATIENCE_MS : REGATHER_FIRST_MS;
     this.#links.punch(publicKey, after(now, patience));
@@ -440,17 +443,10 @@ export class MeshControl {
   #lost(now: Instant, publicKey: string): void {
     this.#outbox.say("warn", `lost ${this.#peers.nameOf(publicKey)}`);
     if (this.#links.lost(publicKey) === undefined) return;
-    this.#regather(now);
+    this.#presence.doubt(now);
     const patience = this.#options.role === "colony" ? COLONY_PATIENCE_MS : 0;
     this.#links.punch(publicKey, after(now, patience));
     this.#sweep(now);
-  }
-
-  /** Has the STUN servers asked again, unless a peer proves that the node's mappings stand. */
-  #regather(now: Instant): void {
-    if (this.#links.proven || !this.#presence.takeRegather(now)) return;
-    this.#outbox.command({ kind: "regather" });
-    this.#outbox.emit({ kind: "reconnect" });
   }
 
   #foundAgent(now: Instant, { publicKey, peer }: MeshAnswer & { readonly kind: "agent" }): void {

@@ -73,9 +73,11 @@ export class MeshLinks {
     return this.#byKey.get(publicKey);
   }
 
-  /** Whether a peer proves that this node's own mappings stand: one is reached directly, and not in doubt. */
-  get proven(): boolean {
-    for (const link of this.#byKey.values()) if (isFine(link)) return true;
+  /** Whether there is a peer that is not reached directly, or in doubt, although Discovery knows it. */
+  get doubtful(): boolean {
+    for (const link of this.#byKey.values()) {
+      if (!isFine(link) && link.peer.goneAt === undefined) return true;
+    }
     return false;
   }
 

@@ -116,20 +116,43 @@ Deno.test("a doubted path that is heard of again is no cause for a punch", () =>
   assertEquals(world.takeRequests(), []);
 });
 
-Deno.test("one silent peer of several is no reason to ask STUN again: the others prove that the mapping stands", () => {
+Deno.test("each doubt has STUN asked, though others seem fine: they may be neighbours, or not have been asked; at most every 5 s", () => {
   const world = new World("colony");
   world.begin({ colony: false });
-  for (const number of [1, 2]) {
+  for (const number of [1, 2, 3]) {
     world.do((c, now) =>
       c.handlePeerEvent(now, { kind: "upserted", peer: found(number, "agent") })
     );
     world.connect(number);
   }
   world.takeCommands();
-  world.do((c, now) => c.handleDatapath(now, { kind: "peerDoubted", publicKey: keyOf(1) }));
-  assertEquals(world.takeCommands(), []);
-  world.do((c, now) => c.handleDatapath(now, { kind: "peerDoubted", publicKey: keyOf(2) }));
+  const doubt = (number: number): void =>
+    world.do((c, now) => c.handleDatapath(now, { kind: "peerDoubted", publicKey: keyOf(number) }));
+  doubt(1);
   assertEquals(world.takeCommands(), ["regather"]);
+  const doubtedAt = world.now;
+  world.run(doubtedAt + 1000);
+  doubt(2);
+  assertEquals(world.takeCommands(), [], "too soon");
+  world.run(doubtedAt + 4999);
+  assertEquals(world.takeCommands(), []);
+  world.run(doubtedAt + 5000);
+  assertEquals(world.takeCommands(), ["regather"]);
+});
+
+Deno.test("a doubt that is over when STUN may be asked again is none", () => {
+  const world = new World("colony");
+  world.begin({ colony: false });
+  world.do((c, now) => c.handlePeerEvent(now, { kind: "upserted", peer: found(1, "agent") }));
+  world.connect(1);
+  world.takeCommands();
+  const publicKey = keyOf(1);
+  for (const kind of ["peerDoubted", "peerTrusted", "peerDoubted", "peerTrusted"] as const) {
+    world.do((c, now) => c.handleDatapath(now, { kind, publicKey }));
+  }
+  assertEquals(world.takeCommands(), ["regather"]);
+  world.run(world.now + 30_000);
+  assertEquals(world.takeCommands(), []);
 });
 
 Deno.test("a colony with a thousand agents connects to them at a bounded pace", () => {

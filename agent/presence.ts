@@ -34,6 +34,8 @@ export interface PresenceDue {
   readonly register: boolean;
   /** Tell the datapath that the links have changed. */
   readonly linkChanged: boolean;
+  /** A path is in doubt: ask the STUN servers again, and open the connections to Discovery anew. */
+  readonly doubted: boolean;
 }
 
 /** A node's presence in its mesh. */
@@ -48,6 +50,7 @@ export class Presence {
   /** When to register although no STUN server has answered. */
   #firstAt: Instant | undefined;
   #regatheredAt: Instant | undefined;
+  #regatherAt: Instant | undefined;
   #linkTakenAt: Instant | undefined;
   #linkAt: Instant | undefined;
 
@@ -150,11 +153,11 @@ export class Presence {
     if (this.#info.at !== undefined) this.#info.begin(now);
   }
 
-  /** Returns whether STUN servers are to be asked again now, because a path is in doubt. */
-  takeRegather(now: Instant): boolean {
-    const recent = this.#regatheredAt !== undefined && now - this.#regatheredAt < REGATHER_GAP_MS;
-    if (!recent) this.#regatheredAt = now;
-    return !recent;
+  /** A path is in doubt: the mappings in front of this node may be gone, and the connections to Discovery with them. */
+  doubt(now: Instant): void {
+    const last = this.#regatheredAt;
+    const soonest = last === undefined ? now : after(last, REGATHER_GAP_MS);
+    this.#regatherAt ??= soonest > now ? soonest : now;
   }
 
   /** Takes what is due now. */
@@ -169,15 +172,21 @@ export class Presence {
     if (linkChanged) {
       this.#linkAt = undefined;
       this.#linkTakenAt = now;
+    }
+    const doubted = this.#regatherAt !== undefined && now >= this.#regatherAt;
+    // A change of the links has them asked too.
+    if (linkChanged || doubted) {
+      this.#regatherAt = undefined;
       this.#regatheredAt = now;
     }
-    return { serverInfo: this.#info.take(now), register, linkChanged };
+    return { serverInfo: this.#info.take(now), register, linkChanged, doubted };
   }
 
   /** When {@linkcode Presence.take} has something. */
   pollTimeout(): Instant | undefined {
     const registerAt = earlier(this.#firstAt, this.#registrar.pollTimeout());
-    return earlier(earlier(registerAt, this.#info.at), this.#linkAt);
+    const changeAt = earlier(this.#linkAt, this.#regatherAt);
+    return earlier(earlier(registerAt, this.#info.at), changeAt);
   }
 }
 

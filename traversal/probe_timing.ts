@@ -2,7 +2,8 @@
  * When the next probe of a path is due.
  *
  * ```text
- *  the path in use   while data goes out: 1 s after the last proof; otherwise once per keepalive (25 s)
+ *  the path in use   while data goes out: 1 s after the last proof; for 20 s after the last of it every 3 s, as the peer may talk on
+ *                    and not be heard; otherwise once per keepalive (25 s)
  *                    without an answer: every 300 ms, after 15 of them less and less
  *  others that work  three quick ones for the round trip, then every 25 s (the best few) or 60 s
  *                    while the path in use does not answer: every 700 ms
@@ -36,6 +37,12 @@ export interface ProbeContext {
 
 /** Time between proofs of the path in use while data goes out. */
 export const ACTIVE_PROBE_MS = 1_000;
+/**
+ * The same for so long after data last went out: who only answers sends nothing where no question arrives any more, and no packet of the
+ * peer's opens the NAT in front of this node again.
+ */
+export const TALK_PROBE_MS = 3_000;
+const TALK_FOR_MS = 20_000;
 /** Time between probes of the path in use while it does not answer; twice the round trip if that is longer. */
 export const RETRY_PROBE_MS = 300;
 /** Others are asked this quickly while the path in use is in doubt. */
@@ -102,7 +109,12 @@ function primaryDueAt(record: PathRecord, context: ProbeContext): Instant {
   if (record.replies > 0 && record.samples < SAMPLES_MIN) return after(probedAt, SAMPLE_PROBE_MS);
   const base = provenAt !== undefined && provenAt > probedAt ? provenAt : probedAt;
   const { sentAt } = context;
-  if (sentAt === undefined || sentAt <= base) return waited(base, context.keepaliveMs);
+  if (sentAt === undefined) return waited(base, context.keepaliveMs);
+  if (sentAt <= base) {
+    return base - sentAt < TALK_FOR_MS
+      ? after(base, TALK_PROBE_MS)
+      : waited(base, context.keepaliveMs);
+  }
   const due = after(base, ACTIVE_PROBE_MS);
   return due > sentAt ? due : sentAt;
 }

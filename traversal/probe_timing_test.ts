@@ -1,0 +1,44 @@
+import { deepStrictEqual as assertEquals } from "node:assert/strict";
+import type { Instant } from "../core/mod.ts";
+import { ownPath } from "./path.ts";
+import { SAMPLES_MIN } from "./path_rank.ts";
+import { PathRecord } from "./path_record.ts";
+import { probeDueAt } from "./probe_timing.ts";
+
+const KEEPALIVE_MS = 25_000;
+
+Deno.test("the path in use is proven every second while data goes out, then every 3 s for 20 s, then by keepalives", () => {
+  const record = new PathRecord(ownPath({ hostname: "203.0.113.9", port: 1 }), {
+    kind: "serverReflexive",
+    mtuMax: 1420,
+  });
+  record.probedAt = at(0);
+  record.answered(at(40), at(0));
+  for (let i = 0; i < SAMPLES_MIN; i++) record.measured(40);
+  const dueAt = (sentMs: number | undefined): number =>
+    probeDueAt(record, {
+      since: at(0),
+      primary: record,
+      sentAt: sentMs === undefined ? undefined : at(sentMs),
+      suspectedAt: undefined,
+      warm: new Set(),
+      keepaliveMs: KEEPALIVE_MS,
+    });
+  const proven = (ms: number): void => {
+    record.probedAt = at(ms);
+    record.provenAt = at(ms);
+  };
+  proven(10_000);
+  assertEquals(dueAt(undefined), 35_000, "nothing was ever sent");
+  assertEquals(dueAt(10_500), 11_000);
+  assertEquals(dueAt(14_000), 14_000, "data after a rest is followed at once");
+  assertEquals(dueAt(10_000), 13_000);
+  proven(29_999);
+  assertEquals(dueAt(10_000), 32_999);
+  proven(30_000);
+  assertEquals(dueAt(10_000), 55_000);
+});
+
+function at(ms: number): Instant {
+  return ms as Instant;
+}
