@@ -76,19 +76,45 @@ Deno.test("checks: a path may lead only to where the peer has sent from, or what
   ]);
 });
 
-Deno.test("watchdog: the time counts from when the pair is able, and a silence is told of once", () => {
-  const dog = new Watchdog();
-  const limit = (): number => 15_000;
-  dog.disturbed(0, "start");
-  assertEquals(dog.look(10_000, false, limit), undefined);
-  assertEquals(dog.look(25_000, true, limit), undefined);
-  assertEquals(dog.look(25_001, true, limit), 15_001);
-  assertEquals(dog.look(40_000, true, limit), undefined);
-  dog.heard(41_000);
-  dog.disturbed(50_000, "network");
-  dog.heard(52_000);
-  assertEquals(dog.recoveries.at(-1), { after: "network", ms: 2000 });
-  assertEquals(dog.look(900_000, true, limit), undefined, "nothing has happened since");
+Deno.test("watchdog: the time counts from when the pair is able and asked, and a silence is told of once", () => {
+  const dog = new Watchdog(() => 15_000);
+  dog.disturbed(0, { after: "start", cause: "start" });
+  dog.asked(1000);
+  assertEquals(dog.look(10_000, "Discovery is down"), undefined);
+  assertEquals(dog.look(10_500, undefined), undefined, "able, and nobody asks");
+  assertEquals(dog.waits, false);
+  dog.asked(11_000);
+  assertEquals(dog.waits, true);
+  assertEquals(dog.look(26_000, undefined), undefined);
+  assertEquals(dog.look(26_001, undefined), 15_001);
+  assertEquals(dog.look(40_000, undefined), undefined);
+  assertEquals(dog.heard(41_000, 40_900), undefined);
+  assertEquals(dog.recoveries, [
+    { after: "start", cause: "start; until then Discovery is down", at: 11_000, ms: 30_000 },
+  ]);
+  assertEquals(dog.waits, false);
+});
+
+Deno.test("watchdog: an answer to what was asked before says nothing, and a late one is told of", () => {
+  const dog = new Watchdog(() => 6500);
+  dog.heard(1000, 900);
+  dog.disturbed(2000, { after: "network", cause: "reboot" });
+  assertEquals(dog.heard(2050, 1990), undefined);
+  dog.asked(3000);
+  assertEquals(dog.heard(9501, 9400), 6501);
+  assertEquals(dog.look(900_000, undefined), undefined, "nothing has happened since");
+});
+
+Deno.test("watchdog: an echo that is missed where nothing has happened begins a time of its own", () => {
+  const dog = new Watchdog(() => 6500);
+  dog.missed(500);
+  assertEquals(dog.look(60_000, undefined), undefined, "they have not met yet");
+  dog.heard(61_000, 60_500);
+  dog.missed(70_000);
+  assertEquals(dog.look(76_500, undefined), undefined);
+  assertEquals(dog.look(76_501, undefined), 6501);
+  dog.heard(77_000, 76_900);
+  assertEquals(dog.recoveries.map(({ after, ms }) => [after, ms]), [["quiet", 7000]]);
 });
 
 Deno.test("expectations: names switch on, and a name that is none is refused", () => {

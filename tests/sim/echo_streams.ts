@@ -212,8 +212,9 @@ class Client implements EchoClient {
     if (slot === undefined || this.#broken !== undefined) return;
     const count = Math.min(this.#wanted - this.#sent, slot.toNet.room);
     if (count === 0) return;
-    slot.toNet.write(Uint8Array.from({ length: count }, (_, i) => byteAt(this.#sent + i)));
-    this.#sent += count;
+    const bytes = new Uint8Array(count);
+    for (let i = 0; i < count; i++) bytes[i] = byteAt(this.#sent++);
+    slot.toNet.write(bytes);
     if (this.#sent < this.#wanted) slot.roomWait.arm(1);
     this.#options.tell(slot);
   }

@@ -5,7 +5,7 @@ import type { LinkQuality } from "./net/link.ts";
 import type { Topology } from "./net/topology.ts";
 import type { SimNode } from "./node.ts";
 import type { Fault } from "./scenario.ts";
-import type { Disturbance } from "./watchdog.ts";
+import type { Happened } from "./watchdog.ts";
 
 /** What {@linkcode Faults} works on. */
 export interface FaultsOptions {
@@ -20,7 +20,9 @@ export interface FaultsOptions {
   /** Has something happen after so many milliseconds. */
   readonly after: (ms: number, happening: () => void) => void;
   /** Hears that something has happened to the nodes that `which` picks. */
-  readonly disturbed: (which: (node: SimNode) => boolean, what: Disturbance) => void;
+  readonly disturbed: (which: (node: SimNode) => boolean, happened: Happened) => void;
+  /** Hears that what stood in everybody's way stands there no more. */
+  readonly changed: () => void;
 }
 
 /** The faults of one world. */
@@ -41,31 +43,34 @@ export class Faults {
     switch (fault.kind) {
       case "natReboot":
         topology.reboot(fault.site);
-        return this.#disturb((site) => site === fault.site);
+        return this.#disturb(fault.site, "NAT reboot");
       case "roam":
         topology.readdress(fault.site);
-        return this.#disturb((site) => site === fault.site);
+        return this.#disturb(fault.site, "new public address");
       case "carrierReboot":
         topology.rebootCarrier(fault.carrier);
-        return this.#disturb((site) => topology.site(site).description.carrier === fault.carrier);
+        return this.#options.disturbed(
+          ({ site }) => topology.site(site).description.carrier === fault.carrier,
+          { after: "network", cause: `carrier reboot of ${fault.carrier}` },
+        );
       case "move":
-        return this.#change(fault.node, "network", (node) => node.move(fault.site));
+        return this.#change(fault, "network", (node) => node.move(fault.site));
       case "attach":
-        return this.#change(fault.node, "network", (node) => node.attach(fault.site));
+        return this.#change(fault, "network", (node) => node.attach(fault.site));
       case "handOver":
-        return this.#change(fault.node, "network", (node) => node.handOver());
+        return this.#change(fault, "network", (node) => node.handOver());
       case "cut":
         return this.#cut(fault);
       case "degrade":
         return this.#degrade(fault.site, fault.quality, fault.ms);
       case "sleep":
-        this.#change(fault.node, "sleep", (node) => node.sleep(fault.how, fault.ms));
+        this.#change(fault, "sleep", (node) => node.sleep(fault.how, fault.ms));
         return this.#lasting(
           fault.ms,
-          () => this.#change(fault.node, "sleep", (node) => node.rise()),
+          () => this.#change(fault, "sleep", (node) => node.rise()),
         );
       case "restart":
-        return this.#change(fault.node, "start", (node) => {
+        return this.#change(fault, "start", (node) => {
           if (node.process !== undefined) node.reboot(fault.ms);
         });
       case "discoveryDown":
@@ -87,10 +92,11 @@ export class Faults {
   #cut({ site, directions, ms }: Fault & { readonly kind: "cut" }): void {
     const { dead } = this.#options.topology.site(site).link;
     for (const direction of directions) dead.add(direction);
-    this.#disturb((name) => name === site);
+    const what = `cut (${directions.join(" and ")})`;
+    this.#disturb(site, what);
     this.#lasting(ms, () => {
       for (const direction of directions) dead.delete(direction);
-      this.#disturb((name) => name === site);
+      this.#disturb(site, `end of a ${what} of ${seconds(ms)}`);
     });
   }
 
@@ -98,32 +104,46 @@ export class Faults {
     const { link, description } = this.#options.topology.site(name);
     link.quality = quality;
     this.degraded.add(name);
-    this.#disturb((site) => site === name);
+    this.#disturb(name, "degradation");
     this.#lasting(ms, () => {
       link.quality = description.link;
       this.degraded.delete(name);
-      this.#disturb((site) => site === name);
+      this.#disturb(name, `end of a degradation of ${seconds(ms)}`);
     });
   }
 
   /** Ends a fault after `ms`, or with all others. */
   #lasting(ms: number, mend: () => void): void {
     const once = (): void => {
-      if (this.#mends.delete(once)) mend();
+      if (!this.#mends.delete(once)) return;
+      mend();
+      this.#options.changed();
     };
     this.#mends.add(once);
     this.#options.after(ms, once);
   }
 
-  #change(name: string, what: Disturbance, change: (node: SimNode) => void): void {
+  #change(
+    fault: Fault & { readonly node: string },
+    after: Happened["after"],
+    change: (node: SimNode) => void,
+  ): void {
+    const { kind, node: name } = fault;
     const node = this.#options.nodes.get(name);
     if (node === undefined) return;
     change(node);
-    this.#options.disturbed((changed) => changed === node, what);
+    const how = "how" in fault ? ` (${fault.how} for ${seconds(fault.ms)})` : "";
+    const cause = `${kind} of ${name}${how}`;
+    this.#options.disturbed((changed) => changed === node, { after, cause });
   }
 
-  /** The networks of some sites have changed. */
-  #disturb(which: (site: string) => boolean): void {
-    this.#options.disturbed(({ site }) => which(site), "network");
+  /** The network of a site has changed. */
+  #disturb(name: string, what: string): void {
+    const happened = { after: "network", cause: `${what} of ${name}` } as const;
+    this.#options.disturbed(({ site }) => site === name, happened);
   }
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`;
 }

@@ -138,7 +138,9 @@ export class Process {
   #clocksAt: Instant;
   #dueAt: Instant | undefined;
   #mainWanted = false;
-  #workerWanted = false;
+  /** The bell was rung for the Worker; its sockets have something to read. */
+  #workerRung = false;
+  #workerFed = false;
   #ended = false;
 
   /** Starts the program. */
@@ -177,7 +179,7 @@ export class Process {
       arena: this.#arena,
       send: (command, done) => this.#send(command, done),
       ring: () => {
-        if (this.#arena.ringWorker()) this.#workerWanted = true;
+        if (this.#arena.ringWorker()) this.#workerRung = true;
         listener.wanted();
       },
     });
@@ -243,17 +245,23 @@ export class Process {
         break;
       }
       this.#heedControl();
-      if (this.#workerWanted) {
-        this.#workerWanted = false;
-        this.#datapath.handleBell();
-      }
-      this.#dueAt = this.#datapath.step(() => this.#mainWanted = true);
-      if (!this.#mainWanted) break;
+      if (!this.#turnWorker(now())) break;
       this.#mainWanted = false;
       this.#heedDatapath();
     }
     const control = earlier(this.control.pollTimeout(), this.#watch.pollTimeout());
     return earlier(earlier(this.#dueAt, control), earlier(this.#lookAt, this.#clocksAt));
+  }
+
+  /** The Worker's turn, if it has one: it was rung for, something came, or time is up. Returns whether it rings in turn. */
+  #turnWorker(now: Instant): boolean {
+    const due = this.#dueAt !== undefined && this.#dueAt <= now;
+    if (!due && !this.#workerRung && !this.#workerFed) return false;
+    if (this.#workerRung) this.#datapath.handleBell();
+    this.#workerRung = false;
+    this.#workerFed = false;
+    this.#dueAt = this.#datapath.step(() => this.#mainWanted = true);
+    return this.#mainWanted;
   }
 
   /** Sends an echo to a peer's mesh address; `done` gets the round trip, `null` for none. */
@@ -289,12 +297,14 @@ export class Process {
   }
 
   #receive(packet: Packet, local: number): void {
+    this.#workerFed = true;
     this.#options.listener.received(packet);
     this.#datapath.handleDatagram(packet.source, packet.bytes, local);
   }
 
   #icmp(error: IcmpError): void {
     const { destination } = error;
+    this.#workerFed = true;
     if (error.kind === "tooBig") {
       const { mtu } = error;
       this.#datapath.handlePathError({ kind: "packetTooBig", destination, mtu, local: false });
@@ -370,7 +380,7 @@ export class Process {
     const pushed = this.#arena.commands.pushJson({ ...command, id });
     if (!pushed) return this.#options.listener.fault("the command ring is full");
     if (done !== undefined) this.#replies.set(id, done);
-    if (this.#arena.ringWorker()) this.#workerWanted = true;
+    if (this.#arena.ringWorker()) this.#workerRung = true;
   }
 
   #heedDatapath(): void {

@@ -2,7 +2,8 @@
 import { EXPECTATIONS, type Expectations } from "./expectations.ts";
 import { loadEngine } from "./engine_module.ts";
 import { scenarioOf } from "./scenario.ts";
-import { type Outcome, runWorld } from "./world.ts";
+import type { Outcome } from "./outcome.ts";
+import { runWorld } from "./world.ts";
 
 /** Most threads: each holds the engines of one world. */
 const THREADS_MAX = 8;

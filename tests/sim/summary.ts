@@ -1,9 +1,13 @@
 /** What became of worlds, as text. @module */
 import type { Verdict } from "./oracle.ts";
+import { RECOVERY_MS } from "./chatter.ts";
 import type { Disturbance, Recovery } from "./watchdog.ts";
-import type { Outcome, PairOutcome } from "./world.ts";
+import type { Outcome, PairOutcome } from "./outcome.ts";
 
 const VERDICTS: readonly Verdict[] = ["direct", "guess", "predict", "relay"];
+const DISTURBANCES: readonly Disturbance[] = ["start", "network", "sleep", "quiet"];
+/** Slowest recoveries that are listed with their causes. */
+const SLOWEST = 12;
 
 /** One world: a line, and one for each violation. */
 export function formatOutcome({ seed, hash, violations, pairs, happenings }: Outcome): string {
@@ -21,16 +25,16 @@ export function formatSummary(outcomes: readonly Outcome[], elapsedMs: number): 
   const failed = outcomes.filter(({ violations }) => violations.length > 0);
   const pairs = outcomes.flatMap(({ pairs }) => pairs);
   const rows = VERDICTS.map((verdict) => formatVerdict(verdict, pairs));
-  const recoveries = (["start", "network", "sleep"] as const).map((after) =>
-    `after ${after}: ${
-      formatTimes(pairs.flatMap(({ recoveries }) => timesAfter(recoveries, after)))
-    }`
-  );
+  const recoveries = DISTURBANCES.map((after) => {
+    const times = pairs.flatMap(({ recoveries }) => timesAfter(recoveries, after));
+    return `after ${after}: ${formatTimes(times)}; wanted within ${seconds(RECOVERY_MS[after])}`;
+  });
   const perSeed = (elapsedMs / Math.max(1, outcomes.length)).toFixed(0);
   const seeds = failed.map(({ seed }) => seed).join(" ");
   return [
     ...rows,
     ...recoveries,
+    ...formatSlowest(outcomes),
     `${outcomes.length} seeds in ${(elapsedMs / 1000).toFixed(1)} s (${perSeed} ms each), ` +
     (failed.length === 0 ? "all well" : `${failed.length} failed: ${seeds}`),
   ].join("\n");
@@ -41,6 +45,21 @@ function formatVerdict(verdict: Verdict, all: readonly PairOutcome[]): string {
   return `${verdict.padEnd(7)} ${pairs.length} pairs; ` +
     `connected ${formatTimes(pairs.map(({ connectMs }) => connectMs))}; ` +
     `healed ${formatTimes(pairs.map(({ healMs }) => healMs))}`;
+}
+
+/** The recoveries that came closest to their limits, or broke them, each with its cause. */
+function formatSlowest(outcomes: readonly Outcome[]): string[] {
+  const all = outcomes.flatMap(({ seed, pairs }) =>
+    pairs.flatMap(({ name, recoveries }) =>
+      recoveries.map((recovery) => ({
+        ...recovery,
+        part: recovery.ms / RECOVERY_MS[recovery.after],
+        where: `seed ${seed}, ${name}, ${seconds(recovery.at)}`,
+      }))
+    )
+  );
+  const slowest = all.sort((a, b) => b.part - a.part).slice(0, SLOWEST);
+  return slowest.map(({ ms, cause, where }) => `  ${seconds(ms)} after ${cause} (${where})`);
 }
 
 function timesAfter(recoveries: readonly Recovery[], after: Disturbance): number[] {

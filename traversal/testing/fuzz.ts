@@ -19,7 +19,11 @@ export function seeded(seed: number): SeededRng {
     return ((t ^ t >>> 14) >>> 0) / 2 ** 32;
   }
   return {
-    bytes: (length) => Uint8Array.from({ length }, () => next() * 256),
+    bytes: (length) => {
+      const bytes = new Uint8Array(length);
+      for (let i = 0; i < length; i++) bytes[i] = next() * 256;
+      return bytes;
+    },
     chance: (p) => next() < p,
     below: (n) => Math.floor(next() * n),
   };

@@ -86,16 +86,19 @@ export class Host implements Sender {
     this.#sockets.delete(port);
   }
 
-  /** Sends a datagram from a port. What has no route is dropped, as the kernel would refuse it. */
+  /**
+   * Sends a datagram from a port: by the card whose own network the destination is in, otherwise by the first one that can. What has
+   * no route is dropped, as the kernel would refuse it.
+   */
   send(port: number, to: SocketAddress, bytes: Uint8Array): void {
-    const family = familyOf(to.hostname);
-    for (const { network, addresses } of this.#cards) {
-      const hostname = addresses.find((address) => familyOf(address) === family);
-      if (hostname === undefined) continue;
-      const source = { hostname, port };
-      return network.send({ source, destination: to, bytes, sender: this, aim: to });
+    const route = this.#routeTo(to.hostname);
+    if (route === undefined) {
+      this.unroutable++;
+      return;
     }
-    this.unroutable++;
+    const { network, hostname } = route;
+    const source = { hostname, port };
+    network.send({ source, destination: to, bytes, sender: this, aim: to });
   }
 
   receive(packet: Packet): void {
@@ -113,6 +116,20 @@ export class Host implements Sender {
     return this.interfaces.some(({ address }) => familyOf(address) === family);
   }
 
+  #routeTo(hostname: string): { readonly network: Network; readonly hostname: string } | undefined {
+    const family = familyOf(hostname);
+    let first: { readonly network: Network; readonly hostname: string } | undefined;
+    for (const { network, addresses } of this.#cards) {
+      const own = addresses.find((address) => familyOf(address) === family);
+      if (own === undefined) continue;
+      if (this.#cards.length > 1 && subnetOf(own) === subnetOf(hostname)) {
+        return { network, hostname: own };
+      }
+      first ??= { network, hostname: own };
+    }
+    return first;
+  }
+
   #freePort(): number {
     for (let tried = EPHEMERAL_FIRST; tried <= EPHEMERAL_LAST; tried++) {
       const port = this.#nextPort;
@@ -121,4 +138,9 @@ export class Host implements Sender {
     }
     throw new RangeError(`${this.name} has no free port`);
   }
+}
+
+/** The network of an address: its /24, or its /64, which hosts write in the same way. */
+function subnetOf(address: string): string {
+  return address.slice(0, Math.max(address.lastIndexOf("."), address.indexOf("::")));
 }
