@@ -79,6 +79,8 @@ pub struct Sender {
     rto_at: Option<Time>,
     probe_at: Option<Time>,
     reorder_at: Option<Time>,
+    /// When this end last found that it had not run: what was sent before tells no round trip.
+    slept_until: Time,
     persist_at: Option<Time>,
     /// A zero-window probe is due, or a small window has been waited for long enough.
     pub window_probe: bool,
@@ -122,6 +124,7 @@ impl Sender {
             rto_at: None,
             probe_at: None,
             reorder_at: None,
+            slept_until: 0,
             persist_at: None,
             window_probe: false,
             overridden: false,

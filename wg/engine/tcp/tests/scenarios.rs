@@ -531,3 +531,44 @@ fn late_wake_ups_cost_little() {
         }
     }
 }
+
+/// Data in flight, and its acknowledgment, which waits while `a`'s process is stopped for so long. Returns when it goes on.
+fn stopped(seconds: Time, a: &mut Connection, b: &mut Connection) -> (Time, Vec<u8>) {
+    let now = 5 * SEC;
+    let mut buf = [0; 2000];
+    a.send(&[1; 8]);
+    let n = a.poll_transmit(now).unwrap().write(0, &mut buf);
+    b.handle_segment(now, &Segment::parse(&buf[..n], true).unwrap());
+    let n = b.poll_transmit(now + 100 * MS).unwrap().write(0, &mut buf);
+    (now + seconds * SEC, buf[..n].to_vec())
+}
+
+#[test]
+fn a_sleep_is_no_round_trip() {
+    for ack_first in [true, false] {
+        let (mut a, mut b) = pair(5 * SEC);
+        let (now, ack) = stopped(30, &mut a, &mut b);
+        if !ack_first {
+            while a.poll_transmit(now).is_some() {}
+        }
+        a.handle_segment(now, &Segment::parse(&ack, true).unwrap());
+        assert_eq!(
+            (a.figures().retransmissions, a.figures().in_flight),
+            (0, 0),
+            "what waits to be read is not sent again"
+        );
+        a.send(&[2; 8]);
+        assert!(a.poll_transmit(now).is_some());
+        let again = a.poll_timeout().unwrap();
+        assert!(again - now < SEC, "sent again after {} ms only", (again - now) / MS);
+    }
+}
+
+#[test]
+fn a_long_sleep_ends_no_connection() {
+    let (mut a, mut b) = pair(5 * SEC);
+    let (now, ack) = stopped(3600, &mut a, &mut b);
+    while a.poll_transmit(now).is_some() {}
+    a.handle_segment(now, &Segment::parse(&ack, true).unwrap());
+    assert_eq!((a.state(), a.error()), (State::Established, None));
+}

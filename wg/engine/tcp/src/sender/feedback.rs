@@ -3,9 +3,13 @@
 use super::*;
 use crate::congestion::Ack;
 use crate::seq::before;
+use crate::SEC;
 
 /// RFC 8985 section 7.2: the tail probe waits two round trips, and longer when one segment may see a delayed acknowledgment.
 const PROBE_ROUND_TRIPS: Time = 2;
+/// A timer that comes later than this tells that this end did not run: its process was stopped, or its machine paused. What is
+/// acknowledged then may have waited in its socket as long.
+const OVERDUE: Time = SEC;
 
 impl Sender {
     /// Nothing is in flight, and an acknowledgment of this says nothing new: the most common one at an end that only receives.
@@ -18,6 +22,7 @@ impl Sender {
         if f.position < self.una || f.position > self.next {
             return;
         }
+        self.notice_sleep(now);
         let waiting = self.persist_at.is_some();
         if f.window_valid {
             let edge = f.position + f.window;
@@ -33,7 +38,7 @@ impl Sender {
         let (duplicate, blocks) = self.split_duplicate(f);
         let mut rtt = None;
         let minimum = self.rtt.minimum();
-        let offset = self.stamp_offset;
+        let (offset, slept_until) = (self.stamp_offset, self.slept_until);
         let before_delivered = self.delivery.delivered;
         {
             let Sender { board, rack, delivery, .. } = self;
@@ -41,7 +46,7 @@ impl Sender {
                 delivery.delivered(now, r);
                 let sent = ((r.sent_at / MS) as u32).wrapping_add(offset);
                 rack.delivered(now, r, minimum, f.echo.is_some_and(|e| before(e, sent)));
-                if !r.retransmitted {
+                if !r.retransmitted && r.sent_at >= slept_until {
                     let sample = now.saturating_sub(r.sent_at);
                     rtt = Some(rtt.map_or(sample, |x: Time| x.min(sample)));
                 }
@@ -56,7 +61,9 @@ impl Sender {
         let delivered = self.delivery.delivered - before_delivered;
         if let (None, true, Some(echo)) = (rtt, advanced, f.echo) {
             let ticks = self.stamp(now).wrapping_sub(echo);
-            rtt = (ticks < 1 << 16 && delivered > 0).then(|| Time::from(ticks.max(1)) * MS);
+            let sample = Time::from(ticks.max(1)) * MS;
+            let awake = now >= slept_until + sample || slept_until == 0;
+            rtt = (ticks < 1 << 16 && delivered > 0 && awake).then_some(sample);
         }
         if let Some(r) = rtt {
             self.rtt.sample(now, r);
@@ -207,8 +214,23 @@ impl Sender {
         }
     }
 
+    /// Returns whether this end has just found that it did not run.
+    fn notice_sleep(&mut self, now: Time) -> bool {
+        let slept = self.rto_at.is_some_and(|t| now > t + OVERDUE);
+        if slept {
+            self.slept_until = now;
+            // The peer was given no chance to make progress.
+            self.stalled_since = self.stalled_since.map(|_| now);
+        }
+        slept
+    }
+
     /// Handles what is due. False when the peer has been silent too long.
     pub fn on_timers(&mut self, now: Time, user_timeout: Time) -> bool {
+        if self.notice_sleep(now) {
+            // The acknowledgment may be here already, and only has not been read.
+            self.arm(now);
+        }
         let due = |t: Option<Time>| t.is_some_and(|t| t <= now);
         if due(self.reorder_at) {
             let prior = self.board.pipe;
