@@ -39,6 +39,7 @@ export type {
   RunningNode,
   WireGuardNodeOptions,
 } from "./options.ts";
+export type { RelayStatus, RelayTransportKind } from "./shared/relay_protocol.ts";
 export type {
   CandidateStatus,
   NatStatus,

@@ -8,6 +8,7 @@ import { startHttpProxy } from "./http_proxy.ts";
 import type { NameTable } from "./names.ts";
 import type { CommonOptions } from "./options.ts";
 import type { DatapathClient, NodeEvent } from "./shared/mod.ts";
+import { RelayStreams } from "./relay_streams.ts";
 import { startSocks5 } from "./socks5_server.ts";
 import { TunnelNetwork } from "./tunnel_network.ts";
 
@@ -47,6 +48,7 @@ export class NodeCore {
   /** Streams inside the mesh. */
   readonly network: TunnelNetwork;
   readonly #options: CommonOptions;
+  readonly #relayStreams: RelayStreams;
   readonly #services: Stoppable[] = [];
   readonly #listening: string[];
   readonly #finished = Promise.withResolvers<void>();
@@ -64,6 +66,11 @@ export class NodeCore {
     this.network = new TunnelNetwork({
       client: datapath.client,
       resolve: (name) => names.resolve(name),
+    });
+    this.#relayStreams = new RelayStreams({
+      client: datapath.client,
+      adopt: (slot) => this.network.adopt(slot),
+      log: options.log,
     });
     const { tun } = options;
     this.#listening = [`wg=${datapath.local}`, ...(tun === undefined ? [] : [`tun=${tun}`])];
@@ -152,6 +159,7 @@ export class NodeCore {
 
   #handle(event: NodeEvent, onEvent: (event: NodeEvent) => void): void {
     if (event.kind === "log") return this.#options.log(event.level, event.message, event.fields);
+    if (event.kind === "relayConnect") return this.#relayStreams.connect(event);
     if (event.kind === "fatal") {
       this.#finished.reject(new MorayError("internal", `The datapath has died: ${event.message}`));
       return;

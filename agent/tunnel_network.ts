@@ -26,6 +26,9 @@ export const ACCEPT_QUEUE_MAX = 256;
 /** Ports listened on at once. */
 export const LISTENERS_MAX = 256;
 
+/** The ends of a stream that is none of the mesh. */
+const NOWHERE: SocketAddress = { hostname: "::", port: 0 };
+
 /** What a {@linkcode TunnelNetwork} is made of. */
 export interface TunnelNetworkOptions {
   /** The datapath. Its streams are attached to this network. */
@@ -71,6 +74,11 @@ export class TunnelNetwork implements Network {
       acceptsUnclaimed: this.#acceptsUnclaimed,
       commandsRefused: this.#client.commandsRefused,
     };
+  }
+
+  /** Takes a slot that carries no stream inside the mesh; its other end is the Worker itself. */
+  adopt(slot: number): SlotStream {
+    return this.#adopt(slot, { local: NOWHERE, remote: NOWHERE });
   }
 
   /** Streams that hold a slot. */

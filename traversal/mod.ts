@@ -49,7 +49,7 @@ export * from "./path.ts";
 export * from "./path_agent.ts";
 export { MTU_ASSUMED, MTU_FLOOR, OUTER_BYTES } from "./path_mtu.ts";
 export * from "./path_report.ts";
-export { FAN_OUT_MAX } from "./path_table.ts";
+export { FAN_OUT_MAX, RELAYS_MAX } from "./path_table.ts";
 export * from "./port_allocation.ts";
 export { type PathProbe, PROBE_BYTES } from "./probe_book.ts";
 export * from "./probe_trials.ts";

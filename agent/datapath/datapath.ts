@@ -23,8 +23,6 @@ import {
   type Instant,
   messageOf,
   MorayError,
-  parseCidr,
-  parseIp,
   parseSocketAddress,
   type Rng,
   type SocketAddress,
@@ -45,11 +43,16 @@ import {
   type DatapathEvent,
   type DatapathStatus,
   FrameOutbox,
+  type PunchCommand,
+  type SetCandidatesCommand,
   type SharedArena,
 } from "../shared/mod.ts";
 import { formatCandidate, parseCandidates, parseNatHint } from "./candidate_info.ts";
+import { parseOwnAddress, peerEvent, reportDatapath } from "./datapath_report.ts";
 import { type OwnNat, type Peer, PeerTable } from "./peer_table.ts";
 import { PingTable } from "./ping_table.ts";
+import { RelayDesk } from "./relay_desk.ts";
+import { SecondLimit } from "./second_limit.ts";
 import { StunDesk } from "./stun_desk.ts";
 import type { SocketSplices } from "./socket_splice.ts";
 import { formatEnd, StreamTable } from "./stream_table.ts";
@@ -103,14 +106,15 @@ export class Datapath implements EngineSink {
   readonly #streams: StreamTable;
   readonly #peers: PeerTable;
   readonly #stun: StunDesk;
+  readonly #relays: RelayDesk;
   readonly #pings: PingTable;
   readonly #counters = new Map<string, number>();
   #interfaces: readonly InterfaceAddress[];
   /** Where gateways let peers in. */
   #mapped: readonly Candidate[] = [];
   #now: Instant;
-  #strangers = { since: 0, count: 0 };
-  #pathErrors = { since: 0, count: 0 };
+  readonly #strangers = new SecondLimit(STRANGERS_PER_SECOND);
+  readonly #pathErrors = new SecondLimit(PATH_ERRORS_PER_SECOND);
   #ring = false;
   #stopped = false;
   /** For the engine: writes a packet to the kernel's interface. */
@@ -129,12 +133,25 @@ export class Datapath implements EngineSink {
       this.#say({ kind: "reply", id, ok: true, value });
     });
     this.#interfaces = options.interfaces();
-    const { transport, noGuess = false, noDirect = false } = options;
+    const { noGuess = false, noDirect = false } = options;
     const hostAddresses = this.#hostAddresses();
-    this.#stun = new StunDesk(this.#now, { transport, rng, hostAddresses });
+    this.#stun = new StunDesk(this.#now, { transport: options.transport, rng, hostAddresses });
+    this.#relays = new RelayDesk({
+      transport: options.transport,
+      rng,
+      now: () => this.#now,
+      arena,
+      lend: (onDirty) => this.#streams.lend(onDirty),
+      ring: () => {
+        this.#ring = true;
+      },
+      connect: (event) => this.#say(event),
+      deliver: (...run) => this.handleTrain(...run),
+      delivered: () => this.handleBatch(),
+    });
     this.#peers = new PeerTable({
       engine,
-      transport,
+      transport: this.#relays.transport,
       rng,
       noGuess,
       noDirect,
@@ -162,9 +179,10 @@ export class Datapath implements EngineSink {
       case "stun":
         this.#now = this.#options.clock.now();
         if (local !== 0) return this.#count("stunUnmatched");
+        if (this.#relays.handleStun(this.#now, source, payload)) return;
         return this.#stun.handleInput(this.#now, source, payload);
       case "channelData":
-        return this.#count("channelDataUnmatched");
+        return this.handleTrain(source, payload, payload.length, local);
       case "other":
         return this.#count("notForUs");
     }
@@ -175,6 +193,12 @@ export class Datapath implements EngineSink {
    * borrowed for the call, from a local end.
    */
   handleTrain(source: SocketAddress, bytes: Uint8Array, segment: number, local = 0): void {
+    if ((bytes[0] ?? 0) >> 4 === 4) {
+      // What a relay has unwrapped is not unwrapped again.
+      if (local !== 0) return this.#count("channelDataUnmatched");
+      this.#now = this.#options.clock.now();
+      return this.#relays.handleTrain(this.#now, source, bytes, segment);
+    }
     for (let at = 0; at < bytes.length; at += segment) {
       // What is not a packet of a session is rare, and ends the train.
       if (bytes[at] === 4 && bytes[at + 1] === 0) continue;
@@ -217,15 +241,12 @@ export class Datapath implements EngineSink {
    */
   handlePathError(error: PathError): void {
     this.#now = this.#options.clock.now();
-    if (this.#now - this.#pathErrors.since >= 1000) {
-      this.#pathErrors = { since: this.#now, count: 0 };
-    }
-    if (++this.#pathErrors.count > PATH_ERRORS_PER_SECOND) {
-      return this.#count("pathErrorsNotLookedAt");
-    }
+    if (!this.#pathErrors.take(this.#now)) return this.#count("pathErrorsNotLookedAt");
     if (error.kind === "packetTooBig") {
-      this.#peers.handleTooBig(this.#now, error.destination, error.mtu);
-    } else this.#peers.handleUnreachable(this.#now, error.destination);
+      return this.#peers.handleTooBig(this.#now, error.destination, error.mtu);
+    }
+    this.#peers.handleUnreachable(this.#now, error.destination);
+    this.#relays.handleUnreachable(this.#now, error.destination);
   }
 
   /** Takes in what the main thread has written. After the wake-up itself, before {@linkcode Datapath.step}. */
@@ -251,6 +272,7 @@ export class Datapath implements EngineSink {
     this.#now = this.#options.clock.now();
     this.#options.sockets?.beginTurn();
     this.#stepStun();
+    this.#stepRelays();
     this.#peers.handleTimeout(this.#now);
     this.#pings.handleTimeout(this.#now);
     let idle = false;
@@ -265,8 +287,8 @@ export class Datapath implements EngineSink {
     if (this.#options.sockets?.unfinished === true) return this.#now;
     // A busy transport calls again by itself.
     const engineAt = this.#options.transport.busy ? undefined : this.#engine.pollTimeout();
-    const others = earlier(this.#stun.pollTimeout(), this.#peers.pollTimeout());
-    return earlier(earlier(engineAt, others), this.#pings.pollTimeout());
+    const others = [this.#stun, this.#relays, this.#peers, this.#pings];
+    return others.reduce((dueAt, other) => earlier(dueAt, other.pollTimeout()), engineAt);
   }
 
   /** For the engine. */
@@ -312,8 +334,7 @@ export class Datapath implements EngineSink {
   }
 
   #meet({ publicKey, from }: EngineEvent & { readonly kind: "unknownPeer" }): void {
-    if (this.#now - this.#strangers.since >= 1000) this.#strangers = { since: this.#now, count: 0 };
-    if (++this.#strangers.count > STRANGERS_PER_SECOND) return this.#count("strangersNotReported");
+    if (!this.#strangers.take(this.#now)) return this.#count("strangersNotReported");
     this.#say({
       kind: "unknownPeer",
       publicKey: formatBase64(publicKey),
@@ -344,23 +365,18 @@ export class Datapath implements EngineSink {
         const peer = this.#peers.remove(command.publicKey);
         this.#streams.fail("closed", peer.addresses);
         this.#stun.removePeer(this.#now, command.publicKey);
+        this.#relays.removePeer(command.publicKey);
         this.#options.tun?.setPeer(command.publicKey, []);
         return undefined;
       }
       case "setCandidates": {
-        const candidates = parseCandidates(command.candidates);
-        this.#change(command, (agent) => {
-          agent.setCandidates(this.#now, candidates);
-          agent.setRegistered(this.#now, command.gone !== true);
-        });
+        this.#change(command, (agent) => agent.setRegistered(this.#now, command.gone !== true));
         return undefined;
       }
       case "connectPeer":
         return this.#connectPeer(this.#peers.find(command.publicKey));
       case "punch": {
-        const candidates = parseCandidates(command.candidates);
         this.#change(command, (agent) => {
-          agent.setCandidates(this.#now, candidates);
           agent.setRegistered(this.#now, true);
           agent.punch(this.#now, command.windowMs);
         });
@@ -404,25 +420,34 @@ export class Datapath implements EngineSink {
         this.#pings.start(this.#now, command);
         return PENDING;
       case "setRelays":
+        return this.#relays.setRelays(this.#now, command.relays);
       case "relayFailed":
-        throw new MorayError("unsupported", "this datapath has no relays");
+        return this.#relays.handleFailed(command.slot, command.reason);
       case "status":
         return this.#status();
       case "stop": {
         this.#stopped = true;
+        this.#relays.stop();
         this.#streams.fail("closed");
         return undefined;
       }
     }
   }
 
+  /** Takes what a command says of a peer, then does the rest of it. */
   #change(
-    { publicKey, nat }: { readonly publicKey: string; readonly nat?: string },
+    { publicKey, nat, relay, candidates: infos }: SetCandidatesCommand | PunchCommand,
     change: (agent: PathAgent) => void,
   ): void {
     const peer = this.#peers.find(publicKey);
     if (nat !== undefined) this.#peers.setPeerNat(this.#now, peer, parseNatHint(nat));
-    this.#peers.withAgent(this.#now, peer, change);
+    if (relay !== undefined) this.#peers.setPeerRelay(this.#now, peer, relay);
+    const candidates = parseCandidates(infos);
+    this.#relays.setPeer(publicKey, peer.relay ? candidates : []);
+    this.#peers.withAgent(this.#now, peer, (agent) => {
+      agent.setCandidates(this.#now, candidates);
+      change(agent);
+    });
   }
 
   #connectPeer(peer: Peer): undefined {
@@ -434,6 +459,7 @@ export class Datapath implements EngineSink {
   #linkChanged(): undefined {
     this.#interfaces = this.#options.interfaces();
     this.#stun.linkChanged(this.#now, this.#hostAddresses());
+    this.#relays.linkChanged(this.#now);
     for (const peer of this.#peers.all) {
       this.#peers.withAgent(this.#now, peer, (agent) => agent.restart(this.#now));
     }
@@ -442,14 +468,7 @@ export class Datapath implements EngineSink {
   }
 
   #setAddresses(texts: readonly string[]): undefined {
-    const addresses = texts.map((text) => {
-      const ip = parseIp(text.split("/")[0] ?? "");
-      if (parseCidr(text) === undefined || ip === undefined) {
-        throw new MorayError("config", `${text} is no address`);
-      }
-      return ip;
-    });
-    if (!this.#engine.setAddresses(addresses)) {
+    if (!this.#engine.setAddresses(texts.map(parseOwnAddress))) {
       throw new MorayError("limit", "more than 8 addresses");
     }
     this.#options.tun?.setAddresses(texts);
@@ -493,23 +512,8 @@ export class Datapath implements EngineSink {
   /** What the main thread hears of a peer. */
   #tell({ publicKey, agent }: Peer, event: PathEvent): void {
     this.#stun.handlePath(this.#now, publicKey, event);
-    switch (event.kind) {
-      case "connected":
-      case "moved": {
-        const kind = event.kind === "connected" ? "peerConnected" : "peerMoved";
-        const remote = formatSocketAddress(event.path.remote);
-        const relayed = agent?.status(this.#now).relayed === true;
-        return this.#say({ kind, publicKey, remote, ...(relayed && { relayed }) });
-      }
-      case "lost":
-        return this.#say({ kind: "peerLost", publicKey });
-      case "doubted":
-        return this.#say({ kind: "peerDoubted", publicKey });
-      case "trusted":
-        return this.#say({ kind: "peerTrusted", publicKey });
-      case "mtu":
-        return;
-    }
+    const told = peerEvent(publicKey, event, () => agent?.status(this.#now).relayed === true);
+    if (told !== undefined) this.#say(told);
   }
 
   #ownNat(): OwnNat {
@@ -524,6 +528,13 @@ export class Datapath implements EngineSink {
     if (silent) this.#say({ kind: "stunSilent" });
   }
 
+  #stepRelays(): void {
+    const { relays, locals } = this.#relays.step(this.#now);
+    if (locals) this.#peers.setRelays(this.#now, this.#relays.locals);
+    if (locals) this.#sayCandidates();
+    if (relays) this.#say({ kind: "relaysChanged", relays: this.#relays.status });
+  }
+
   /** Our own candidates, best first. */
   #candidates(): readonly Candidate[] {
     const { publicEndpoint, transport } = this.#options;
@@ -535,6 +546,7 @@ export class Datapath implements EngineSink {
       configured,
       this.#mapped,
       this.#stun.candidates,
+      this.#relays.candidates,
     );
   }
 
@@ -548,33 +560,22 @@ export class Datapath implements EngineSink {
   }
 
   #status(): DatapathStatus {
-    const { transport, tun, wallClockMs } = this.#options;
-    const counters: Record<string, number> = {
-      ...this.#engine.counters(),
-      ...transport.counters(),
-      ...this.#options.sockets?.counters(),
-      ...tun?.counters(),
-      ...this.#stun.counters(),
-    };
-    for (const [name, value] of this.#counters) counters[name] = (counters[name] ?? 0) + value;
-    const own = {
-      streamsRefused: this.#streams.refused,
-      eventsRefused: this.#outbox.refused,
-    };
-    for (const [name, value] of Object.entries(own)) if (value > 0) counters[name] = value;
-    const present = { now: this.#now, wallClockMs: wallClockMs() };
-    return {
-      wgPort: transport.port,
-      driver: transport.name,
-      tun: tun === undefined || tun.gone ? null : tun.name,
-      localEndpoints: transport.localEndpoints,
-      nat: this.#stun.nat,
-      candidates: this.#candidates().map(formatCandidate),
-      stunServers: this.#stun.status,
-      relays: [],
-      peers: Array.from(this.#peers.all, (peer) => this.#peers.statusOf(present, peer)),
-      counters,
-    };
+    const { transport, tun, wallClockMs, sockets } = this.#options;
+    return reportDatapath({
+      present: { now: this.#now, wallClockMs: wallClockMs() },
+      transport,
+      tun,
+      stun: this.#stun,
+      relays: this.#relays,
+      peers: this.#peers,
+      candidates: this.#candidates(),
+      counters: [
+        ...[this.#engine, transport, sockets, tun, this.#stun, this.#relays]
+          .map((part) => part?.counters()),
+        Object.fromEntries(this.#counters),
+        { streamsRefused: this.#streams.refused, eventsRefused: this.#outbox.refused },
+      ],
+    });
   }
 
   #say(event: DatapathEvent): void {

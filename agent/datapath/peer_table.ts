@@ -54,6 +54,8 @@ export interface Peer {
   readonly name: string;
   /** Decides about paths; `undefined` for a plain WireGuard peer, which roams as the paper says. */
   readonly agent: PathAgent | undefined;
+  /** Whether relays may be used to reach it. */
+  relay: boolean;
   /** The peer's own mesh addresses: its blocks of full length. */
   readonly addresses: ReadonlySet<string>;
   /** Destinations of the initiation that the path agent asked for, until the engine has made it. */
@@ -119,6 +121,7 @@ export class PeerTable {
   readonly #options: PeerTableOptions;
   readonly #publicKey: Uint8Array;
   #nat: OwnNat;
+  #relays: readonly number[] = [];
   readonly #byKey = new Map<string, Peer>();
   readonly #byId = new Map<PeerId, Peer>();
   /** No path agent is due before this; `undefined` while none ever is. Kept, since a node may have thousands. */
@@ -190,6 +193,7 @@ export class PeerTable {
       publicKey: command.publicKey,
       name: command.name ?? command.publicKey.slice(0, 8),
       agent: command.mesh ? known?.agent ?? this.#newAgent(now, key) : undefined,
+      relay: command.relay ?? known?.relay ?? true,
       addresses: new Set(full.map(({ address }) => formatIp(address))),
       fanOut: known?.fanOut,
       initiation: known?.initiation,
@@ -214,6 +218,7 @@ export class PeerTable {
       this.#engine.setPeerMtu(id, MTU_ASSUMED, ANY_BYTES);
       this.#tellNat(now, peer);
     }
+    this.#tellRelays(now, peer);
     return peer;
   }
 
@@ -274,6 +279,19 @@ export class PeerTable {
     if (peer.nat === nat) return;
     peer.nat = nat;
     this.#tellNat(now, peer);
+  }
+
+  /** Replaces the local ends that are allocations on relays. */
+  setRelays(now: Instant, locals: readonly number[]): void {
+    this.#relays = locals;
+    for (const peer of this.#byKey.values()) this.#tellRelays(now, peer);
+  }
+
+  /** Takes whether relays may be used to reach a peer. */
+  setPeerRelay(now: Instant, peer: Peer, relay: boolean): void {
+    if (peer.relay === relay) return;
+    peer.relay = relay;
+    this.#tellRelays(now, peer);
   }
 
   /** Takes the hint that the path to an address carries IP packets of `mtu` bytes at most. */
@@ -355,6 +373,11 @@ export class PeerTable {
     const { rng, noGuess, noDirect } = this.#options;
     const leads = this.#publicKey.toHex() < key.toHex();
     return new PathAgent({ now, rng, mtuMax: this.#engine.mtu, leads, noGuess, noDirect });
+  }
+
+  #tellRelays(now: Instant, peer: Peer): void {
+    const locals = peer.relay ? this.#relays : [];
+    this.withAgent(now, peer, (agent) => agent.setRelays(now, locals));
   }
 
   #tellNat(now: Instant, peer: Peer): void {

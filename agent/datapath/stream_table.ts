@@ -38,6 +38,8 @@ export class StreamTable {
   readonly #sockets: SocketSplices | undefined;
   readonly #bySlot: (Entry | undefined)[] = [];
   readonly #byStream = new Map<StreamId, Entry>();
+  /** Slots that carry something else than a stream of the engine, and who takes what the main thread says of each. */
+  readonly #lent = new Map<number, (slot: StreamSlot) => void>();
   #ring = false;
   #refused = 0;
 
@@ -62,14 +64,8 @@ export class StreamTable {
 
   /** Gives a stream a slot; `undefined` when there is none left. */
   add(stream: StreamId, remote: SocketAddress): StreamSlot | undefined {
-    let index = 0;
-    while (this.#bySlot[index] !== undefined) index++;
-    if (index >= STREAM_SLOTS_MAX) {
-      this.#refused++;
-      return undefined;
-    }
-    this.#arena.resetSlot(index);
-    const slot = this.#arena.slot(index);
+    const slot = this.#takeSlot();
+    if (slot === undefined) return undefined;
     const entry: Entry = {
       slot,
       stream,
@@ -79,8 +75,20 @@ export class StreamTable {
       ended: false,
       splice: undefined,
     };
-    this.#bySlot[index] = entry;
+    this.#bySlot[slot.index] = entry;
     this.#byStream.set(stream, entry);
+    return slot;
+  }
+
+  /**
+   * Gives somebody else a slot, established; `undefined` when there is none left. `onDirty` hears that the main thread has changed it, the
+   * last time with RELEASED.
+   */
+  lend(onDirty: (slot: StreamSlot) => void): StreamSlot | undefined {
+    const slot = this.#takeSlot();
+    if (slot === undefined) return undefined;
+    slot.setWorkerFlags(ESTABLISHED);
+    this.#lent.set(slot.index, onDirty);
     return slot;
   }
 
@@ -94,7 +102,10 @@ export class StreamTable {
   /** The main thread says that a slot has changed. */
   handleSlot(slot: StreamSlot): void {
     const entry = this.#bySlot[slot.index];
-    if (entry !== undefined) this.#pump(entry);
+    if (entry !== undefined) return this.#pump(entry);
+    const onDirty = this.#lent.get(slot.index);
+    if ((slot.mainFlags & RELEASED) !== 0) this.#lent.delete(slot.index);
+    onDirty?.(slot);
   }
 
   /**
@@ -143,6 +154,18 @@ export class StreamTable {
   /** Streams in use, for `status`. */
   get size(): number {
     return this.#byStream.size;
+  }
+
+  /** The lowest free slot, made a new one. */
+  #takeSlot(): StreamSlot | undefined {
+    let index = 0;
+    while (this.#bySlot[index] !== undefined || this.#lent.has(index)) index++;
+    if (index >= STREAM_SLOTS_MAX) {
+      this.#refused++;
+      return undefined;
+    }
+    this.#arena.resetSlot(index);
+    return this.#arena.slot(index);
   }
 
   #pump(entry: Entry): void {

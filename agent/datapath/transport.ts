@@ -3,8 +3,10 @@ import type { SocketAddress } from "../../core/mod.ts";
 
 /** Extra local ends open at once, at most. */
 export const LOCALS_MAX = 256;
-/** The largest number of a local end. */
-const LOCAL_MAX = 0xffff;
+/** The smallest number of a local end that is an allocation on a relay; those of sockets are below. */
+export const RELAY_LOCAL_MIN = 0xf000;
+/** The largest number of a local end with a socket. */
+const LOCAL_MAX = RELAY_LOCAL_MIN - 1;
 
 /** Sends datagrams; receiving is the driver's own business, which calls the datapath. */
 export interface Transport {
