@@ -45,6 +45,8 @@ export {
   type PeerStatus,
   type PingReply,
   type PortMappingStatus,
+  type RelayStatus,
+  type RelayTransportKind,
   type RunningNode,
   startAgent,
   startColony,
