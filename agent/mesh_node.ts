@@ -285,7 +285,7 @@ class MeshNode implements RunningNode {
   }
 
   async netcheck(): Promise<NetcheckReport> {
-    const { stunServers, nat } = await this.#running().client.send({ kind: "status" });
+    const { stunServers, nat, relays } = await this.#running().client.send({ kind: "status" });
     const portMapping = this.#portMapper?.status.map(
       ({ protocol, gateway, external, reason }) => ({
         protocol: protocol ?? "none",
@@ -300,6 +300,7 @@ class MeshNode implements RunningNode {
       hint: nat.hint as NatHint,
       discovery: { url: this.#discovery.url, connected: this.#control.connected },
       portMapping: portMapping ?? null,
+      relays: relayStatuses(relays),
     });
   }
 

@@ -51,4 +51,5 @@ export type {
   PeerStatus,
   PingReply,
   PortMappingStatus,
+  RelayStatus,
 } from "./status.ts";

@@ -138,6 +138,7 @@ const GROUP_ORDER: readonly Group[] = [
   "Network",
   "Access",
   "Service",
+  "Relay",
   "Output",
   "Common",
 ];

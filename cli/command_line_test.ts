@@ -13,6 +13,7 @@ const MORE = [
   "--no-guess",
   "--no-direct",
   "--no-relay",
+  "--relay-bandwidth",
   "--forward",
   "--expose",
 ];
@@ -21,7 +22,13 @@ const COMMON = ["--log-level", "--config"];
 /** The contract of DESIGN.md 2.9: every flag of every command, no more and no fewer. */
 const CONTRACT: Readonly<Record<string, readonly string[]>> = {
   demo: ["--keep", "--log-level"],
-  discovery: ["--listen", "--stun-listen", "--stun-alternate", "--store", ...COMMON],
+  discovery: [
+    ...["--listen", "--stun-listen", "--stun-alternate", "--store"],
+    ...["--relay", "--relay-secret", "--relay-listen", "--relay-external-ip", "--relay-id"],
+    ...["--relay-region", "--relay-bandwidth", "--relay-allow-private-peers"],
+    ...["--relay-server", "--relay-server-secret"],
+    ...COMMON,
+  ],
   relay: [
     "--listen-udp",
     "--listen-tcp",

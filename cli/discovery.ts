@@ -1,34 +1,37 @@
 /** `moray discovery`: the service where nodes find each other. @module */
 import { type Command, defineCommand } from "./command.ts";
 import { logOf } from "./node_run.ts";
-import { COMMON, DISCOVERY_SERVICE } from "./parameters.ts";
+import { COMMON, DISCOVERY_RELAY, DISCOVERY_SERVICE } from "./parameters.ts";
 import { readyLine, runService } from "./service.ts";
 
 /** The command. */
 export const command: Command = defineCommand({
-  parameters: { ...DISCOVERY_SERVICE, ...COMMON },
+  parameters: { ...DISCOVERY_SERVICE, ...DISCOVERY_RELAY, ...COMMON },
   description:
     "Keeps who is registered in which mesh, introduces nodes to each other, and answers STUN so that " +
-    "they learn their public addresses. It never sees what they say to each other. Prints one line " +
+    "they learn their public addresses. It never sees what they say to each other. With --relay it also " +
+    "carries their packets, encrypted end to end, where no direct path exists. Prints one line " +
     "that starts with ready once it listens.",
   examples: [
     "moray discovery --listen 0.0.0.0:8080 --stun-listen [::]:3478",
     "moray discovery --stun-listen 203.0.113.7:3478 --stun-alternate 203.0.113.8:3479",
+    "moray discovery --relay --relay-listen 203.0.113.7:3480",
+    "moray discovery --relay-server eu=turn:turn.example.com:3478 --relay-server-secret eu=SECRET",
     "moray discovery --listen 127.0.0.1:0 --stun-listen 127.0.0.1:0 --store :memory:",
   ],
   run: async (settings, context) => {
-    const { startDiscovery } = await import("../discovery/mod.ts");
+    const { startDiscoveryService } = await import("./discovery_relay.ts");
     const { listen, stunListen, stunAlternate, store, logLevel } = settings;
     return await runService({
       start: () =>
-        startDiscovery({
+        startDiscoveryService({
           listen,
           stunListen,
           stunAlternates: stunAlternate,
           version: context.version,
           store,
           log: logOf(logLevel, context),
-        }),
+        }, settings),
       onReady: (service) => context.err(`${readyLine("discovery", service.listening)}\n`),
     }, context);
   },

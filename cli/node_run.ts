@@ -62,6 +62,7 @@ export function meshOptions(
     noGuess: settings.noGuess,
     noDirect: settings.noDirect,
     noRelay: settings.noRelay,
+    relayBandwidth: settings.relayBandwidth,
   });
 }
 

@@ -20,7 +20,15 @@ export interface Given {
 }
 
 /** What a parameter is for: the sections of a help page, in this order. */
-export type Group = "Arguments" | "Mesh" | "Network" | "Access" | "Service" | "Output" | "Common";
+export type Group =
+  | "Arguments"
+  | "Mesh"
+  | "Network"
+  | "Access"
+  | "Service"
+  | "Relay"
+  | "Output"
+  | "Common";
 
 /** One parameter whose value has type `T`. */
 export interface Parameter<T> {
@@ -250,7 +258,8 @@ function valueOf<T>(value: Value<T>, text: string, given: Given | undefined): T 
   if (parsed !== undefined) return parsed;
   const origin = given?.origin ?? value.metavar;
   const code = given?.file === true ? "config" : "usage";
-  throw new MorayError(code, `${origin}: ${quote(text)} is not ${value.expected}`);
+  const what = value.secret === true ? "what it says" : quote(text);
+  throw new MorayError(code, `${origin}: ${what} is not ${value.expected}`);
 }
 
 function missing(name: string, hint: string): never {

@@ -16,6 +16,13 @@ import {
   withDefault,
 } from "./parameter.ts";
 import {
+  BYTES_PER_SECOND,
+  RELAY_SECRET,
+  RELAY_SERVER,
+  RELAY_SERVER_SECRET,
+  relayName,
+} from "./relay_values.ts";
+import {
   choice,
   DIRECTORY,
   DISCOVERY_URL,
@@ -161,6 +168,11 @@ export const MESH_NODE = {
     group: "Network",
     description: "Never use a relay: reach peers directly or not at all.",
     fallback: "relays where nothing else works",
+  }),
+  relayBandwidth: optional("relay-bandwidth", BYTES_PER_SECOND, {
+    group: "Network",
+    description: "Most bytes per second to send through a relay: 500k, 2M.",
+    fallback: "what the relay allows",
   }),
   forward: repeated("forward", FORWARD, {
     group: "Access",
@@ -330,6 +342,65 @@ export const RELAY_SERVICE = {
   datapath: ACCESS.datapath,
 } as const satisfies Parameters;
 
+/** `discovery`: its relays. */
+export const DISCOVERY_RELAY = {
+  relay: toggle("relay", {
+    group: "Relay",
+    description: "Be a relay too, in this process, by UDP, TCP and WebSockets (GET /turn).",
+    fallback: "no relay",
+  }),
+  relaySecret: optional("relay-secret", RELAY_SECRET, {
+    group: "Relay",
+    description: "Secret that this Discovery shares with relays, which report themselves by it. " +
+      "Better in MORAY_RELAY_SECRET or the configuration file than on the command line.",
+    fallback: "none may report itself",
+  }),
+  relayListen: repeated("relay-listen", LISTEN, {
+    group: "Relay",
+    description: "Address and port of the relay, UDP and TCP. Repeat for more.",
+    fallback: "[::]:3480",
+  }),
+  relayExternalIp: repeated("relay-external-ip", IP, {
+    group: "Relay",
+    description:
+      "The relay's public address, where that is not the one that it listens on. Repeat " +
+      "for the other family.",
+    fallback: "the address listened on, or this machine's",
+  }),
+  relayId: optional("relay-id", relayName("ID"), {
+    group: "Relay",
+    description: "The relay's name for nodes.",
+    fallback: "relay",
+  }),
+  relayRegion: optional("relay-region", relayName("REGION"), {
+    group: "Relay",
+    description: "Where the relay stands.",
+    fallback: "not said",
+  }),
+  relayBandwidth: optional("relay-bandwidth", BYTES_PER_SECOND, {
+    group: "Relay",
+    description: "Most bytes per second that the relay carries for one node.",
+    fallback: "not limited",
+  }),
+  relayAllowPrivatePeers: toggle("relay-allow-private-peers", {
+    group: "Relay",
+    description: "Let the relay send to private addresses: for one that serves a private network.",
+    fallback: "off",
+  }),
+  relayServer: repeated("relay-server", RELAY_SERVER, {
+    group: "Relay",
+    description: "A TURN server elsewhere, as turn:HOST:PORT?transport=udp, turns:HOST:PORT or " +
+      "wss://HOST/turn. Repeat for more, with the same ID for more ways to one.",
+    fallback: "none",
+  }),
+  relayServerSecret: repeated("relay-server-secret", RELAY_SERVER_SECRET, {
+    group: "Relay",
+    description:
+      "The secret that a TURN server makes time-limited credentials of. Repeat for more.",
+    fallback: "that of --relay-secret",
+  }),
+} as const satisfies Parameters;
+
 /** `status` and `peers`. */
 export const VERBOSE = toggle("verbose", {
   letter: "v",
@@ -424,6 +495,7 @@ export const FILE_KEYS: readonly string[] = [
       ...WIREGUARD_NODE,
       ...DISCOVERY_SERVICE,
       ...RELAY_SERVICE,
+      ...DISCOVERY_RELAY,
       VERBOSE,
       ...PING,
       ...NETCHECK,

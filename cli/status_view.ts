@@ -5,6 +5,7 @@ import type {
   PathStatus,
   PeerStatus,
   PortMappingStatus,
+  RelayStatus,
 } from "../agent/mod.ts";
 import {
   type Colour,
@@ -41,6 +42,7 @@ export function formatStatus(status: NodeStatus, options: ViewOptions): string {
     ["Datapath", printable(node.datapath)],
     ...(node.tun === null ? [] : [["Interface", printable(node.tun)] satisfies [string, string]]),
     ["Discovery", formatDiscovery(discovery, paint)],
+    ...relayRows(status, paint),
   ];
   const counted = Object.entries(counters).map(([name, count]) => `${printable(name)}=${count}`);
   if (counted.length > 0) rows.push(["Counters", counted.join(" ")]);
@@ -58,6 +60,35 @@ function formatPortMapping(
   const lasts = lifetimeSeconds === null ? "" : paint("dim", `  for ${lifetimeSeconds} s`);
   return `${who}${paint("green", where)}${lasts}`;
 }
+
+/** The relays, or why there is none. */
+function relayRows({ relays, relayReason }: NodeStatus, paint: Paint): [string, string][] {
+  if (relays === undefined) return [];
+  const rows = relays.map((one): [string, string] => ["Relay", formatRelay(one, paint)]);
+  if (rows.length > 0) return rows;
+  return [["Relay", `none  ${paint("dim", printable(relayReason ?? "asking for one"))}`]];
+}
+
+/** Formats a relay: its name, how it is spoken to, how far it is, and where it listens for the node. */
+export function formatRelay(
+  { id, state, transport, relayed, rttMs, reason }: RelayStatus,
+  paint: Paint,
+): string {
+  const words = [
+    printable(transport === null ? id : `${id} by ${transport}`),
+    paint(RELAY_COLOURS[state] ?? "red", printable(state)),
+    ...rttMs === null ? [] : [formatMs(rttMs)],
+    ...relayed.length === 0 ? [] : [printable(relayed.join(", "))],
+    ...reason === null ? [] : [paint("dim", printable(reason))],
+  ];
+  return words.join("  ");
+}
+
+const RELAY_COLOURS: Readonly<Record<string, Colour>> = {
+  ready: "green",
+  connecting: "yellow",
+  draining: "yellow",
+};
 
 /** Formats the table of peers, each with the reason below it where its path is not direct. */
 export function formatPeers(

@@ -60,6 +60,36 @@ const STATUS: NodeStatus = {
   counters: { "udp.unknown": 3, "queue.dropped": 1 },
 };
 
+Deno.test("status shows the relays, or why there is none", () => {
+  const rowsOf = (more: Partial<NodeStatus>): string[] =>
+    formatStatus({ ...STATUS, ...more }, { now: NOW, paint }).split("\n")
+      .filter((line) => line.startsWith("Relay"));
+  const relay = {
+    id: "eu",
+    state: "ready",
+    transport: "udp",
+    relayed: ["198.51.100.1:50000"],
+    rttMs: 20.4,
+    reason: null,
+  };
+  const failed = {
+    ...relay,
+    id: "us",
+    state: "failed",
+    relayed: [],
+    rttMs: null,
+    reason: "no\x1b",
+  };
+  assertEquals(rowsOf({ relays: [relay, failed], relayReason: null }), [
+    "Relay      eu by udp  ready  20.4 ms  198.51.100.1:50000",
+    "Relay      us by udp  failed  no?",
+  ]);
+  const relayReason = "this Discovery has no relays";
+  assertEquals(rowsOf({ relays: [], relayReason }), [`Relay      none  ${relayReason}`]);
+  assertEquals(rowsOf({ relays: [], relayReason: null }), ["Relay      none  asking for one"]);
+  assertEquals(rowsOf({}), []);
+});
+
 Deno.test("status shows the node, then each peer with its path and reason", () => {
   assertEquals(
     formatStatus(STATUS, { now: NOW, paint }),

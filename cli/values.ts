@@ -19,6 +19,8 @@ export interface Value<T> {
   readonly expected: string;
   /** Every accepted text, where the set is small. Absent: open. */
   readonly choices?: readonly string[];
+  /** Whether the text is a secret, which no message repeats. @default false */
+  readonly secret?: boolean;
   /** What a shell completes in its place. Absent: nothing. */
   readonly completes?: "file" | "directory";
   /** Returns the value, or `undefined` if the text is none. */

@@ -22,6 +22,7 @@
  * @module
  */
 export type { SocketAddress } from "../core/mod.ts";
+export { externalIpsOf } from "./external_ips.ts";
 export type { SessionUsage } from "./core/allocation_table.ts";
 export type { RelayProtocol } from "./core/flow.ts";
 export {

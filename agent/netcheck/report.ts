@@ -7,6 +7,7 @@
  */
 import { familyOf, parseSocketAddress } from "../../core/mod.ts";
 import { type NatHint, type NatReport, scopeOf } from "../../traversal/mod.ts";
+import type { RelayStatus } from "../status.ts";
 
 /** How a NAT chooses outside ports. */
 export interface AllocationReport {
@@ -96,6 +97,8 @@ export interface NetcheckReport {
   readonly captivePortal: boolean | null;
   /** What the router offers; `null` unless it was asked. */
   readonly portMapping: readonly PortMappingReport[] | null;
+  /** The relays that a running node holds. Absent where no node was asked. */
+  readonly relays?: readonly RelayStatus[];
   /** What this means: sentences for a person, the most important first. */
   readonly meaning: readonly string[];
 }
@@ -146,6 +149,8 @@ export interface NodeNetwork {
   readonly discovery: { readonly url: string; readonly connected: boolean };
   /** What the router offers; `null` if it is not asked. */
   readonly portMapping: readonly PortMappingReport[] | null;
+  /** The relays that it holds. */
+  readonly relays: readonly RelayStatus[];
 }
 
 /** Reports on the network of a running node. */
@@ -163,6 +168,7 @@ export function nodeReport(network: NodeNetwork): NetcheckReport {
     }],
     captivePortal: null,
     portMapping,
+    relays: network.relays,
   };
   return { ...report, meaning: meaningOf(report) };
 }

@@ -115,6 +115,7 @@ Deno.test("nodeReport goes by the node's own servers until the network has been 
     hint: "NAT_RESTRICTED",
     discovery: { url: "http://d", connected: false },
     portMapping: null,
+    relays: [],
   } as const;
   const first = nodeReport(network);
   assertEquals([first.ipv4.udp, first.ipv4.publicAddress, first.ipv6.udp], [
