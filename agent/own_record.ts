@@ -6,8 +6,11 @@ import type { MeshControlOptions } from "./mesh_messages.ts";
 import type { CandidateInfo } from "./shared/mod.ts";
 import type { NatStatus } from "./status.ts";
 
-/** Candidates that only others could find out: Discovery keeps them apart from those that a node names itself. */
-const OBSERVED = ["serverReflexive", "portMapped", "peerReflexive"];
+/**
+ * Candidates that only others could find out: Discovery keeps them apart from those that a node names itself. `sampled`: nobody is
+ * there, it is where a NAT counts.
+ */
+const OBSERVED = ["serverReflexive", "portMapped", "peerReflexive", "sampled"];
 /** Where relays listen for it. */
 const RELAYED = ["relayed"];
 /** Candidates that a node knows by itself. */

@@ -83,11 +83,12 @@ export class DirectSearch {
     return initiation;
   }
 
-  /** The ends whose paths work or carry data. */
-  #used({ primary }: SearchSituation): ReadonlySet<number> {
+  /** The end that won: that of a direct path in use, or until there is one those whose paths work. */
+  #used({ primary, questioned }: SearchSituation): ReadonlySet<number> {
     const used = new Set<number>();
+    const won = primary?.relays === 0 && primary.works && !questioned;
     for (const record of this.#table.all) {
-      if (record.works || record === primary) used.add(record.path.local);
+      if (record === primary || (record.works && !won)) used.add(record.path.local);
     }
     return used;
   }

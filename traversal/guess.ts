@@ -5,20 +5,21 @@
  *  this side             the peer                what is sent                                              why it hits
  *  one port              a port per destination  to 1024 ports of its address, those predicted first       birthdays: 1024 x 256 pairs
  *  a port per dest.      one port, filtered      from 256 extra ends to that port                            over 64,512 ports
- *  a port per dest.,     the same                one side: from 128 ends to the middle of the ports            both know which ports
- *    one after another                             that the peer gets next; the other: to each of those in turn  come next
+ *  a port per dest.      the same, one           from 128 extra ends to one of the ports that the peer       both know which ports
+ *                          after another           gets next; then to each of those from the own socket        come next
  *  a port per dest., at random, both sides       nothing: a relay
  * ```
  *
- * In the third case one side opens many ports towards one of the peer's, y, and the other sends to many ports, so that its
- * own ports follow each other. With `a` and `b` the last ports seen, its mapping number `j` is `b + j` towards `a + j`.
- * It meets the first side where `b + j = y`, if the first side has got `a + j` by then. For `y = b + 64` that is so while the
- * ports that both NATs gave away otherwise since `a` and `b` were seen are less than 64 together.
+ * In the third case, with `a` and `b` the last ports seen, the extra ends of one side get the ports from `a + 1` on, and those of
+ * the other side from `b + 1` on. All of the first aim at `b + 96`, all of the second at `a + 96`: so the end that has `a + 96` and
+ * the one that has `b + 96` send to each other, however the NATs filter, and whether their mappings depend on ports or on addresses
+ * alone. It takes that each NAT gave away less than 96 ports otherwise since its last port was seen. Where only one side counts, and
+ * lets everybody in, it answers from a port of its next ones: that is what the other side's own socket looks for.
  *
  * @module
  */
 import { familyOf, parseIp, type Rng, type SocketAddress } from "../core/mod.ts";
-import type { Candidate } from "./candidate.ts";
+import { type Candidate, scopeOf } from "./candidate.ts";
 import type { NatFacts, NatHint } from "./nat.ts";
 
 /** What is known of both NATs. */
@@ -35,9 +36,11 @@ export interface NatCircumstances {
 export interface GuessPlan {
   /** `spray`: to many ports. `open`: from many ends. `predict`: to or from ports that come next. */
   readonly kind: "spray" | "open" | "predict";
-  /** Extra local ends to send from, each to every target; 0 for the node's own sockets alone. */
+  /** Extra local ends to open. */
   readonly ends: number;
-  /** Where to, in this order. */
+  /** Where each extra end sends to, in this order. */
+  readonly aims: readonly SocketAddress[];
+  /** Where the node's own sockets send to after that, in this order. */
   readonly targets: readonly SocketAddress[];
   /** Datagrams in one turn. */
   readonly batch: number;
@@ -51,9 +54,7 @@ export interface GuessPlan {
 export interface GuessClues extends NatCircumstances {
   /** The peer's candidates. */
   readonly candidates: readonly Candidate[];
-  /** Whether this side takes the leading part where the two parts differ: true on exactly one side. */
-  readonly leads: boolean;
-  /** Guesses made before: ports that they used up are not predicted again. */
+  /** Guesses made before with what was known of the peer's ports: those that they used up are not predicted again. */
   readonly attempt: number;
 }
 
@@ -73,6 +74,8 @@ export const GUESS_ENDS = 256;
 export const GUESS_PORTS = 1024;
 /** Ports that are predicted. */
 export const PREDICTED_PORTS = 128;
+/** Which of them extra ends aim at: as late as may be, with some to spare where not all can be opened. */
+const AIMED_PORT = 96;
 /** Public addresses of one peer that are guessed at. */
 const ADDRESSES_MAX = 2;
 /** Ports below belong to services, and NATs leave them alone. */
@@ -84,29 +87,33 @@ const STRIDE_MAX = 16;
 /** Plans a guess; `undefined` where none is needed or none could hit. */
 export function planGuess(clues: GuessClues, rng: Rng): GuessPlan | undefined {
   if (clues.udpBlocked) return undefined;
-  const { own, leads, candidates, attempt } = clues;
-  const reflexive = candidates.filter(({ kind, address }) =>
-    (kind === "serverReflexive" || kind === "portMapped") && familyOf(address.hostname) === 4
-  );
-  if (reflexive.length === 0) return undefined;
+  const { own, candidates, attempt } = clues;
+  const ipv4 = candidates.filter(({ address }) => familyOf(address.hostname) === 4);
+  const reflexive = ipv4.filter(({ kind }) => kind === "serverReflexive" || kind === "portMapped");
   const ownVaries = varies(own);
   const peerVaries = clues.peer === "NAT_SYMMETRIC" || severalPorts(reflexive);
   const sequence = sequenceOf(reflexive);
   if (own.mapping === "endpointIndependent" && peerVaries) {
+    if (reflexive.length === 0) return undefined;
     return sprayPlan({ reflexive, sequence, attempt }, rng);
   }
   // Also towards a peer that says it lets everybody in: a firewall without a NAT may look so, and it sends the other half.
   if (ownVaries && !peerVaries) {
-    const targets = reflexive.map(({ address }) => address).slice(0, ADDRESSES_MAX);
-    return { kind: "open", ends: GUESS_ENDS, targets, batch: 64, rounds: 4, roundMs: 4_000 };
+    // Without a NAT there is nothing reflexive.
+    const fixed = ipv4.filter(({ kind, address }) =>
+      kind === "configured" || kind === "host" && scopeOf(address.hostname) === "global"
+    );
+    const aims = [...reflexive, ...fixed].map(({ address }) => address).slice(0, ADDRESSES_MAX);
+    if (aims.length === 0) return undefined;
+    const turns = { batch: 64, rounds: 4, roundMs: 4_000 };
+    return { kind: "open", ends: GUESS_ENDS, aims, targets: [], ...turns };
   }
   if (ownVaries && peerVaries && sequence !== undefined) {
-    const ports = { sequence, from: 1 + attempt * PREDICTED_PORTS };
-    const targets = leads
-      ? predicted({ ...ports, from: ports.from + PREDICTED_PORTS / 2 - 1, count: 1 })
-      : predicted({ ...ports, count: PREDICTED_PORTS });
-    const ends = leads ? PREDICTED_PORTS : 0;
-    return { kind: "predict", ends, targets, batch: 32, rounds: 8, roundMs: 1_200 };
+    const from = 1 + attempt * PREDICTED_PORTS;
+    const aims = predicted({ sequence, from: from + AIMED_PORT - 1, count: 1 });
+    const targets = predicted({ sequence, from, count: PREDICTED_PORTS });
+    const turns = { batch: 32, rounds: 8, roundMs: 1_200 };
+    return { kind: "predict", ends: PREDICTED_PORTS, aims, targets, ...turns };
   }
   return undefined;
 }
@@ -125,11 +132,15 @@ export function sequenceOf(candidates: readonly Candidate[]): PortSequence | und
     byHost.set(address.hostname, ports.add(address.port));
   }
   for (const [hostname, set] of byHost) {
-    const ports = [...set].sort((a, b) => a - b);
-    const gaps = ports.slice(1).map((port, i) => port - (ports[i] ?? port));
-    const last = ports.at(-1);
-    if (last === undefined || gaps.length === 0 || gaps.some((gap) => gap > STRIDE_MAX)) continue;
-    return { hostname, last, stride: Math.min(...gaps) };
+    // The highest are the newest: others may have been seen long before.
+    const ports = [...set].sort((a, b) => b - a);
+    const gaps = ports.slice(1).map((port, i) => (ports[i] ?? port) - port);
+    const apart = gaps.findIndex((gap) => gap > STRIDE_MAX);
+    const close = apart < 0 ? gaps : gaps.slice(0, apart);
+    const [last] = ports;
+    if (last !== undefined && close.length > 0) {
+      return { hostname, last, stride: Math.min(...close) };
+    }
   }
   return undefined;
 }
@@ -165,7 +176,7 @@ function sprayPlan({ reflexive, sequence, attempt }: {
     taken.add(port);
     targets.push({ hostname, port });
   }
-  return { kind: "spray", ends: 0, targets, batch: 16, rounds: 1, roundMs: 0 };
+  return { kind: "spray", ends: 0, aims: [], targets, batch: 16, rounds: 1, roundMs: 0 };
 }
 
 function predicted({ sequence, from, count }: {

@@ -15,7 +15,7 @@
  */
 import { after, earlier, type Instant, type Rng } from "../core/mod.ts";
 import type { Candidate } from "./candidate.ts";
-import { type GuessPlan, type NatCircumstances, planGuess } from "./guess.ts";
+import { type GuessPlan, type NatCircumstances, planGuess, sequenceOf, varies } from "./guess.ts";
 import { OWN_SOCKETS, type Path } from "./path.ts";
 
 /** What the host is asked to do with extra local ends. */
@@ -33,14 +33,16 @@ export type LocalRequest =
     readonly kind: "close";
     /** Which. */
     readonly locals: readonly number[];
+  }
+  | {
+    /** Find out which ports the NAT gives out now, and tell the peer: a guess comes soon. */
+    readonly kind: "sample";
   };
 
 /** Options of {@linkcode GuessRun}. */
 export interface GuessRunOptions {
   /** Source of random ports. Absent: nothing is guessed. */
   readonly rng?: Rng;
-  /** Whether this side takes the leading part in predictions. */
-  readonly leads: boolean;
   /** Nothing is guessed. */
   readonly noGuess: boolean;
 }
@@ -60,6 +62,8 @@ export const GUESS_DELAY_MS = 1_500;
 const BATCH_MS = 100;
 /** Time from the beginning of one guess to the next. */
 const PERIODS_MS = [20_000, 60_000, 240_000, 960_000, 3_600_000] as const;
+/** Before a guess the peer is told of this side's ports, and tells of its own: that takes Discovery and back. */
+const SAMPLE_MS = 1_500;
 /** Where nothing can be planned with what is known, the next look. */
 const UNPLANNED_MS = 60_000;
 /** Where another peer's guess has all the ends, the next try. */
@@ -76,8 +80,8 @@ const OPENING_MS = 2_000;
 interface Run {
   readonly plan: GuessPlan;
   readonly startedAt: Instant;
-  /** Ends to send from. */
-  locals: readonly number[];
+  /** What is sent in one round. */
+  paths: readonly Path[];
   round: number;
   /** Datagrams of this round that have been sent. */
   sent: number;
@@ -93,6 +97,10 @@ export class GuessRun {
   #attempts = 0;
   #begunAt: Instant | undefined;
   #punchedAt: Instant | undefined;
+  /** The guess that this side's ports were last looked at for, by when it is to begin. */
+  #sampledFor: Instant | undefined;
+  /** The last port that was predicted from, and how often. */
+  #predicted = { last: 0, times: 0 };
   #notBefore: Instant | undefined;
   #readyAt: Instant | undefined;
   #open = new Set<number>();
@@ -176,14 +184,8 @@ export class GuessRun {
       ? this.#notBefore
       : begin;
     if (this.#run === undefined && now >= this.#readyAt) this.#begin(now, situation);
-    if (this.#opening !== undefined && now >= after(this.#opening, OPENING_MS)) {
-      this.#opening = undefined;
-      this.#end(situation);
-    }
-    const run = this.#run;
-    if (run === undefined) return;
-    if (run.endsAt !== undefined && now >= run.endsAt) return this.#end(situation);
-    if (run.nextAt !== undefined && now >= run.nextAt) this.#send(now, run);
+    this.#proceed(now, situation);
+    this.#sample(now);
   }
 
   /** Takes the host's answer to a request to open ends. */
@@ -195,7 +197,7 @@ export class GuessRun {
     }
     this.#opening = undefined;
     for (const local of extra) this.#open.add(local);
-    this.#run.locals = extra;
+    this.#run.paths = pathsOf(this.#run.plan, extra);
     if (extra.length > 0) this.#run.nextAt = now;
     else {
       this.#run.endsAt = now;
@@ -216,6 +218,7 @@ export class GuessRun {
     const over = now - run.startedAt >= TURN_MS;
     if (!over && (!urgent || this.#isUrgent(now))) return false;
     if (!over) this.#postpone(now);
+    this.#readyAt = this.#notBefore;
     this.#end({ used });
     return true;
   }
@@ -239,7 +242,8 @@ export class GuessRun {
       const opened = this.#opening === undefined ? undefined : after(this.#opening, OPENING_MS);
       return earlier(earlier(run.nextAt, run.endsAt), opened);
     }
-    return this.#possible ? this.#readyAt : undefined;
+    if (!this.#possible || this.#readyAt === undefined) return undefined;
+    return this.#samples(this.#readyAt) ? after(this.#readyAt, -SAMPLE_MS) : this.#readyAt;
   }
 
   get #possible(): boolean {
@@ -247,10 +251,38 @@ export class GuessRun {
     return rng !== undefined && !noGuess && this.#nat !== undefined;
   }
 
+  /** Whether this side's ports have to be looked at before a guess. */
+  #samples(readyAt: Instant): boolean {
+    return this.#nat !== undefined && varies(this.#nat.own) && this.#sampledFor !== readyAt;
+  }
+
+  /** Has this side's ports looked at, if the next guess is near. */
+  #sample(now: Instant): void {
+    const readyAt = this.#readyAt;
+    if (this.#run !== undefined || readyAt === undefined) return;
+    if (!this.#possible || !this.#samples(readyAt)) return;
+    if (now < after(readyAt, -SAMPLE_MS)) return;
+    this.#sampledFor = readyAt;
+    this.#requests.push({ kind: "sample" });
+  }
+
+  #proceed(now: Instant, situation: GuessSituation): void {
+    if (this.#opening !== undefined && now >= after(this.#opening, OPENING_MS)) {
+      this.#opening = undefined;
+      this.#end(situation);
+    }
+    const run = this.#run;
+    if (run === undefined) return;
+    if (run.endsAt !== undefined && now >= run.endsAt) return this.#end(situation);
+    if (run.nextAt !== undefined && now >= run.nextAt) this.#send(now, run);
+  }
+
   #begin(now: Instant, { candidates }: GuessSituation): void {
-    const { rng, leads } = this.#options;
+    const { rng } = this.#options;
     if (!this.#possible || rng === undefined || this.#nat === undefined) return;
-    const plan = planGuess({ ...this.#nat, candidates, leads, attempt: this.#attempts }, rng);
+    const last = sequenceOf(candidates)?.last;
+    const attempt = last === this.#predicted.last ? this.#predicted.times : 0;
+    const plan = planGuess({ ...this.#nat, candidates, attempt }, rng);
     const period = PERIODS_MS[Math.min(this.#attempts, PERIODS_MS.length - 1)] ?? 0;
     if (plan === undefined) {
       // Nothing to guess with what is known: look again when that is more.
@@ -258,13 +290,14 @@ export class GuessRun {
       this.#readyAt = this.#notBefore;
       return;
     }
+    if (last !== undefined) this.#predicted = { last, times: attempt + 1 };
     this.#attempts++;
     this.#begunAt = now;
     this.#notBefore = after(now, period);
     const run: Run = {
       plan,
       startedAt: now,
-      locals: [OWN_SOCKETS],
+      paths: pathsOf(plan, []),
       round: 0,
       sent: 0,
       nextAt: now,
@@ -278,17 +311,12 @@ export class GuessRun {
   }
 
   #send(now: Instant, run: Run): void {
-    const { plan, locals } = run;
-    const total = locals.length * plan.targets.length;
-    const paths: Path[] = [];
-    for (; run.sent < total && paths.length < plan.batch; run.sent++) {
-      const local = locals[run.sent % locals.length];
-      const remote = plan.targets[Math.floor(run.sent / locals.length)];
-      if (local !== undefined && remote !== undefined) paths.push({ local, remote });
-    }
+    const { plan } = run;
+    const paths = run.paths.slice(run.sent, run.sent + plan.batch);
+    run.sent += paths.length;
     this.#sent += paths.length;
     if (paths.length > 0) this.#batch = paths;
-    if (run.sent < total) {
+    if (run.sent < run.paths.length) {
       run.nextAt = after(now, BATCH_MS);
       return;
     }
@@ -328,4 +356,12 @@ export class GuessRun {
     for (const local of locals) this.#open.delete(local);
     this.#requests.push({ kind: "close", locals });
   }
+}
+
+/** What a plan's round consists of, from the ends that there are. */
+function pathsOf({ aims, targets }: GuessPlan, ends: readonly number[]): readonly Path[] {
+  return [
+    ...aims.flatMap((remote) => ends.map((local) => ({ local, remote }))),
+    ...targets.map((remote) => ({ local: OWN_SOCKETS, remote })),
+  ];
 }

@@ -33,10 +33,10 @@ Deno.test("a GuessRun begins after 1.5 s, sends 160 a second, and then waits eve
 
 Deno.test("a GuessRun does nothing without a missing path, a NAT, entropy, or leave", () => {
   const nat = { own: CONE, peer: "NAT_SYMMETRIC", udpBlocked: false } as const;
-  const none = new GuessRun({ rng: seeded(1), leads: false, noGuess: false });
-  const withoutRng = new GuessRun({ leads: false, noGuess: false });
+  const none = new GuessRun({ rng: seeded(1), noGuess: false });
+  const withoutRng = new GuessRun({ noGuess: false });
   withoutRng.setNat(nat);
-  const forbidden = new GuessRun({ rng: seeded(1), leads: false, noGuess: true });
+  const forbidden = new GuessRun({ rng: seeded(1), noGuess: true });
   forbidden.setNat(nat);
   for (const run of [none, withoutRng, forbidden]) {
     assertEquals(runFor(run, 100_000), []);
@@ -73,6 +73,9 @@ Deno.test("a GuessRun makes do with few ends, and ends at once without any", () 
   none.handleLocals(at(1500), []);
   none.handle(at(1501), MISSING);
   assertEquals([none.running, none.attempts], [false, 0]);
+  assertEquals(none.dueAt(), at(4000), "the ports are looked at again");
+  none.handle(at(4000), MISSING);
+  assertEquals(requests(none).map(({ kind }) => kind), ["open", "sample"]);
   assertEquals(none.dueAt(), at(5500), "another peer's guess is over then");
 });
 
@@ -110,7 +113,7 @@ Deno.test("a GuessRun gives its ends to another peer after 8 s, and before that 
   assertEquals(idle.yieldEnds(at(2_000), { urgent: true, used }), true);
   assertEquals(requests(idle), [{ kind: "close", locals: ends }]);
   idle.handle(at(2_000), MISSING);
-  assertEquals([idle.attempts, idle.dueAt()], [0, at(6_000)], "and it goes on soon");
+  assertEquals([idle.attempts, idle.dueAt()], [0, at(4_500)], "and it goes on soon");
   const told = begun(at(1_000));
   assertEquals(told.yieldEnds(at(2_000), { urgent: true, used }), false);
   assertEquals(told.yieldEnds(at(9_500), { urgent: true, used }), true);
@@ -130,14 +133,18 @@ Deno.test("a punch brings the next guess forward to two minutes, another network
 });
 
 function spraying(): GuessRun {
-  const run = new GuessRun({ rng: seeded(1), leads: false, noGuess: false });
+  const run = new GuessRun({ rng: seeded(1), noGuess: false });
   run.setNat({ own: CONE, peer: "NAT_SYMMETRIC", udpBlocked: false });
   return run;
 }
 
+/** One whose NAT's ports were looked at. */
 function opening(): GuessRun {
-  const run = new GuessRun({ rng: seeded(1), leads: false, noGuess: false });
+  const run = new GuessRun({ rng: seeded(1), noGuess: false });
   run.setNat({ own: SYMMETRIC, peer: "NAT_RESTRICTED", udpBlocked: false });
+  run.handle(at(0), MISSING);
+  assertEquals(requests(run), [{ kind: "sample" }]);
+  assertEquals(run.dueAt(), at(1_500));
   return run;
 }
 

@@ -29,8 +29,18 @@ Deno.test("a symmetric side opens 256 ends towards the one port of a port-restri
   for (const hint of ["NAT_RESTRICTED", "NAT_UNKNOWN", "NAT_CONE"] as const) {
     const plan = planGuess(clues(SYMMETRIC, hint, ONE_PORT), seeded(1));
     assertEquals(plan?.kind, "open");
-    assertEquals([plan?.ends, plan?.targets], [GUESS_ENDS, [ONE_PORT[0]?.address]]);
+    assertEquals([plan?.ends, plan?.aims], [GUESS_ENDS, [ONE_PORT[0]?.address]]);
+    assertEquals(plan?.targets, []);
   }
+});
+
+Deno.test("a symmetric side opens 256 ends towards a public host behind a firewall, which no server sees elsewhere", () => {
+  const own = of("host", "203.0.113.100", 51_820);
+  const candidates = [of("host", "192.168.1.5", 51_820), own];
+  const plan = planGuess(clues(SYMMETRIC, "NAT_RESTRICTED", candidates), seeded(1));
+  assertEquals([plan?.kind, plan?.ends, plan?.aims], ["open", GUESS_ENDS, [own.address]]);
+  const hidden = clues(SYMMETRIC, "NAT_RESTRICTED", candidates.slice(0, 1));
+  assertEquals(planGuess(hidden, seeded(1)), undefined);
 });
 
 Deno.test("the ports that come next are sprayed first", () => {
@@ -41,22 +51,18 @@ Deno.test("the ports that come next are sprayed first", () => {
   assertEquals(again?.targets[0]?.port, 40_004 + 2 * 129);
 });
 
-Deno.test("two symmetric sides predict where ports come in order, each its part", () => {
-  const leader = planGuess(
-    clues(SYMMETRIC, "NAT_SYMMETRIC", NEXT_PORTS, { leads: true }),
-    seeded(1),
-  );
-  assertEquals([leader?.kind, leader?.ends], ["predict", 128]);
-  assertEquals(leader?.targets, [{ hostname: "203.0.113.9", port: 40_004 + 2 * 64 }]);
-  const other = planGuess(clues(SYMMETRIC, "NAT_SYMMETRIC", NEXT_PORTS), seeded(1));
-  assertEquals([other?.kind, other?.ends, other?.targets.length], ["predict", 0, 128]);
-  assertEquals(other?.targets[0]?.port, 40_006);
+Deno.test("two symmetric sides predict where ports come in order", () => {
+  const plan = planGuess(clues(SYMMETRIC, "NAT_SYMMETRIC", NEXT_PORTS), seeded(1));
+  assertEquals([plan?.kind, plan?.ends], ["predict", 128]);
+  assertEquals(plan?.aims, [{ hostname: "203.0.113.9", port: 40_004 + 2 * 96 }]);
+  assertEquals([plan?.targets.length, plan?.targets[0]?.port], [128, 40_006]);
+  const again = clues(SYMMETRIC, "NAT_SYMMETRIC", NEXT_PORTS, { attempt: 1 });
+  assertEquals(planGuess(again, seeded(1))?.aims[0]?.port, 40_004 + 2 * (128 + 96));
 });
 
 Deno.test("nothing is guessed where it cannot hit or is not needed", () => {
   const nothing: readonly GuessClues[] = [
     clues(SYMMETRIC, "NAT_SYMMETRIC", RANDOM_PORTS),
-    clues(SYMMETRIC, "NAT_SYMMETRIC", RANDOM_PORTS, { leads: true }),
     clues(CONE, "NAT_RESTRICTED", ONE_PORT),
     clues(CONE, "NAT_CONE", ONE_PORT),
     clues(CONE, "NAT_SYMMETRIC", []),
@@ -71,6 +77,12 @@ Deno.test("ports in order are told by close ones of one address, wherever they a
   assertEquals(sequenceOf(NEXT_PORTS), { hostname: "203.0.113.9", last: 40_004, stride: 2 });
   assertEquals(sequenceOf(RANDOM_PORTS), undefined);
   assertEquals(sequenceOf(ONE_PORT), undefined);
+  const grown = [...NEXT_PORTS, reflexive(41_001), reflexive(41_000), reflexive(39_000)];
+  assertEquals(
+    sequenceOf(grown),
+    { hostname: "203.0.113.9", last: 41_001, stride: 1 },
+    "the newest count",
+  );
   assertEquals(
     sequenceOf([reflexive(40_000), of("serverReflexive", "203.0.113.8", 40_001)]),
     undefined,
@@ -90,7 +102,7 @@ function clues(
   candidates: readonly Candidate[],
   more: Partial<GuessClues> = {},
 ): GuessClues {
-  return { own, peer, candidates, udpBlocked: false, leads: false, attempt: 0, ...more };
+  return { own, peer, candidates, udpBlocked: false, attempt: 0, ...more };
 }
 
 function reflexive(port: number): Candidate {

@@ -43,6 +43,7 @@ export {
   planGuess,
   type PortSequence,
   sequenceOf,
+  varies,
 } from "./guess.ts";
 export type { LocalRequest } from "./guess_run.ts";
 export * from "./path.ts";
@@ -51,6 +52,7 @@ export { MTU_ASSUMED, MTU_FLOOR, OUTER_BYTES } from "./path_mtu.ts";
 export * from "./path_report.ts";
 export { FAN_OUT_MAX, RELAYS_MAX } from "./path_table.ts";
 export * from "./port_allocation.ts";
+export * from "./port_sample.ts";
 export { type PathProbe, PROBE_BYTES } from "./probe_book.ts";
 export * from "./probe_trials.ts";
 export * from "./server_survey.ts";

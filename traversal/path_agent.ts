@@ -88,8 +88,7 @@ export class PathAgent {
 
   /** Creates an agent that knows no candidate and tries nothing. */
   constructor(options: PathAgentOptions) {
-    const { now, rng, mtuMax = MTU_MAX, noDirect = false, noGuess = false, leads = false } =
-      options;
+    const { now, rng, mtuMax = MTU_MAX, noDirect = false, noGuess = false } = options;
     this.#options = options;
     this.#table = new PathTable({ mtuMax, noDirect });
     this.#fanOut = new FanOut(now);
@@ -99,7 +98,6 @@ export class PathAgent {
       table: this.#table,
       fanOut: this.#fanOut,
       noGuess: noGuess || noDirect,
-      leads,
       ...(rng && { rng }),
     });
   }
@@ -309,7 +307,7 @@ export class PathAgent {
     return this.#prober.poll();
   }
 
-  /** Takes the next request about extra local ends. Ask until there is none. */
+  /** Takes the next request about local ends. Ask until there is none. */
   pollLocal(): LocalRequest | undefined {
     const request = this.#search.guess.pollLocal();
     if (request?.kind === "close") this.#table.dropLocals(new Set(request.locals));

@@ -181,7 +181,7 @@ class Driver {
     }
     for (let request; (request = agent.pollLocal()) !== undefined;) {
       if (request.kind === "close") this.#open -= request.locals.length;
-      else {
+      else if (request.kind === "open") {
         const room = Math.max(0, Math.min(request.count, 256 - this.#open));
         this.#open += room;
         agent.handleLocals(this.now, Array.from({ length: room }, () => 100 + this.#nextLocal++));

@@ -391,9 +391,11 @@ Deno.test("PathAgent guesses for no peer that Discovery does not know, and gives
   agent.setNat(at(0), nat);
   agent.connect(at(0));
   agent.setRegistered(at(1_000), false);
+  assertEquals(agent.pollLocal(), { kind: "sample" });
   agent.handleTimeout(at(30_000));
   assertEquals(agent.pollLocal(), undefined);
   agent.setRegistered(at(30_000), true);
+  assertEquals(agent.pollLocal(), { kind: "sample" });
   agent.handleTimeout(at(31_500));
   assertEquals(agent.pollLocal(), { kind: "open", count: 256, urgent: false });
   agent.handleLocals(at(31_500), [1, 2, 3]);

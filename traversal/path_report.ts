@@ -111,6 +111,4 @@ export interface PathAgentOptions {
   readonly noDirect?: boolean;
   /** Guesses no ports. @default false */
   readonly noGuess?: boolean;
-  /** Whether this side leads where the parts of both differ, true on exactly one: its key sorts first. @default false */
-  readonly leads?: boolean;
 }

@@ -157,6 +157,7 @@ export class Datapath implements EngineSink {
       noDirect,
       nat: this.#ownNat(),
       listener: (peer, event) => this.#tell(peer, event),
+      samplePorts: () => this.#stun.samplePorts(this.#now),
     });
     const { tun } = options;
     if (tun === undefined) return;
@@ -178,9 +179,8 @@ export class Datapath implements EngineSink {
         return;
       case "stun":
         this.#now = this.#options.clock.now();
-        if (local !== 0) return this.#count("stunUnmatched");
-        if (this.#relays.handleStun(this.#now, source, payload)) return;
-        return this.#stun.handleInput(this.#now, source, payload);
+        if (local === 0 && this.#relays.handleStun(this.#now, source, payload)) return;
+        return this.#stun.handleInput(this.#now, { source, payload, local });
       case "channelData":
         return this.handleTrain(source, payload, payload.length, local);
       case "other":
@@ -551,7 +551,10 @@ export class Datapath implements EngineSink {
   }
 
   #sayCandidates(): void {
-    const candidates = this.#candidates().map(formatCandidate);
+    const sampled = this.#stun.sampled.map((address) => (
+      { kind: "sampled", address: formatSocketAddress(address) }
+    ));
+    const candidates = [...this.#candidates().map(formatCandidate), ...sampled];
     this.#say({ kind: "candidatesChanged", candidates, nat: this.#stun.nat });
   }
 

@@ -107,6 +107,8 @@ export interface PeerTableOptions {
   readonly rng: Rng;
   /** Hears what happens to peers. */
   readonly listener: PeerListener;
+  /** Finds out which ports the NAT gives out now, for peers to know. */
+  readonly samplePorts: () => void;
   /** What is known of the own NAT at the start. */
   readonly nat: OwnNat;
   /** Guesses no ports. */
@@ -192,7 +194,7 @@ export class PeerTable {
       id,
       publicKey: command.publicKey,
       name: command.name ?? command.publicKey.slice(0, 8),
-      agent: command.mesh ? known?.agent ?? this.#newAgent(now, key) : undefined,
+      agent: command.mesh ? known?.agent ?? this.#newAgent(now) : undefined,
       relay: command.relay ?? known?.relay ?? true,
       addresses: new Set(full.map(({ address }) => formatIp(address))),
       fanOut: known?.fanOut,
@@ -369,10 +371,9 @@ export class PeerTable {
     }
   }
 
-  #newAgent(now: Instant, key: Uint8Array): PathAgent {
+  #newAgent(now: Instant): PathAgent {
     const { rng, noGuess, noDirect } = this.#options;
-    const leads = this.#publicKey.toHex() < key.toHex();
-    return new PathAgent({ now, rng, mtuMax: this.#engine.mtu, leads, noGuess, noDirect });
+    return new PathAgent({ now, rng, mtuMax: this.#engine.mtu, noGuess, noDirect });
   }
 
   #tellRelays(now: Instant, peer: Peer): void {
@@ -424,6 +425,7 @@ export class PeerTable {
     const closed: number[] = [];
     for (let request; (request = agent.pollLocal()) !== undefined;) {
       if (request.kind === "close") closed.push(...request.locals);
+      else if (request.kind === "sample") this.#options.samplePorts();
       else agent.handleLocals(now, this.#openLocals(now, peer, request));
     }
     for (let due; (due = agent.pollInitiation()) !== undefined;) {

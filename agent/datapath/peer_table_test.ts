@@ -39,6 +39,8 @@ class Node {
   readonly events: string[] = [];
   readonly locals = new Set<number>();
   readonly mesh: string;
+  /** How often its NAT's ports were to be looked at. */
+  samples = 0;
   readonly #pair: Pair;
   readonly #index: number;
   readonly #sink: EngineSink;
@@ -73,6 +75,7 @@ class Node {
       nat: { own: NAT, udpBlocked: false, keepaliveMs: 25_000 },
       noGuess: false,
       noDirect: false,
+      samplePorts: () => this.samples++,
     });
     this.#sink = {
       transmit: (run) => this.table.transmit(pair.now, run),
@@ -374,7 +377,9 @@ Deno.test("PeerTable: ends held by a guess go to a peer that was just told to tr
     return peer;
   };
   const first = stranger(1, false);
-  pair.run(2_000);
+  pair.run(1_000);
+  assertEquals(pair.a.samples, 1, "the peer may count on it");
+  pair.run(1_000);
   assertEquals([first.locals.size, locals.size], [LOCALS_MAX, LOCALS_MAX]);
   const second = stranger(2, true);
   const third = stranger(3, false);

@@ -5,12 +5,17 @@
  *   named servers ----+                              +---- members ask, on the WireGuard socket
  *   connected peers --+--> Gatherer     MemberStun <-+
  *                             |
- *                  candidates, NAT ------> Discovery, path agents
+ *   PortSample     candidates, NAT ------> Discovery, path agents
+ *       |                                      ^
+ *       +--- next ports of a NAT that counts --+
  * ```
  *
  * @module
  */
 import {
+  type Datagram,
+  earlier,
+  familyOf,
   formatSocketAddress,
   type Instant,
   parseSocketAddress,
@@ -26,8 +31,11 @@ import {
   type NatFacts,
   type PathEvent,
   PEER_SERVERS_MAX,
+  PortSample,
   type ProbeServer,
+  sequenceOf,
   type StunCredentials,
+  varies,
 } from "../../traversal/mod.ts";
 import type { StunServerReport } from "../netcheck/report.ts";
 import type {
@@ -39,10 +47,22 @@ import type {
 } from "../shared/mod.ts";
 import type { Transport } from "./transport.ts";
 
+/** Time between two looks at the NAT's ports, whichever peers ask for them. */
+const SAMPLE_EVERY_MS = 2_000;
+
+/** What a desk needs of the sockets. */
+export type StunTransport = Pick<Transport, "send" | "openLocal" | "closeLocal">;
+
+/** A STUN message that came to a socket, borrowed for the call. */
+export interface StunDatagram extends Datagram {
+  /** The local end that it came to. @default the node's own socket */
+  readonly local?: number;
+}
+
 /** What a desk is made of. */
 export interface StunDeskOptions {
   /** The sockets. */
-  readonly transport: Pick<Transport, "send">;
+  readonly transport: StunTransport;
   /** Entropy for transactions. */
   readonly rng: Rng;
   /** This node's own interface addresses. */
@@ -66,7 +86,8 @@ export interface StunChanges {
 
 /** STUN of one node. */
 export class StunDesk {
-  readonly #transport: Pick<Transport, "send">;
+  readonly #transport: StunTransport;
+  readonly #rng: Rng;
   readonly #gatherer: Gatherer;
   readonly #members = new MemberStun();
   /** What signs our requests to each peer, by its key. */
@@ -77,16 +98,27 @@ export class StunDesk {
   #origins: ReadonlyMap<string, string> = new Map();
   #keepaliveMs = KEEPALIVE_DEFAULT_MS;
   #unmatched = 0;
+  #sample: PortSample | undefined;
+  #sampledAt: Instant | undefined;
+  #sampled: readonly SocketAddress[] = [];
+  /** Looks that found no two ends free. */
+  #samplesRefused = 0;
 
   /** Starts without servers and peers. */
   constructor(now: Instant, { transport, rng, hostAddresses }: StunDeskOptions) {
     this.#transport = transport;
+    this.#rng = rng;
     this.#gatherer = new Gatherer(now, { servers: [], rng, hostAddresses });
   }
 
   /** The server-reflexive candidates now, best first. */
   get candidates(): readonly Candidate[] {
     return this.#gatherer.candidates;
+  }
+
+  /** Addresses that the NAT gave fresh sockets last, by which peers predict the next; nobody is ever there. */
+  get sampled(): readonly SocketAddress[] {
+    return this.#sampled;
   }
 
   /** The verdict on the NAT now. */
@@ -149,13 +181,37 @@ export class StunDesk {
 
   /** The network is another: nothing that was known counts any more. */
   linkChanged(now: Instant, hostAddresses: readonly string[]): void {
+    this.#sampled = [];
     this.#gatherer.setHostAddresses(hostAddresses);
     this.#gatherer.regather(now);
   }
 
-  /** Takes a STUN message from the node's socket. */
-  handleInput(now: Instant, source: SocketAddress, payload: Uint8Array): void {
-    const datagram = { source, payload };
+  /** Finds out which ports the NAT gives out now, where it gives each destination another: what comes of it is a candidate. */
+  samplePorts(now: Instant): void {
+    if (this.#sample !== undefined || !varies(this.nat)) return;
+    if (this.#sampledAt !== undefined && now - this.#sampledAt < SAMPLE_EVERY_MS) return;
+    const server = this.#gatherer.status.find(({ isPeer, mapped }) =>
+      !isPeer && mapped !== undefined && familyOf(mapped.hostname) === 4
+    )?.server;
+    if (server === undefined) return;
+    this.#sampledAt = now;
+    const [first, second] = [this.#transport.openLocal(), this.#transport.openLocal()];
+    if (first === undefined || second === undefined) {
+      if (first !== undefined) this.#transport.closeLocal(first);
+      this.#samplesRefused++;
+      return;
+    }
+    this.#sample = new PortSample(now, { server, locals: [first, second], rng: this.#rng });
+    this.#sendSample();
+  }
+
+  /** Takes a STUN message. */
+  handleInput(now: Instant, datagram: StunDatagram): void {
+    const { payload, local = 0 } = datagram;
+    if (local !== 0) {
+      if (this.#sample?.handleInput(now, local, datagram) !== true) this.#unmatched++;
+      return;
+    }
     // Only requests begin with two zero bits and class 00 here: 00 01 is a Binding request.
     if (payload[0] === 0 && payload[1] === 1) {
       const answer = this.#members.answer(now, datagram);
@@ -170,7 +226,7 @@ export class StunDesk {
     for (let out; (out = this.#gatherer.pollTransmit()) !== undefined;) {
       this.#send(out.destination, out.payload);
     }
-    let [candidates, silent] = [false, false];
+    let [candidates, silent] = [this.#stepSample(now), false];
     for (let event; (event = this.#gatherer.pollEvent()) !== undefined;) {
       if (event.kind === "unanswered") silent = true;
       else candidates = true;
@@ -180,12 +236,16 @@ export class StunDesk {
 
   /** When the next {@linkcode StunDesk.step} is due. */
   pollTimeout(): Instant | undefined {
-    return this.#gatherer.pollTimeout();
+    return earlier(this.#gatherer.pollTimeout(), this.#sample?.pollTimeout());
   }
 
   /** Counters by name; only what is not zero. */
   counters(): Readonly<Record<string, number>> {
-    const all = { stunUnmatched: this.#unmatched, ...this.#members.counters };
+    const all = {
+      stunUnmatched: this.#unmatched,
+      portSamplesRefused: this.#samplesRefused,
+      ...this.#members.counters,
+    };
     return Object.fromEntries(Object.entries(all).filter(([, value]) => value > 0));
   }
 
@@ -225,6 +285,28 @@ export class StunDesk {
       if (servers.length === PEER_SERVERS_MAX) break;
     }
     this.#gatherer.setPeerServers(now, servers);
+  }
+
+  /** Returns whether other ports were found. */
+  #stepSample(now: Instant): boolean {
+    const sample = this.#sample;
+    if (sample === undefined) return false;
+    sample.handleTimeout(now);
+    this.#sendSample();
+    if (!sample.ended) return false;
+    this.#sample = undefined;
+    for (const local of sample.locals) this.#transport.closeLocal(local);
+    const seen = sample.seen.map((address) => ({ kind: "serverReflexive", address } as const));
+    // Ports that follow no order tell a peer nothing.
+    if (sequenceOf(seen) === undefined) return false;
+    this.#sampled = sample.seen;
+    return true;
+  }
+
+  #sendSample(): void {
+    for (let out; (out = this.#sample?.pollTransmit()) !== undefined;) {
+      this.#transport.send(out.payload, out.payload.length, out.destination, out.local);
+    }
   }
 
   #send(destination: SocketAddress, payload: Uint8Array): void {

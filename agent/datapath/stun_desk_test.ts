@@ -16,6 +16,8 @@ const OUTSIDE: SocketAddress = { hostname: "203.0.113.9", port: 40_000 };
 const AGENT_ASKS = { username: "agent asks", password: "one secret" };
 const COLONY_ASKS = { username: "colony asks", password: "another secret" };
 
+const NO_ENDS = { openLocal: () => undefined, closeLocal: () => undefined } as const;
+
 /** An agent behind a NAT, a colony, and maybe a STUN server. */
 class World {
   now = 0 as Instant;
@@ -24,6 +26,12 @@ class World {
   /** Whether the STUN server answers. */
   answers = false;
   silent = 0;
+  /** Where the agent's NAT puts a datagram of an end of its. */
+  outside: (local: number, to: SocketAddress) => SocketAddress = () => OUTSIDE;
+  /** The agent's extra ends, and how many there may be. */
+  readonly ends = new Set<number>();
+  free = 256;
+  #opened = 0;
   #wire: (() => void)[] = [];
 
   constructor() {
@@ -32,12 +40,19 @@ class World {
     this.colony = new StunDesk(this.now, {
       rng,
       hostAddresses: [COLONY.hostname],
-      transport: { send: (bytes, _, to) => this.#deliver(COLONY, to, bytes.slice()) },
+      transport: { ...NO_ENDS, send: (bytes, _, to) => this.#deliver(COLONY, to, bytes.slice()) },
     });
     this.agent = new StunDesk(this.now, {
       rng,
       hostAddresses: ["192.168.1.10"],
-      transport: { send: (bytes, _, to) => this.#deliver(OUTSIDE, to, bytes.slice()) },
+      transport: {
+        openLocal: () => this.free > this.ends.size ? this.#open() : undefined,
+        closeLocal: (local) => assert(this.ends.delete(local)),
+        send: (bytes, _, to, local = 0) => {
+          const from = this.outside(local, to);
+          this.#deliver(from, to, bytes.slice(), local);
+        },
+      },
     });
   }
 
@@ -74,13 +89,22 @@ class World {
     this.now = end as Instant;
   }
 
-  #deliver(from: SocketAddress, to: SocketAddress, bytes: Uint8Array): void {
+  #open(): number {
+    const local = ++this.#opened;
+    this.ends.add(local);
+    return local;
+  }
+
+  /** `local`: the agent's end that asked, and gets the answer. */
+  #deliver(source: SocketAddress, to: SocketAddress, payload: Uint8Array, local = 0): void {
     this.#wire.push(() => {
-      if (to.hostname === COLONY.hostname) this.colony.handleInput(this.now, from, bytes);
-      else if (to.hostname === OUTSIDE.hostname) this.agent.handleInput(this.now, from, bytes);
-      else if (to.hostname === SERVER.hostname && this.answers) {
-        const answer = answerBinding({ source: from, payload: bytes });
-        if (answer !== undefined) this.#deliver(SERVER, answer.destination, answer.payload);
+      const datagram = { source, payload };
+      if (to.hostname === COLONY.hostname) this.colony.handleInput(this.now, datagram);
+      else if (to.hostname === OUTSIDE.hostname) {
+        this.agent.handleInput(this.now, { ...datagram, local });
+      } else if (to.hostname.startsWith("198.51.100.") && this.answers) {
+        const answer = answerBinding(datagram);
+        if (answer !== undefined) this.#deliver(to, answer.destination, answer.payload, local);
       }
     });
   }
@@ -132,7 +156,7 @@ Deno.test("a node answers no STUN of strangers, and none of a member that has le
     transactionId,
     attributes: [],
   } as const;
-  world.colony.handleInput(world.now, OUTSIDE, encodeStun(plain));
+  world.colony.handleInput(world.now, { source: OUTSIDE, payload: encodeStun(plain) });
   const { memberStunAnswers, memberStunRefused = 0 } = world.colony.counters();
   assertEquals(memberStunAnswers, 1);
   assert(memberStunRefused > 1);
@@ -157,7 +181,7 @@ Deno.test("a request cannot be sent back to its sender as one of the other side"
   const spy = new StunDesk(world.now, {
     rng: { bytes: (n) => new Uint8Array(n) },
     hostAddresses: [],
-    transport: { send: (bytes) => void (request = bytes.slice()) },
+    transport: { ...NO_ENDS, send: (bytes) => void (request = bytes.slice()) },
   });
   spy.execute(world.now, {
     kind: "setMember",
@@ -168,8 +192,43 @@ Deno.test("a request cannot be sent back to its sender as one of the other side"
   spy.handlePath(world.now, "colony", at(COLONY));
   spy.step(world.now);
   assert(request !== undefined && decodeStun(request)?.class === "request");
-  spy.handleInput(world.now, COLONY, request);
+  spy.handleInput(world.now, { source: COLONY, payload: request });
   assertEquals(spy.counters(), { memberStunRefused: 1 });
+});
+
+Deno.test("the next ports of a NAT that counts are told, from two ends that are closed again", () => {
+  for (const stride of [1, 5_000]) {
+    const world = new World();
+    world.answers = true;
+    const ports = new Map<string, number>();
+    world.outside = (local, to) => {
+      const key = `${local} ${formatSocketAddress(to)}`;
+      const port = ports.get(key) ?? 20_000 + stride * ports.size;
+      ports.set(key, port);
+      return { hostname: OUTSIDE.hostname, port };
+    };
+    world.agent.samplePorts(world.now);
+    assertEquals(world.ends.size, 0, "nothing is known of the NAT yet");
+    const servers = ["198.51.100.1:3478", "198.51.100.2:3478"]
+      .map((address) => ({ address, origin: "configured" }));
+    world.agent.execute(world.now, { kind: "setStunServers", servers });
+    world.run(3_000);
+    world.free = 1;
+    world.agent.samplePorts(world.now);
+    assertEquals([world.ends.size, world.agent.counters()], [0, { portSamplesRefused: 1 }]);
+    world.free = 2;
+    world.run(2_000);
+    world.agent.samplePorts(world.now);
+    world.agent.samplePorts(world.now);
+    assertEquals(world.ends.size, 2);
+    assertEquals(world.agent.step(world.now).candidates, false);
+    world.run(100);
+    assertEquals(world.ends.size, 0);
+    const seen = world.agent.sampled.map(({ port }) => port);
+    assertEquals(seen, stride === 1 ? [20_002, 20_003] : [], "ports at random tell nothing");
+    world.agent.linkChanged(world.now, ["192.168.1.10"]);
+    assertEquals(world.agent.sampled, []);
+  }
 });
 
 Deno.test("silence of every server is told once", () => {

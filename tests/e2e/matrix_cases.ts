@@ -1,13 +1,8 @@
 /** Which pairs of networks must connect how: the table behind `matrix_test.ts`. @module */
 
 /** What is missing while a pair cannot connect as it should. */
-export type WaitsFor =
-  /** Port guessing against one symmetric side, where that does not find the way yet. */
-  | "guessing"
-  /** Prediction of sequential ports. */
-  | "prediction"
-  /** A relay: no direct path exists that anybody could find. */
-  | "relay";
+export type WaitsFor = /** A relay: no direct path exists that anybody could find. */
+  "relay";
 
 /** Where a node of a pair is. */
 export interface Place {
@@ -77,12 +72,12 @@ export const OTHER_PAIRS: readonly MatrixPair[] = [
   pair("cgnat x symmetric", ["ccgn", "asymm"], { guessed: true }),
   pair("fullcone x symseq", ["cfull", "aseq"]),
   pair("portrestricted x symseq", ["cport", "aseq"], { guessed: true }),
-  pair("symseq x symseq", ["cseq", "aseq"], { waitsFor: "prediction" }),
+  pair("symseq x symseq", ["cseq", "aseq"], { guessed: true }),
   pair("restricted x symaddr", ["crest", "aaddr"]),
   pair("portrestricted x symaddr", ["cport", "aaddr"], { guessed: true }),
   pair("symaddr x symaddr", ["caddr", "aaddr"], { waitsFor: "relay" }),
   pair("portrestricted x public host behind a firewall", ["cport", "afw"]),
-  pair("symmetric x public host behind a firewall", ["csymm", "afw"], { waitsFor: "guessing" }),
+  pair("symmetric x public host behind a firewall", ["csymm", "afw"], { guessed: true }),
   pair("IPv6 only x IPv6 only, firewalls", ["csix", "asix"], { over: 6 }),
   pair("IPv6 only x dual stack", ["csix", "adual"], { over: 6 }),
   pair("dual stack x dual stack, symmetric for IPv4", ["cdual", "adual"], { over: 6 }),

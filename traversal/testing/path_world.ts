@@ -56,7 +56,7 @@ export interface WorldOptions {
   /** Share of the datagrams that an attacker copies and delivers first, from an address of his own. @default 0 */
   readonly racing?: number;
   /** For both agents. */
-  readonly agent?: Omit<PathAgentOptions, "now" | "rng" | "leads">;
+  readonly agent?: Omit<PathAgentOptions, "now" | "rng">;
 }
 
 type Message =
@@ -97,6 +97,8 @@ export class Side {
   /** Extra ends that are open. */
   readonly locals = new Set<number>([OWN_SOCKETS]);
   #nextLocal = 1;
+  /** What a server saw of fresh ends last. */
+  sampled: readonly SocketAddress[] = [];
   latest = -1;
   mine: number[] = [];
   seen = -1;
@@ -192,6 +194,11 @@ export class Side {
     for (let request; (request = this.agent.pollLocal()) !== undefined;) {
       if (request.kind === "close") {
         for (const local of request.locals) this.locals.delete(local);
+      } else if (request.kind === "sample") {
+        const server = { hostname: "198.51.100.1", port: 3478 };
+        this.sampled = [this.#nextLocal++, this.#nextLocal++].map((local) =>
+          this.translate(local, server)
+        );
       } else {
         const opened = Array.from({ length: request.count }, () => this.#nextLocal++);
         for (const local of opened) this.locals.add(local);
@@ -243,14 +250,14 @@ export class PathWorld {
     const fault = (ms: number): Fault => ({ down: [false, false], loss, delayMs: ms, mtu: 1500 });
     this.faults = { lan: fault(1), v6: fault(delayMs), v4: fault(delayMs), relay: fault(delayMs) };
     const side = (n: 0 | 1): Side =>
-      new Side(n, { nat: nats[n], rng: this.rng, agent: { ...options.agent, leads: n === 0 } });
+      new Side(n, { nat: nats[n], rng: this.rng, agent: options.agent ?? {} });
     this.sides = [side(0), side(1)];
   }
 
   /** The candidates that one side would publish. */
   candidates(side: Side, servers = 2): Candidate[] {
     const found: Candidate[] = side.observe(servers)
-      .map((address) => ({ kind: "serverReflexive", address }));
+      .concat(side.sampled).map((address) => ({ kind: "serverReflexive", address }));
     found.push({ kind: "host", address: side.addresses.v4 });
     if (this.#networks.has("lan")) found.push({ kind: "host", address: side.addresses.lan });
     if (this.#networks.has("v6")) found.push({ kind: "host", address: side.addresses.v6 });
@@ -485,7 +492,14 @@ export class PathWorld {
       const bytes = probe.bytes + OUTER_BYTES[family];
       this.#send(side, probe.path, { kind: "probe", session, sequence: probe.sequence }, bytes);
     }
+    const { sampled } = side;
     side.serveLocals(this.now);
+    if (side.sampled !== sampled) {
+      // The other side hears of it through Discovery.
+      const candidates = this.candidates(side);
+      const other = this.#other(side);
+      this.plan(300, (now) => other.agent.setCandidates(now, candidates));
+    }
     for (let event; (event = agent.pollEvent()) !== undefined;) {
       side.events.push({ at: this.now, event });
       if (event.kind === "doubted" && this.#discoveryMs !== undefined) {
