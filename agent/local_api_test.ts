@@ -41,6 +41,7 @@ const NETCHECK = nodeReport({
   hint: "NAT_CONE",
   discovery: { url: "http://d", connected: true },
   portMapping: null,
+  relays: [],
 });
 
 const NODE: NodeHandle = {
