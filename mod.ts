@@ -46,7 +46,6 @@ export {
   type PingReply,
   type PortMappingStatus,
   type RelayStatus,
-  type RelayTransportKind,
   type RunningNode,
   startAgent,
   startColony,

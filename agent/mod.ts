@@ -39,7 +39,6 @@ export type {
   RunningNode,
   WireGuardNodeOptions,
 } from "./options.ts";
-export type { RelayStatus, RelayTransportKind } from "./shared/relay_protocol.ts";
 export type {
   CandidateStatus,
   NatStatus,
