@@ -32,6 +32,8 @@ import type { NatStatus } from "./status.ts";
 
 /** Waits before something is asked again that was not there or failed. */
 const RETRY = { first: 2000, longest: 60_000 };
+/** The same for the Watch stream while a peer is not reached: what mends that, Discovery tells. */
+const MISSED_RETRY = { first: 2000, longest: 4000 };
 /** After a doubt, how long a new STUN answer may take before the punch goes out with what is known. */
 const REGATHER_FIRST_MS = 300;
 /** A colony leaves the first punch to the agent that has lost it, which has one peer to care for. */
@@ -56,6 +58,9 @@ export class MeshControl {
   #saidNoColony = false;
   /** Discovery refuses the Watch stream of a node that it does not know. */
   #unwatched = false;
+  /** The Watch stream is broken. */
+  #unheard = false;
+  readonly #missed: Retry;
   /** Peers of an earlier run that Discovery has not told of in this one. */
   readonly #unconfirmed = new Set<string>();
   #now: Instant;
@@ -67,6 +72,7 @@ export class MeshControl {
     this.#now = now;
     this.#presence = new Presence(rng);
     this.#lookUp = new Retry(rng, RETRY);
+    this.#missed = new Retry(rng, MISSED_RETRY);
     this.#links = new MeshLinks({ now, rng, role, outbox: this.#outbox });
     const { noRelay = false, relayBandwidth: bandwidthBytesPerSecond = 0 } = options;
     this.#relays = new RelayControl({
@@ -192,8 +198,11 @@ export class MeshControl {
   handleWatchState(now: Instant, state: WatchState): void {
     const was = this.#connected;
     this.#connected = state.connected;
+    this.#unheard = !state.connected;
     if (state.connected) {
       this.#unwatched = false;
+      this.#missed.end();
+      this.#presence.handleDiscovery(now);
       if (!was) this.#outbox.say("info", "Discovery answers again", { url: state.url });
       if (this.#presence.features?.relay === true) this.#relays.handleDiscovery(now);
       // What happened meanwhile may be known to one side only.
@@ -269,13 +278,14 @@ export class MeshControl {
     this.#relays.handleTimeout(now);
     this.#links.connectDue(now);
     this.#punchDue(now);
+    this.#missDiscovery(now);
   }
 
   /** When {@linkcode MeshControl.handleTimeout} must be called; `undefined` for never. */
   pollTimeout(): Instant | undefined {
     const now = this.#now;
     const own = earlier(this.#presence.pollTimeout(), this.#lookUp.at);
-    const at = earlier(own, this.#relays.pollTimeout());
+    const at = earlier(earlier(own, this.#relays.pollTimeout()), this.#missed.at);
     return earlier(at, this.#links.pollTimeout(now, this.#presence.announced));
   }
 
@@ -447,6 +457,13 @@ export class MeshControl {
     const patience = this.#options.role === "colony" ? COLONY_PATIENCE_MS : 0;
     this.#links.punch(publicKey, after(now, patience));
     this.#sweep(now);
+  }
+
+  /** Has the Watch stream tried again soon while it is broken and a peer is not reached. */
+  #missDiscovery(now: Instant): void {
+    const misses = this.#unheard && this.#links.doubtful;
+    if (this.#missed.take(now) && misses) this.#outbox.emit({ kind: "reconnect" });
+    if (misses) this.#missed.later(now);
   }
 
   #foundAgent(now: Instant, { publicKey, peer }: MeshAnswer & { readonly kind: "agent" }): void {

@@ -84,6 +84,38 @@ Deno.test("Discovery killed and started without its memory: the node registers a
   assertEquals(world.takeRequests().filter((kind) => kind === "punch"), ["punch"]);
 });
 
+Deno.test("while Discovery is away and a peer is not reached, its stream is tried every few seconds, and it hears at once of what it missed", () => {
+  const world = new World("agent");
+  world.begin();
+  world.answerPunch();
+  world.connect();
+  world.run(10_000);
+  const reason = "connection refused";
+  const reconnects = (): number =>
+    world.events.splice(0).filter(({ kind }) => kind === "reconnect").length;
+  reconnects();
+  world.do((c, now) => c.handleWatchState(now, { connected: false, reason, notRegistered: false }));
+  world.run(60_000);
+  assertEquals(reconnects(), 0, "the peer is reached");
+  world.do((c, now) => c.handleDatapath(now, { kind: "peerDoubted", publicKey: keyOf(1) }));
+  assertEquals(reconnects(), 1, "the way to Discovery may have changed too");
+  world.run(80_000);
+  assertEquals(reconnects(), 5, "after 2 s, then every 4 s");
+  world.do((c, now) => c.handleDatapath(now, candidates(HOST, REFLEXIVE)));
+  world.run(80_100);
+  const request = world.requests.findLast(({ kind }) => kind === "register");
+  assert(request !== undefined, "the new address is registered");
+  const failed = { kind: "failed", request, code: "unreachable", message: "refused" } as const;
+  world.do((c, now) => c.handleAnswer(now, failed));
+  world.takeRequests();
+  const url = "http://198.51.100.1:8080";
+  world.do((c, now) => c.handleWatchState(now, { connected: true, url }));
+  assertEquals(world.takeRequests().includes("register"), true, "without waiting for its turn");
+  reconnects();
+  world.run(100_000);
+  assertEquals(reconnects(), 0);
+});
+
 Deno.test("peers of an earlier run are tried before Discovery has answered, and go when it does not know them", () => {
   const cached = [found(1, "agent"), found(2, "agent")];
   const world = new World("colony", { cached });

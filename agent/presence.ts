@@ -127,6 +127,11 @@ export class Presence {
     this.#info.later(now);
   }
 
+  /** Discovery answers again: a registration that it has not taken need not wait for its turn. */
+  handleDiscovery(now: Instant): void {
+    if (this.#registrar.failing) this.#registrar.begin(now);
+  }
+
   /** The registration stands. */
   registered(now: Instant, ttlMs: number): void {
     this.#registrar.succeeded(now, ttlMs);
