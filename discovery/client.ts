@@ -34,13 +34,8 @@ import {
 import { parseGrant, type RelayGrant, type RelayQuery, relayRequest } from "./client/relay.ts";
 import { staggered } from "./client/staggered.ts";
 import { callError, createDiscoveryClient, type Fetch, hasCode } from "./client/transport.ts";
-import {
-  BACKOFF_MIN_MS,
-  SILENCE_MAX_MS,
-  type WatchEnd,
-  Watcher,
-  type WatchOptions,
-} from "./client/watch.ts";
+import { type WatchEnd, Watcher, type WatchOptions } from "./client/watch.ts";
+import { BACKOFF_MIN_MS, SILENCE_MAX_MS } from "./client/watch_record.ts";
 import type { Log } from "./log.ts";
 import type { NodeKey, Role } from "./store/store.ts";
 

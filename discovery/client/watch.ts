@@ -6,13 +6,8 @@ import type { Log } from "../log.ts";
 import type { NodeKey } from "../store/store.ts";
 import { type DiscoveredPeer, parsePeer } from "./peer.ts";
 import { callError, hasCode } from "./transport.ts";
+import { WatchRecord } from "./watch_record.ts";
 
-/** First wait before a stream is opened again; it doubles up to {@linkcode BACKOFF_MAX_MS}. */
-export const BACKOFF_MIN_MS = 250;
-/** Longest wait before a stream is opened again. */
-export const BACKOFF_MAX_MS = 15_000;
-/** Silence after which a stream counts as dead: more than two heartbeats of the default. */
-export const SILENCE_MAX_MS = 40_000;
 /** Longest window of a punch that is believed. */
 const PUNCH_WINDOW_MAX_MS = 30_000;
 
@@ -87,14 +82,10 @@ export interface WatchContext {
 export class Watcher {
   readonly #context: WatchContext;
   readonly #options: WatchOptions;
-  /** Generation of each node told of as present. */
-  readonly #known = new Map<string, number>();
-  /** Nodes told of by this stream before its `snapshot_complete`; `undefined` after it. */
-  #snapshot: Set<string> | undefined;
+  readonly #record = new WatchRecord();
   /** Servers that have said that they have Watch streams. */
   readonly #confirmed = new Set<number>();
   #cursor = "";
-  #connected: boolean | undefined;
 
   /** Creates a watcher; {@linkcode Watcher.run} starts it. */
   constructor(context: WatchContext, options: WatchOptions) {
@@ -108,7 +99,6 @@ export class Watcher {
     const { signal } = this.#options;
     const unsupported = new Set<number>();
     let index = this.#context.first;
-    let failures = 0;
     while (!signal.aborted) {
       const server = servers[index];
       assert(server !== undefined, "a watch has a server");
@@ -117,23 +107,22 @@ export class Watcher {
       if (outcome.callback !== undefined) throw outcome.callback.error;
       if (signal.aborted) break;
       if (epoch.aborted) {
-        failures = 0;
+        this.#record.renewed();
         continue;
       }
-      if (outcome.live) failures = 0;
+      this.#record.ended(outcome);
       if (hasCode(outcome.error, Code.Unimplemented)) {
         unsupported.add(index);
         if (unsupported.size === servers.length) {
-          this.#report(false, messageOf(outcome.error), false);
+          this.#lost(outcome.error, false);
           return "unsupported";
         }
       }
       const notRegistered = hasCode(outcome.error, Code.NotFound);
-      this.#report(false, messageOf(outcome.error), notRegistered);
+      this.#lost(outcome.error, notRegistered);
       log("debug", "watch interrupted", { reason: messageOf(outcome.error) });
       if (!outcome.live && !notRegistered) index = (index + 1) % servers.length;
-      const backoffMs = Math.min(BACKOFF_MAX_MS, backoffMinMs * 2 ** Math.min(failures++, 16));
-      await delay(backoffMs * (0.5 + random() / 2), [signal, epoch]);
+      await delay(this.#record.waitMs(random(), backoffMinMs), [signal, epoch]);
     }
     return "aborted";
   }
@@ -159,7 +148,7 @@ export class Watcher {
       );
     };
     let live = false;
-    this.#snapshot = new Set();
+    this.#record.begin();
     try {
       listen(this.#context.timeoutMs);
       await this.#confirm(index, client, attempt.signal);
@@ -216,9 +205,13 @@ export class Watcher {
         return false;
       }
       case "snapshotComplete":
-        this.#complete(event.value.resumed);
+        for (const publicKey of this.#record.completed(event.value.resumed)) {
+          this.#tell({ kind: "removed", publicKey });
+        }
         this.#context.onServer(server.index);
-        this.#report(true, server.url, false);
+        if (this.#record.stands()) {
+          this.#options.onState?.({ connected: true, url: server.url });
+        }
         this.#tell({ kind: "synchronized" });
         return true;
       case "heartbeat":
@@ -234,28 +227,11 @@ export class Watcher {
   #upsert(peer: DiscoveredPeer | undefined): void {
     if (peer === undefined || peer.meshId !== this.#options.meshId) return;
     if (peer.publicKey === this.#options.publicKey) return;
-    this.#snapshot?.add(peer.publicKey);
-    const known = this.#known.get(peer.publicKey);
-    if (known === peer.generation) return;
-    // A change may come after the snapshot that holds a later one. A snapshot itself is right: another replica's clock
-    // may be behind.
-    if (known !== undefined && known > peer.generation && this.#snapshot === undefined) return;
-    this.#known.set(peer.publicKey, peer.generation);
-    this.#tell({ kind: "upserted", peer });
+    if (this.#record.upserted(peer)) this.#tell({ kind: "upserted", peer });
   }
 
   #remove(publicKey: string): void {
-    if (this.#known.delete(publicKey)) this.#tell({ kind: "removed", publicKey });
-  }
-
-  /** Ends the first part of a stream: after a snapshot, what it did not name is gone. */
-  #complete(resumed: boolean): void {
-    const present = this.#snapshot ?? new Set<string>();
-    this.#snapshot = undefined;
-    if (resumed) return;
-    for (const publicKey of [...this.#known.keys()]) {
-      if (!present.has(publicKey)) this.#remove(publicKey);
-    }
+    if (this.#record.removed(publicKey)) this.#tell({ kind: "removed", publicKey });
   }
 
   #tell(event: PeerEvent): void {
@@ -266,13 +242,10 @@ export class Watcher {
     }
   }
 
-  #report(connected: boolean, text: string, notRegistered: boolean): void {
-    // Every loss is told, as its reason may change; being connected only once.
-    if (connected && this.#connected === true) return;
-    this.#connected = connected;
-    const { onState } = this.#options;
-    if (connected) onState?.({ connected, url: text });
-    else onState?.({ connected, reason: text, notRegistered });
+  /** Every loss is told, as its reason may change. */
+  #lost(error: unknown, notRegistered: boolean): void {
+    const reason = messageOf(error);
+    this.#options.onState?.({ connected: false, reason, notRegistered });
   }
 }
 

@@ -57,8 +57,6 @@ const INTERFACES_MS = 2000;
 const INTERFACES_RARELY_MS = 30_000;
 /** How often the clocks are compared, likewise. */
 const CLOCKS_MS = 2000;
-/** Events of the control at which `agent/mesh_node.ts` opens its connections to Discovery anew. */
-const RECONNECTING: ReadonlySet<string> = new Set(["linkChanged", "reconnect"]);
 /** Turns of both threads for one cause. More mean that they keep each other going. */
 const TURNS_MAX = 100;
 
@@ -347,7 +345,8 @@ export class Process {
     const { listener } = this.#options;
     for (let event; (event = this.control.pollEvent()) !== undefined;) {
       if (event.kind === "log") listener.log(event.level, event.message);
-      else if (event.kind === "registered" || RECONNECTING.has(event.kind)) this.#watch.open();
+      else if (event.kind === "registered") this.#watch.begin();
+      else if (event.kind === "reconnect") this.#watch.reconnect();
     }
     for (let request; (request = this.control.pollRequest()) !== undefined;) this.#ask(request);
     for (let command; (command = this.control.pollCommand()) !== undefined;) this.#send(command);

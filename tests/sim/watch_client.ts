@@ -1,11 +1,11 @@
 /**
- * A node's end of its Watch stream, in the node's own time: what `discovery/client/watch.ts` does with promises and timers,
- * told in the same constants.
+ * A node's end of its Watch stream, in the node's own time: what `discovery/client/watch.ts` does with promises and timers, with
+ * the same memory from stream to stream.
  *
  * @module
  */
 import { after, earlier, type Instant } from "../../core/mod.ts";
-import { BACKOFF_MAX_MS, BACKOFF_MIN_MS, SILENCE_MAX_MS } from "../../discovery/client/watch.ts";
+import { SILENCE_MAX_MS, WatchRecord } from "../../discovery/client/watch_record.ts";
 import type { PeerEvent, WatchState } from "../../discovery/mod.ts";
 import type { Chance } from "./random.ts";
 import type { StreamListener } from "./discovery.ts";
@@ -27,35 +27,34 @@ export interface WatchClientOptions {
 /** Keeps a stream open. */
 export class WatchClient {
   readonly #options: WatchClientOptions;
-  readonly #known = new Map<string, number>();
-  #snapshot: Set<string> | undefined;
+  readonly #record = new WatchRecord();
   #close: (() => void) | undefined;
   #openAt: Instant | undefined;
   #silentAt: Instant | undefined;
+  #wanted = false;
   #live = false;
-  #reported = false;
-  #failures = 0;
 
   /** A client without a stream. */
   constructor(options: WatchClientOptions) {
     this.#options = options;
   }
 
+  /** Opens a stream, and again whenever it breaks. */
+  begin(): void {
+    this.#wanted = true;
+    this.#open();
+  }
+
   /** Opens a stream now, in place of one that may be dead. */
-  open(): void {
-    this.#close?.();
-    this.#openAt = undefined;
-    this.#live = false;
-    this.#snapshot = new Set();
-    this.#hear();
-    this.#close = this.#options.open({
-      event: (event) => this.#take(event),
-      ended: (reason, notRegistered) => this.#fail(reason, notRegistered),
-    });
+  reconnect(): void {
+    if (!this.#wanted) return;
+    this.#record.renewed();
+    this.#open();
   }
 
   /** Ends it for good. */
   stop(): void {
+    this.#wanted = false;
     this.#close?.();
     this.#close = undefined;
     this.#openAt = undefined;
@@ -65,7 +64,7 @@ export class WatchClient {
   /** Opens the stream again, or notices that it is silent. */
   handleTimeout(now: Instant): void {
     if (this.#silentAt !== undefined && now >= this.#silentAt) this.#fail("no sign of life", false);
-    if (this.#openAt !== undefined && now >= this.#openAt) this.open();
+    if (this.#openAt !== undefined && now >= this.#openAt) this.#open();
   }
 
   /** When {@linkcode WatchClient.handleTimeout} must be called. */
@@ -73,38 +72,40 @@ export class WatchClient {
     return earlier(this.#openAt, this.#silentAt);
   }
 
+  #open(): void {
+    this.#close?.();
+    this.#openAt = undefined;
+    this.#live = false;
+    this.#record.begin();
+    this.#hear();
+    this.#close = this.#options.open({
+      event: (event) => this.#take(event),
+      ended: (reason, notRegistered) => this.#fail(reason, notRegistered),
+    });
+  }
+
   #take(event: PeerEvent | "heartbeat"): void {
+    const { onEvent, onState } = this.#options;
     this.#hear();
     if (event === "heartbeat") return;
     switch (event.kind) {
-      case "upserted": {
-        const { publicKey, generation } = event.peer;
-        this.#snapshot?.add(publicKey);
-        if (this.#known.get(publicKey) === generation) return;
-        this.#known.set(publicKey, generation);
+      case "upserted":
+        if (!this.#record.upserted(event.peer)) return;
         break;
-      }
       case "removed":
-        if (!this.#known.delete(event.publicKey)) return;
+        if (!this.#record.removed(event.publicKey)) return;
         break;
-      case "synchronized": {
-        const present = this.#snapshot ?? new Set();
-        this.#snapshot = undefined;
-        for (const publicKey of [...this.#known.keys()]) {
-          if (present.has(publicKey)) continue;
-          this.#known.delete(publicKey);
-          this.#options.onEvent({ kind: "removed", publicKey });
+      case "synchronized":
+        for (const publicKey of this.#record.completed(false)) {
+          onEvent({ kind: "removed", publicKey });
         }
         this.#live = true;
-        this.#failures = 0;
-        if (!this.#reported) this.#options.onState({ connected: true, url: "sim" });
-        this.#reported = true;
+        if (this.#record.stands()) onState({ connected: true, url: "sim" });
         break;
-      }
       case "punch":
         break;
     }
-    this.#options.onEvent(event);
+    onEvent(event);
   }
 
   #hear(): void {
@@ -116,13 +117,8 @@ export class WatchClient {
     this.#close?.();
     this.#close = undefined;
     this.#silentAt = undefined;
-    if (this.#live) this.#failures = 0;
-    const backoffMs = Math.min(
-      BACKOFF_MAX_MS,
-      BACKOFF_MIN_MS * 2 ** Math.min(this.#failures++, 16),
-    );
-    this.#openAt = after(now(), backoffMs * chance.between(0.5, 1));
-    this.#reported = false;
+    this.#record.ended({ live: this.#live });
+    this.#openAt = after(now(), this.#record.waitMs(chance.between(0, 1)));
     onState({ connected: false, reason, notRegistered });
   }
 }
