@@ -3,7 +3,7 @@
  *
  * ```text
  *   asleep    ppoll on another thread of the runtime's; connections and timers of this thread go on
- *   awake     drain what is ready, a bounded part of each socket in turn, then wait up to 0.2 ms on this thread for more;
+ *   awake     drain what is ready, a bounded part of each socket in turn, then wait up to a millisecond on this thread for more;
  *             every millisecond the rest of the program gets its turn
  * ```
  *
@@ -34,7 +34,7 @@ const LISTENER_TOKEN = 0x8000_0000;
 const BELL_TOKEN = 0xffff_ffff;
 const RELAYED_MAX = 0x7fff_ffff;
 /** How long this thread waits for more before it sleeps. */
-const LINGER_MS = 0.2;
+const LINGER_MS = 1;
 /** How long it works before the rest of the program gets its turn. */
 const TURN_MS = 1;
 const SLEEP_MS = 60_000;
@@ -70,6 +70,7 @@ export class FastUdp implements UdpSockets {
   readonly #relayed = new Map<number, UdpSocket>();
   readonly #pollSet: Uint8Array<ArrayBuffer>;
   #last = 0;
+  #isReceiving = false;
   #closed = false;
   #closing: Promise<void> | undefined;
 
@@ -113,19 +114,27 @@ export class FastUdp implements UdpSockets {
   sendMessage(flow: UdpFlow, message: Uint8Array): void {
     const socket = this.#listeners[flow.listener]?.socket;
     if (socket === undefined || this.#closed) return;
-    const train = { bytes: message, segment: message.length, skip: 0 };
-    this.#sender.send({ socket, to: flow.source }, train);
+    this.#sender.send({ socket, to: flow.source }, {
+      bytes: message,
+      segment: message.length,
+      skip: 0,
+    });
+    // Nobody keeps the message.
+    this.#sender.flush();
   }
 
   sendChannelData(flow: UdpFlow, channel: number, train: Train): void {
     const socket = this.#listeners[flow.listener]?.socket;
     if (socket === undefined || this.#closed) return;
     this.#sender.send({ socket, to: flow.source, channel }, train);
+    this.#sent();
   }
 
   sendToPeer(relayed: number, peer: SocketAddress, train: Train, whole: boolean): void {
     const socket = this.#relayed.get(relayed);
-    if (socket !== undefined) this.#sender.send({ socket, to: peer, whole }, train);
+    if (socket === undefined) return;
+    this.#sender.send({ socket, to: peer, whole }, train);
+    this.#sent();
   }
 
   openRelayed(family: Family, port: number): number | undefined {
@@ -224,8 +233,16 @@ export class FastUdp implements UdpSockets {
     const socket = listener?.socket ?? this.#relayed.get(token);
     // Closed by what one before it has led to.
     if (socket === undefined) return;
+    this.#isReceiving = true;
     this.#receivers[socket.v6 ? 6 : 4].receive(socket.fd, token);
+    this.#isReceiving = false;
+    this.#sender.flush();
   };
+
+  /** What was received stays where it is until all of it is taken, so that sending may wait for more; anything else goes at once. */
+  #sent(): void {
+    if (!this.#isReceiving) this.#sender.flush();
+  }
 
   #take(source: SocketAddress, bytes: Uint8Array, segment: number, token: number): void {
     const { taker } = this.#options;

@@ -57,7 +57,20 @@ interface Name {
   readonly at: bigint;
 }
 
-/** Sends by any UDP socket. */
+/** Datagrams of one size to one destination that go out with the next flush. Their pieces lie in the vectors. */
+interface Pending {
+  readonly socket: UdpSocket;
+  readonly name: Name;
+  readonly channel: number | undefined;
+  /** Size of each, its header included. */
+  readonly size: number;
+  /** How many. */
+  count: number;
+  /** Whether the last one is shorter, so that none may follow it. */
+  closed: boolean;
+}
+
+/** Sends by any UDP socket. What is sent to one destination in a row goes out with one call, by {@linkcode GatherSender.flush}. */
 export class GatherSender {
   readonly #libc: Libc;
   readonly #counters: Counters;
@@ -65,6 +78,7 @@ export class GatherSender {
   readonly #view = new DataView(this.#header.buffer);
   /** `struct iovec`s as words: addresses have 47 bits, and a bigint for each would cost more than the call. */
   readonly #vectors = new Uint32Array(2 * SEGMENTS_MAX * WORDS);
+  readonly #vectorsAt: bigint;
   readonly #control = new Uint8Array(CMSG);
   readonly #controlView = new DataView(this.#control.buffer);
   readonly #controlAt: bigint;
@@ -74,6 +88,7 @@ export class GatherSender {
   readonly #names = new Map<string, Name>();
   #lastName: { readonly to: SocketAddress; readonly v6: boolean; readonly name: Name } | undefined;
   #base = { buffer: new ArrayBuffer(0), at: 0 };
+  #pending: Pending | undefined;
   /** Whether the path to the network can segment; the first EIO says no. */
   #segments = true;
 
@@ -83,85 +98,84 @@ export class GatherSender {
     this.#counters = counters;
     this.#headsAt = Number(libc.addressOf(this.#heads));
     this.#controlAt = libc.addressOf(this.#control);
-    const vectors = new Uint8Array(this.#vectors.buffer);
-    this.#view.setBigUint64(16, libc.addressOf(vectors), true);
+    this.#vectorsAt = libc.addressOf(new Uint8Array(this.#vectors.buffer));
     this.#controlView.setBigUint64(0, 18n, true);
     this.#controlView.setInt32(8, SOL_UDP, true);
     this.#controlView.setInt32(12, UDP_SEGMENT, true);
   }
 
-  /** Sends a train; what cannot be sent is dropped and counted. */
-  send(destination: Destination, train: Train): void {
-    const { socket, to, whole = false } = destination;
+  /** Takes a train, which has to stay where it lies until the next flush; what cannot be sent is dropped and counted. */
+  send(destination: Destination, { bytes, segment, skip }: Train): void {
+    const { socket, to, channel, whole = false } = destination;
     const name = this.#name(socket, to);
     if (name === undefined) return this.#counters.add("sendFailed:family");
+    const from = this.#addressOf(bytes as Uint8Array<ArrayBuffer>);
+    const head = channel === undefined ? 0 : CHANNEL_HEADER_BYTES;
+    const size = Math.min(segment, bytes.length) - skip + head;
+    if (whole) this.flush();
+    for (let at = 0; at < bytes.length || at === 0; at += segment) {
+      const length = Math.max(0, Math.min(segment, bytes.length - at) - skip);
+      const pending = this.#room({ socket, name, channel, size }, length + head);
+      this.#append(pending, from + at + skip, length);
+    }
+    if (whole) this.#flushWhole(socket);
+  }
+
+  /** Hands what waits to the kernel. */
+  flush(): void {
+    const pending = this.#pending;
+    if (pending === undefined) return;
+    this.#pending = undefined;
+    const { socket: { fd }, name, size, count, channel } = pending;
     this.#view.setBigUint64(0, name.at, true);
     this.#view.setUint32(8, name.bytes.length, true);
-    if (whole) setMtuDiscovery(this.#libc, socket.fd, socket.v6 ? 6 : 4, PMTUDISC.probe);
-    this.#sendAll(socket.fd, train, destination.channel);
-    if (whole) setMtuDiscovery(this.#libc, socket.fd, socket.v6 ? 6 : 4, PMTUDISC.dont);
-  }
-
-  #sendAll(fd: number, { bytes, segment, skip }: Train, channel: number | undefined): void {
-    const head = channel === undefined ? 0 : CHANNEL_HEADER_BYTES;
-    const size = segment - skip + head;
-    const perCall = this.#segments
-      ? Math.max(1, Math.min(SEGMENTS_MAX, Math.floor(CALL_BYTES_MAX / size)))
-      : 1;
-    for (let at = 0; at < bytes.length || at === 0; at += perCall * segment) {
-      const part = bytes.subarray(at, at + perCall * segment);
-      const count = this.#gather(part, { segment, skip, channel });
-      if (!this.#call(fd, size, count)) {
-        this.#sendEach(fd, { bytes: part, segment, skip }, channel);
-      }
+    const each = channel === undefined ? 1 : 2;
+    if (this.#segments || count === 1) {
+      if (this.#call(fd, { first: 0, vectors: count * each, size, count })) return;
+    }
+    // One by one: the kernel splits what does not fit.
+    for (let i = 0; i < count; i++) {
+      this.#call(fd, { first: i * each, vectors: each, size, count: 1 });
     }
   }
 
-  /** Sends datagrams one by one: the kernel splits what does not fit. */
-  #sendEach(fd: number, { bytes, segment, skip }: Train, channel: number | undefined): void {
-    for (let at = 0; at < bytes.length; at += segment) {
-      const one = bytes.subarray(at, at + segment);
-      this.#gather(one, { segment: one.length, skip, channel });
-      this.#call(fd, one.length, 1);
-    }
+  #flushWhole({ fd, v6 }: UdpSocket): void {
+    setMtuDiscovery(this.#libc, fd, v6 ? 6 : 4, PMTUDISC.probe);
+    this.flush();
+    setMtuDiscovery(this.#libc, fd, v6 ? 6 : 4, PMTUDISC.dont);
   }
 
-  /** Lays out the pieces of the datagrams. Returns how many datagrams these are. */
-  #gather(
-    bytes: Uint8Array,
-    { segment, skip, channel }: {
-      readonly segment: number;
-      readonly skip: number;
-      readonly channel: number | undefined;
-    },
-  ): number {
-    const from = this.#addressOf(bytes as Uint8Array<ArrayBuffer>);
-    if (channel !== undefined) this.#writeHeads(bytes.length, { segment, skip, channel });
-    let [vector, count] = [0, 0];
-    for (let at = 0; at < bytes.length || at === 0; at += segment) {
-      const length = Math.min(segment, bytes.length - at) - skip;
-      if (channel !== undefined) {
-        const isLast = at + segment >= bytes.length;
-        const head = this.#headsAt + (isLast ? CHANNEL_HEADER_BYTES : 0);
-        this.#setVector(vector++, head, CHANNEL_HEADER_BYTES);
-      }
-      this.#setVector(vector++, from + at + skip, Math.max(0, length));
-      count++;
+  /** What a datagram of `size` bytes may be added to. */
+  #room(like: Omit<Pending, "count" | "closed">, size: number): Pending {
+    const last = this.#pending;
+    if (
+      last !== undefined && !last.closed && last.socket === like.socket &&
+      last.name === like.name && last.channel === like.channel && size <= last.size &&
+      last.count < SEGMENTS_MAX && (last.count + 1) * last.size <= CALL_BYTES_MAX
+    ) {
+      return last;
     }
-    this.#view.setUint32(24, vector, true);
-    return count;
+    this.flush();
+    const pending: Pending = { ...like, size, count: 0, closed: false };
+    this.#pending = pending;
+    return pending;
   }
 
-  #writeHeads(
-    total: number,
-    { segment, skip, channel }: { segment: number; skip: number; channel: number },
-  ): void {
-    const last = total === 0 ? 0 : total - Math.floor((total - 1) / segment) * segment;
-    writeChannelHeader(this.#heads, 0, { channel, length: segment - skip });
-    writeChannelHeader(this.#heads, CHANNEL_HEADER_BYTES, {
-      channel,
-      length: Math.max(0, last - skip),
-    });
+  /** Adds the pieces of one datagram. */
+  #append(pending: Pending, from: number, length: number): void {
+    const { channel, size, count } = pending;
+    if (channel === undefined) {
+      pending.closed = length < size;
+      this.#setVector(count, from, length);
+    } else {
+      const isShort = CHANNEL_HEADER_BYTES + length < size;
+      const at = isShort ? CHANNEL_HEADER_BYTES : 0;
+      if (isShort || count === 0) writeChannelHeader(this.#heads, at, { channel, length });
+      pending.closed = isShort;
+      this.#setVector(2 * count, this.#headsAt + at, CHANNEL_HEADER_BYTES);
+      this.#setVector(2 * count + 1, from, length);
+    }
+    pending.count++;
   }
 
   #setVector(index: number, address: number, length: number): void {
@@ -172,8 +186,18 @@ export class GatherSender {
   }
 
   /** Makes the call. Returns false where the datagrams have to go one by one. */
-  #call(fd: number, size: number, count: number): boolean {
+  #call(
+    fd: number,
+    { first, vectors, size, count }: {
+      readonly first: number;
+      readonly vectors: number;
+      readonly size: number;
+      readonly count: number;
+    },
+  ): boolean {
     const isTrain = count > 1;
+    this.#view.setBigUint64(16, this.#vectorsAt + BigInt(first * 16), true);
+    this.#view.setUint32(24, vectors, true);
     this.#view.setBigUint64(32, isTrain ? this.#controlAt : 0n, true);
     this.#view.setUint32(40, isTrain ? CMSG : 0, true);
     if (isTrain) this.#controlView.setUint16(16, size, true);
