@@ -21,8 +21,6 @@ export class WebSocketBytes implements ByteStream {
     this.#socket = socket;
     this.#reader = connection.readable.getReader();
     this.#writer = connection.writable.getWriter();
-    // Closing tells by `read`; nobody has to await this.
-    socket.closed.catch(() => {});
   }
 
   /** Connects. Rejects with what Deno rejects with, and where the server does not agree to the subprotocol. */
@@ -31,9 +29,10 @@ export class WebSocketBytes implements ByteStream {
     { protocol, signal }: WebSocketBytesOptions,
   ): Promise<WebSocketBytes> {
     const socket = new WebSocketStream(url, { protocols: [protocol], ...(signal && { signal }) });
+    // How it ends is told by `opened` and by reading; nobody has to await this.
+    socket.closed.catch(() => {});
     const connection = await socket.opened;
     if (connection.protocol !== protocol) {
-      socket.closed.catch(() => {});
       socket.close();
       throw new TypeError(`the server does not speak ${protocol}`);
     }

@@ -138,3 +138,26 @@ e2e("a relay dies under load: the other one carries on within 6.5 s", {
   await a.echo(b, MIB);
   assert(performance.now() - stoppedAt < 6_500, `${performance.now() - stoppedAt} ms`);
 });
+
+e2e(
+  "a relay that ends says so before: it is shown as draining, and carries on meanwhile",
+  {},
+  async (scope) => {
+    const server = await startTestRelay(scope);
+    const node = await RelayedNode.start(scope, { number: 1 });
+    await node.setRelays(relayInfo(server, "r1", ["udp"]));
+    assertEquals((await node.ready("r1")).draining, undefined);
+    const drained = server.relay.drain({ ms: 3_000 });
+    const { locals } = await eventually("the node to hear of it", async () => {
+      return (await node.relays()).find(({ draining, state }) =>
+        draining === true && state === "ready"
+      );
+    });
+    assertEquals(locals?.length, 1);
+    // Who gives its allocation back ends the drain.
+    const startedAt = performance.now();
+    await node.setRelays();
+    await drained;
+    assert(performance.now() - startedAt < 2_000);
+  },
+);

@@ -57,6 +57,8 @@ export interface Attempt {
   readonly relay: RelayRace;
   /** When it is closed, once replaced. */
   closeAt: Instant | undefined;
+  /** Whether the relay has said that it is about to end. */
+  draining: boolean;
 }
 
 /** What a race needs of its owner. */
@@ -134,6 +136,8 @@ export class RelayRace {
       transport: current?.transport.kind ?? this.#lastKind ?? null,
       relayed: current?.client.relayed.map(formatSocketAddress) ?? [],
       rttMs: current?.client.rttMs ?? null,
+      ...(current?.draining === true && { draining: true }),
+      ...(current !== undefined && { locals: [this.local] }),
       ...(current === undefined && this.#reason !== undefined && { reason: this.#reason }),
     };
   }
@@ -192,6 +196,10 @@ export class RelayRace {
         case "failed":
         case "lost":
           this.handleEnd(now, attempt, event.reason);
+          break;
+        case "draining":
+          attempt.draining = true;
+          this.#host.onChanged();
           break;
         case "redirected":
           this.#redirected(now, attempt, event.server);
@@ -279,6 +287,7 @@ export class RelayRace {
       rank: transports.findIndex((other) => sameWay(other, transport)),
       relay: this,
       closeAt: undefined,
+      draining: false,
     };
     made.push(attempt);
     this.#racing.push(attempt);

@@ -251,13 +251,16 @@ export class TurnClient implements Machine<TurnEvent> {
     return opened;
   }
 
-  /** Offers a datagram from the server. Returns whether it answers one of our requests. */
+  /** Offers a datagram from the server. Returns whether it is for this client: an answer, or the news that the relay ends. */
   handleInput(now: Instant, { source, payload }: Datagram): boolean {
     if (!sameAddress(source, this.#server)) return false;
     const message = decodeStun(payload);
-    if (message === undefined || !this.#requests.handleInput(now, message, payload)) return false;
-    this.heard(now);
-    return true;
+    if (message === undefined) return false;
+    const known = message.class === "indication"
+      ? this.#takeDrain(message, payload)
+      : this.#requests.handleInput(now, message, payload);
+    if (known) this.heard(now);
+    return known;
   }
 
   /** Asks the server whether the allocation is still ours: this side's address may have changed. */
@@ -525,6 +528,14 @@ export class TurnClient implements Machine<TurnEvent> {
     this.#book.heard(now, peer);
     this.#askForPeers(now);
     return { peer, data };
+  }
+
+  /** Takes the news that the relay ends, which only who has the key can send. */
+  #takeDrain(message: StunMessage, payload: Uint8Array): boolean {
+    if (this.#state !== "allocated" || message.method !== METHOD_REFRESH) return false;
+    if (this.#authentication.verify(payload, message) === undefined) return false;
+    this.#emit({ kind: "draining" });
+    return true;
   }
 
   #relays(hostname: string): boolean {

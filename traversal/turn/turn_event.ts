@@ -25,6 +25,10 @@ export type TurnEvent =
     readonly server: SocketAddress;
   }
   | {
+    /** The relay is about to end and says so (a Refresh indication, as our relay sends): it carries for a while still. */
+    readonly kind: "draining";
+  }
+  | {
     /** The allocation is gone, or cannot be reached any more. */
     readonly kind: "lost";
     /** Why, in one line. */
