@@ -123,26 +123,40 @@ export function varies({ mapping }: NatFacts): boolean {
   return mapping === "addressDependent" || mapping === "addressAndPortDependent";
 }
 
-/** The order in which a peer's NAT gives out ports, told by its reflexive candidates; `undefined` if there is none to see. */
+/**
+ * The order in which a peer's NAT gives out ports, told by its reflexive candidates; `undefined` if there is none to see. The ports
+ * listed last are the newest: others were seen when the NAT had counted less far.
+ */
 export function sequenceOf(candidates: readonly Candidate[]): PortSequence | undefined {
-  const byHost = new Map<string, Set<number>>();
+  const byHost = new Map<string, number[]>();
   for (const { kind, address } of candidates) {
     if (kind !== "serverReflexive" || familyOf(address.hostname) !== 4) continue;
-    const ports = byHost.get(address.hostname) ?? new Set();
-    byHost.set(address.hostname, ports.add(address.port));
+    const ports = byHost.get(address.hostname) ?? [];
+    if (!ports.includes(address.port)) ports.push(address.port);
+    byHost.set(address.hostname, ports);
   }
-  for (const [hostname, set] of byHost) {
-    // The highest are the newest: others may have been seen long before.
-    const ports = [...set].sort((a, b) => b - a);
-    const gaps = ports.slice(1).map((port, i) => (ports[i] ?? port) - port);
-    const apart = gaps.findIndex((gap) => gap > STRIDE_MAX);
-    const close = apart < 0 ? gaps : gaps.slice(0, apart);
-    const [last] = ports;
-    if (last !== undefined && close.length > 0) {
-      return { hostname, last, stride: Math.min(...close) };
+  for (const [hostname, ports] of byHost) {
+    const ascending = ports.toSorted((a, b) => a - b);
+    for (const newest of ports.toReversed()) {
+      const run = runAround(ascending, newest);
+      const [first, last] = [run[0], run.at(-1)];
+      if (first === undefined || last === undefined || first === last) continue;
+      const gaps = run.slice(1).map((port, i) => port - (run[i] ?? port));
+      return { hostname, last, stride: Math.min(...gaps) };
     }
   }
   return undefined;
+}
+
+/** The ports around one that follow each other closely. */
+function runAround(ascending: readonly number[], port: number): readonly number[] {
+  let from = ascending.indexOf(port);
+  let to = from;
+  const near = (i: number): boolean =>
+    (ascending[i] ?? Infinity) - (ascending[i - 1] ?? -Infinity) <= STRIDE_MAX;
+  while (from > 0 && near(from)) from--;
+  while (near(to + 1)) to++;
+  return ascending.slice(from, to + 1);
 }
 
 function severalPorts(reflexive: readonly Candidate[]): boolean {

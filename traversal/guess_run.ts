@@ -105,7 +105,10 @@ export class GuessRun {
   #readyAt: Instant | undefined;
   #open = new Set<number>();
   #opening: Instant | undefined;
-  #requests: LocalRequest[] = [];
+  /** Requests not yet taken. What is wanted no more is not asked for; so there is one of each kind at most. */
+  #toClose: number[] = [];
+  #toSample = false;
+  #toOpen: LocalRequest | undefined;
   #batch: readonly Path[] | undefined;
   #sent = 0;
 
@@ -192,7 +195,7 @@ export class GuessRun {
   handleLocals(now: Instant, opened: readonly number[]): void {
     const extra = opened.filter((local) => local !== OWN_SOCKETS);
     if (this.#opening === undefined || this.#run === undefined) {
-      if (extra.length > 0) this.#requests.push({ kind: "close", locals: extra });
+      this.#toClose.push(...extra);
       return;
     }
     this.#opening = undefined;
@@ -232,7 +235,18 @@ export class GuessRun {
 
   /** Takes the next request about extra ends. */
   pollLocal(): LocalRequest | undefined {
-    return this.#requests.shift();
+    if (this.#toClose.length > 0) {
+      const locals = this.#toClose;
+      this.#toClose = [];
+      return { kind: "close", locals };
+    }
+    if (this.#toSample) {
+      this.#toSample = false;
+      return { kind: "sample" };
+    }
+    const open = this.#toOpen;
+    this.#toOpen = undefined;
+    return open;
   }
 
   /** When {@linkcode GuessRun.handle} has something to do; `undefined` for never. */
@@ -263,7 +277,7 @@ export class GuessRun {
     if (!this.#possible || !this.#samples(readyAt)) return;
     if (now < after(readyAt, -SAMPLE_MS)) return;
     this.#sampledFor = readyAt;
-    this.#requests.push({ kind: "sample" });
+    this.#toSample = true;
   }
 
   #proceed(now: Instant, situation: GuessSituation): void {
@@ -307,7 +321,7 @@ export class GuessRun {
     if (plan.ends === 0) return;
     run.nextAt = undefined;
     this.#opening = now;
-    this.#requests.push({ kind: "open", count: plan.ends, urgent: this.#isUrgent(now) });
+    this.#toOpen = { kind: "open", count: plan.ends, urgent: this.#isUrgent(now) };
   }
 
   #send(now: Instant, run: Run): void {
@@ -344,6 +358,7 @@ export class GuessRun {
     if (this.#run === undefined) return;
     this.#run = undefined;
     this.#opening = undefined;
+    this.#toOpen = undefined;
     this.#batch = undefined;
     this.#release(situation);
   }
@@ -354,7 +369,7 @@ export class GuessRun {
     const locals = [...this.#open].filter((local) => !used.has(local));
     if (locals.length === 0) return;
     for (const local of locals) this.#open.delete(local);
-    this.#requests.push({ kind: "close", locals });
+    this.#toClose.push(...locals);
   }
 }
 

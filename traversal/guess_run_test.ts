@@ -70,22 +70,27 @@ Deno.test("a GuessRun makes do with few ends, and ends at once without any", () 
   assertEquals(runFor(few, 3_000, MISSING, 1_500)[0]?.paths.map(({ local }) => local), [3, 4]);
   const none = opening();
   none.handle(at(1500), MISSING);
+  assertEquals(requests(none).map(({ kind }) => kind), ["open"]);
   none.handleLocals(at(1500), []);
   none.handle(at(1501), MISSING);
   assertEquals([none.running, none.attempts], [false, 0]);
   assertEquals(none.dueAt(), at(4000), "the ports are looked at again");
   none.handle(at(4000), MISSING);
-  assertEquals(requests(none).map(({ kind }) => kind), ["open", "sample"]);
+  assertEquals(requests(none), [{ kind: "sample" }]);
   assertEquals(none.dueAt(), at(5500), "another peer's guess is over then");
 });
 
 Deno.test("ends that come when nobody waits for them any more are closed", () => {
   const run = opening();
   run.handle(at(1500), MISSING);
-  run.handle(at(1600), FOUND);
   assertEquals(requests(run).map(({ kind }) => kind), ["open"]);
+  run.handle(at(1600), FOUND);
   run.handleLocals(at(1700), [5, 6]);
   assertEquals(requests(run), [{ kind: "close", locals: [5, 6] }]);
+  const late = opening();
+  late.handle(at(1500), MISSING);
+  late.handle(at(1600), FOUND);
+  assertEquals(requests(late), [], "none are asked for any more");
   const silent = opening();
   silent.handle(at(1500), MISSING);
   assertEquals(silent.dueAt(), at(3500));

@@ -83,6 +83,10 @@ Deno.test("ports in order are told by close ones of one address, wherever they a
     { hostname: "203.0.113.9", last: 41_001, stride: 1 },
     "the newest count",
   );
+  const again = [reflexive(65_530), reflexive(65_531), reflexive(1_025), reflexive(1_024)];
+  assertEquals(sequenceOf(again)?.last, 1_025, "also where the NAT began again at its lowest port");
+  const three = sequenceOf([reflexive(7_000), reflexive(7_001), reflexive(7_017)]);
+  assertEquals([three?.last, three?.stride], [7_017, 1]);
   assertEquals(
     sequenceOf([reflexive(40_000), of("serverReflexive", "203.0.113.8", 40_001)]),
     undefined,
