@@ -80,6 +80,8 @@ export interface TurnRequest {
   readonly signed?: boolean;
   /** Requests sent before giving up. @default 7 */
   readonly attempts?: number;
+  /** Time between requests over UDP, the same for all, milliseconds. Absent: 250, and twice as long each time. */
+  readonly everyMs?: number;
   /** How long an answer is waited for over a stream, milliseconds. @default 10_000 */
   readonly streamWaitMs?: number;
   /** Called once. It may start further requests. */
@@ -196,12 +198,11 @@ export class TurnRequests {
   }
 
   #transmit(now: Instant, pending: Pending): void {
-    const { attempts = ATTEMPTS, streamWaitMs = STREAM_WAIT_MS } = pending.request;
+    const { attempts = ATTEMPTS, everyMs, streamWaitMs = STREAM_WAIT_MS } = pending.request;
     this.#out.push(pending.bytes);
-    const factor = ++pending.attempts >= attempts
-      ? Math.min(LAST_WAIT_FACTOR, 2 ** (attempts - 1))
-      : 2 ** (pending.attempts - 1);
-    pending.dueAt = after(now, this.#options.reliable ? streamWaitMs : RTO_MS * factor);
+    const factor = ++pending.attempts >= attempts ? LAST_WAIT_FACTOR : 2 ** (pending.attempts - 1);
+    const waitMs = everyMs ?? RTO_MS * factor;
+    pending.dueAt = after(now, this.#options.reliable ? streamWaitMs : waitMs);
   }
 
   #encode(
