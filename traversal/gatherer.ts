@@ -6,11 +6,11 @@
  *  asking ------------> mapped ----------------------------------------> asking
  *     |                                          at once: regather(), or another server saw our address change
  *     | no answer, or an error
- *     +-------------> failed, asked again after 5, 10, 20, 40, 60, 60 ... s
+ *     +-------------> failed, asked again after 5, 10, 20, 40, 60, 60 ... s; at once where its last answer is in doubt
  * ```
  *
  * A server that stops answering does not mean that the mapping is gone, so its candidate stays until
- * {@linkcode FAILURES_BEFORE_FORGETTING} transactions in a row have failed; after a link change, until the first has.
+ * {@linkcode FAILURES_BEFORE_FORGETTING} transactions in a row have failed; after a link change those are short ones.
  *
  * @module
  */
@@ -96,6 +96,12 @@ export const FAILURES_BEFORE_FORGETTING = 3;
 /** Wait after the first failed transaction; doubles with each further one. */
 const RETRY_MS = 5_000;
 const RETRY_MS_MAX = 60_000;
+/**
+ * A server that answered this recently, and is asked because its answer is in doubt, is asked again at once: without it nobody finds this
+ * node. Each transaction is shorter then, so that no more than 4 s pass between two requests.
+ */
+const MISSED_MS = 600_000;
+const MISSED_ATTEMPTS = 5;
 /** An observation younger than this is not checked again when another server's changes. */
 const FRESH_MS = 5_000;
 
@@ -259,8 +265,12 @@ export class Gatherer implements Machine<GatherEvent> {
     for (const server of this.#servers) {
       if (server.transaction === undefined && now >= server.nextAt) {
         const { address, credentials } = server;
-        const options = { server: address, rng: this.#rng, ...credentials && { credentials } };
-        server.transaction = new BindingTransaction(now, options);
+        server.transaction = new BindingTransaction(now, {
+          server: address,
+          rng: this.#rng,
+          ...credentials && { credentials },
+          ...isMissed(now, server) && { attempts: MISSED_ATTEMPTS },
+        });
       }
       server.transaction?.handleTimeout(now);
       this.#drain(now, server);
@@ -316,9 +326,12 @@ export class Gatherer implements Machine<GatherEvent> {
     }
     server.state = "failed";
     server.reason = reason;
-    server.nextAt = after(now, Math.min(RETRY_MS_MAX, RETRY_MS * 2 ** server.failures));
+    const missed = isMissed(now, server);
+    const retryMs = Math.min(RETRY_MS_MAX, RETRY_MS * 2 ** server.failures);
+    server.nextAt = missed ? now : after(now, retryMs);
     server.failures++;
-    if (server.stale || server.failures >= FAILURES_BEFORE_FORGETTING) server.mapped = undefined;
+    const doubtful = server.stale && !missed;
+    if (doubtful || server.failures >= FAILURES_BEFORE_FORGETTING) server.mapped = undefined;
   }
 
   #mapped(now: Instant, server: Server, mapped: SocketAddress): void {
@@ -385,6 +398,11 @@ export class Gatherer implements Machine<GatherEvent> {
     ) this.#natChanged = true;
     this.#nat = nat;
   }
+}
+
+/** Whether a server does not say where this node is now although it did a while ago. */
+function isMissed(now: Instant, { stale, answeredAt }: Server): boolean {
+  return stale && answeredAt !== undefined && now - answeredAt < MISSED_MS;
 }
 
 function unasked(now: Instant, { address, credentials }: ProbeServer): Server {

@@ -104,9 +104,23 @@ Deno.test("Gatherer drops the old mapping when nobody answers after a link chang
   world.gatherer.regather(world.now);
   world.run(25_000);
   assertEquals(world.log.slice(2), [
-    "19770 reflexiveChanged",
-    "19770 natClassified unknown NAT_UNKNOWN",
+    "23270 reflexiveChanged",
+    "23270 natClassified unknown NAT_UNKNOWN",
   ]);
+});
+
+Deno.test("Gatherer misses a server whose last answer is in doubt: it asks every 4 s at least for ten minutes, then with back-off", () => {
+  const world = new World([A]);
+  world.run(10_000);
+  world.silent.add(A);
+  world.gatherer.regather(world.now);
+  world.run(1_200_000);
+  const asked = (world.asked.get(A) ?? []).filter((ms) => ms >= 10_000);
+  const waits = asked.slice(1).map((ms, i) => ms - (asked[i] ?? 0));
+  const patient = asked.findIndex((ms) => ms > 600_020);
+  assert(waits.slice(0, patient - 1).every((ms) => ms <= 4000));
+  assertEquals(Math.max(...waits), 64_000);
+  assert(asked.length < 10 + 600_000 / 7750 * 5 + 600_000 / 79_750 * 7);
 });
 
 Deno.test("Gatherer ignores an answer to what it asked before a link change", () => {
