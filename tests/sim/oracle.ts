@@ -3,7 +3,7 @@
  * everything at once, behind fresh boxes of the same kind and over perfect links.
  *
  * ```text
- *  direct      they hear each other by what STUN told and what they saw
+ *  direct      one hears the other answer from the address that it asked, by what STUN told and what they saw
  *  guess       they do once one side, whose own port is known, knows the ports that the other's NAT really used: 256 sockets
  *              and 1024 probes find one
  *  predict     they do once both know the next ports of NATs that count: possible since they count
@@ -88,11 +88,11 @@ class End {
   readonly others = new Set<string>();
   /** What STUN told of this one. */
   readonly mapped = new Set<string>();
-  /** Where an answer came from. */
-  readonly answered = new Set<string>();
+  /** Where it has asked; an answer names the place in this list. */
+  readonly #asked: string[] = [];
   /** How this one's packets look on the Internet. */
   readonly seen = new Set<string>();
-  /** Whether an answer came from where one had come from before. */
+  /** Whether an answer came from the very address that was asked: a path leads there and back. */
   confirmed = false;
 
   constructor(name: string, wire: Wire) {
@@ -109,7 +109,10 @@ class End {
   }
 
   askAll(): void {
-    for (const text of [...this.others]) this.#send(text, Uint8Array.of(ASK));
+    for (const text of [...this.others]) {
+      const place = this.#asked.push(text) - 1;
+      this.#send(text, Uint8Array.of(ASK, place >> 8, place));
+    }
   }
 
   askStun(): void {
@@ -132,14 +135,10 @@ class End {
     }
     // An own packet that came back proves nothing.
     if (sender === this.host) return;
-    if (bytes[0] === ASK) {
-      this.others.add(from);
-      this.#send(from, Uint8Array.of(ANSWER));
-    } else if (this.answered.has(from)) this.confirmed = true;
-    else {
-      this.answered.add(from);
-      this.others.add(from);
-    }
+    this.others.add(from);
+    const [kind, high = 0, low = 0] = bytes;
+    if (kind === ASK) this.#send(from, Uint8Array.of(ANSWER, high, low));
+    else if (this.#asked[high << 8 | low] === from) this.confirmed = true;
   }
 
   #send(text: string, bytes: Uint8Array): void {

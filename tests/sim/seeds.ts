@@ -40,4 +40,14 @@ export const FAILED_SEEDS: readonly FailedSeed[] = [
     why:
       "a new address while Discovery was away was registered only at the next of ever rarer attempts",
   },
+  {
+    seed: 772,
+    why:
+      "answers came from elsewhere than was asked, for ever, which is no path: the oracle's own fault",
+  },
+  {
+    seed: 820,
+    why:
+      "after an outage of the STUN servers the node asked for its new address up to 20 s too late",
+  },
 ];
