@@ -25,6 +25,10 @@ export interface NatWorldOptions {
   readonly lab: Lab;
   /** Which program. @default SOURCE */
   readonly program?: Program;
+  /** TCP port of Discovery. @default 8080 */
+  readonly httpPort?: number;
+  /** Further flags of Discovery. @default [] */
+  readonly discoveryFlags?: readonly string[];
 }
 
 /** What a node is started with. */
@@ -134,22 +138,26 @@ export interface NatWorld {
   start(role: "colony" | "agent", options: LabNodeOptions): Promise<LabNode>;
 }
 
-function discoveryFlags(lab: Lab): readonly string[] {
+function discoveryArguments(
+  { lab, httpPort = HTTP_PORT, discoveryFlags = [] }: NatWorldOptions,
+): readonly string[] {
   const stun = [...lab.addresses("disco"), `[${lab.address("disco", 6)}]`];
   return [
-    ...["discovery", "--listen", `[::]:${HTTP_PORT}`, "--store", ":memory:"],
+    ...["discovery", "--listen", `[::]:${httpPort}`, "--store", ":memory:"],
     ...stun.flatMap((address) => ["--stun-listen", `${address}:${STUN_PORT}`]),
+    ...discoveryFlags,
   ];
 }
 
 /** Starts Discovery. Everything ends with the scope. */
 export async function startNatWorld(
   scope: Scope,
-  { lab, program = SOURCE }: NatWorldOptions,
+  options: NatWorldOptions,
 ): Promise<NatWorld> {
+  const { lab, program = SOURCE, httpPort = HTTP_PORT } = options;
   const startDiscovery = async (): Promise<Moray> =>
     scope.use(
-      await Moray.start(discoveryFlags(lab), {
+      await Moray.start(discoveryArguments(options), {
         program,
         namespace: lab.namespace("disco"),
         timeoutMs: START_MS_MAX,
@@ -163,12 +171,12 @@ export async function startNatWorld(
     restartDiscovery: async (): Promise<void> => {
       discovery = await startDiscovery();
     },
-    start: async (role, options): Promise<LabNode> => {
-      const node = await startNode(
-        { role, lab, program, directory: () => scope.directory() },
-        options,
+    start: async (role, node): Promise<LabNode> => {
+      const started = await startNode(
+        { role, lab, program, httpPort, directory: () => scope.directory() },
+        node,
       );
-      return scope.use(node);
+      return scope.use(started);
     },
   };
 }
@@ -194,22 +202,23 @@ export async function inParallel<T, R>(
 /** The command line of a node, for whoever starts the program in a way of his own. */
 export function nodeArguments(
   lab: Lab,
-  { role, mesh, name, family = 4, flags = [], state }:
-    & { readonly role: "colony" | "agent"; readonly state: string }
+  { role, mesh, name, family = 4, flags = [], state, httpPort = HTTP_PORT }:
+    & { readonly role: "colony" | "agent"; readonly state: string; readonly httpPort?: number }
     & Omit<LabNodeOptions, "host" | "state">,
 ): readonly string[] {
   const server = lab.address("disco", family);
   return [
     ...[role, "--mesh", mesh, "--state", state],
-    ...["--discovery", `http://${family === 4 ? server : `[${server}]`}:${HTTP_PORT}`],
+    ...["--discovery", `http://${family === 4 ? server : `[${server}]`}:${httpPort}`],
     ...(name === undefined ? [] : ["--name", name]),
     ...flags,
   ];
 }
 
 async function startNode(
-  { role, lab, program, directory }: {
+  { role, lab, program, httpPort, directory }: {
     readonly role: "colony" | "agent";
+    readonly httpPort: number;
     readonly lab: Lab;
     readonly program: Program;
     readonly directory: () => string;
@@ -217,7 +226,7 @@ async function startNode(
   { host, state = directory(), ...options }: LabNodeOptions,
 ): Promise<LabNode> {
   const startedAt = performance.now();
-  const process = await Moray.start(nodeArguments(lab, { role, state, ...options }), {
+  const process = await Moray.start(nodeArguments(lab, { role, state, httpPort, ...options }), {
     program,
     namespace: lab.namespace(host),
     timeoutMs: START_MS_MAX,

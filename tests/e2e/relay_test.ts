@@ -1,0 +1,144 @@
+/** Relays behind real NATs: always connected, never decrypted. */
+import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
+import { Moray, SOURCE } from "../support/moray.ts";
+import { Lab } from "../support/natlab.ts";
+import { LabNode, type NatWorld, startNatWorld } from "../support/nat_mesh.ts";
+import { e2e, eventually, type Scope } from "../support/scope.ts";
+
+const PORT = 3480;
+const SECRET = "of the lab";
+/** A little real: 20 ms from a site to the servers and back. */
+const DELAY = "delay=10ms";
+
+/** What stands before whom, and what has to carry. */
+const PAIRS: readonly { readonly colony: string; readonly agent: string; readonly by: string }[] = [
+  { colony: "symmetric", agent: "symmetric", by: "udp" },
+  { colony: "fullcone", agent: "udpblocked", by: "tcp" },
+  { colony: "udpblocked", agent: "udpblocked", by: "tcp" },
+  { colony: "symmetric", agent: "httponly", by: "websocket" },
+  { colony: "httponly", agent: "httponly", by: "websocket" },
+];
+
+for (const { colony, agent, by } of PAIRS) {
+  e2e(`${colony} and ${agent} reach each other over the relay`, {
+    needs: ["full", "natlab"],
+    timeoutMs: 120_000,
+  }, async (scope) => {
+    const lab = scope.use(
+      await Lab.up(`relay-${colony}-${agent}`.slice(0, 12) + by.slice(0, 2), {
+        servers: ["disco:2"],
+        sites: [`c=${colony},${DELAY}`, `a=${agent},${DELAY}`],
+      }),
+    );
+    const world = await relayWorld(scope, lab);
+    await world.start("colony", { mesh: "reef", host: "c1" });
+    const walker = await world.start("agent", { mesh: "reef", host: "a1", name: "walker" });
+    await answers(walker, 20_000);
+    const { kind, relay } = await walker.path("colony") ?? {};
+    assertEquals(kind, "relayed");
+    assertEquals(relay, "relay");
+    const own = (await walker.status()).relays ?? [];
+    assertEquals(own.map(({ state, transport }) => [state, transport]), [["ready", by]]);
+  });
+}
+
+e2e(
+  "relayed becomes direct, and direct relayed again, without a lost echo in the first and within 6.5 s in the second",
+  {
+    needs: ["full", "natlab"],
+    timeoutMs: 180_000,
+  },
+  async (scope) => {
+    const lab = scope.use(
+      await Lab.up("relayupgrade", {
+        servers: ["disco:2"],
+        sites: [`c=portrestricted,${DELAY}`, `a=fullcone,${DELAY}`],
+      }),
+    );
+    const world = await relayWorld(scope, lab);
+    await world.start("colony", { mesh: "reef", host: "c1" });
+    const walker = await world.start("agent", { mesh: "reef", host: "a1", name: "walker" });
+    await answers(walker, 20_000);
+    // From the first answer to long after the change of path.
+    const until = performance.now() + 8_000;
+    let lost = 0;
+    while (performance.now() < until) {
+      if (await walker.echo("colony", 1_500) === undefined) lost++;
+    }
+    assertEquals([lost, (await walker.path("colony"))?.kind], [0, "direct"]);
+    // From now on the agent's NAT lets nothing out but to the relay.
+    await lab.ctl("a", `set block=udp,udpports=${PORT}`);
+    const cutAt = performance.now();
+    await eventually("an answer over the relay", async () => {
+      const rttMs = await walker.echo("colony", 300);
+      if (rttMs === undefined || performance.now() - cutAt < 400) return undefined;
+      return (await walker.path("colony"))?.kind === "relayed" ? true : undefined;
+    }, { timeoutMs: 6_500, everyMs: 20 });
+  },
+);
+
+e2e("kill -9 of the relay under traffic: the next one carries within 6.5 s", {
+  needs: ["full", "natlab"],
+  timeoutMs: 180_000,
+}, async (scope) => {
+  const lab = scope.use(
+    await Lab.up("relaykill", {
+      servers: ["disco:2", "one", "two"],
+      sites: [`c=symmetric,${DELAY}`, `a=symmetric,${DELAY}`],
+    }),
+  );
+  const relays = new Map<string, Moray>();
+  for (const name of ["one", "two"]) {
+    const address = lab.address(name, 4);
+    const flags = ["relay", "--listen-udp", `${address}:${PORT}`, "--external-ip", address];
+    const relay = await Moray.start([...flags, "--secret", SECRET], {
+      program: SOURCE,
+      namespace: lab.namespace(name),
+      timeoutMs: 60_000,
+    });
+    relays.set(name, scope.use(relay));
+  }
+  const world = await startNatWorld(scope, {
+    lab,
+    discoveryFlags: [
+      ...["--relay-secret", SECRET],
+      ...["one", "two"].flatMap((name) => [
+        "--relay-server",
+        `${name}=turn:${lab.address(name, 4)}:${PORT}?transport=udp`,
+      ]),
+    ],
+  });
+  await world.start("colony", { mesh: "reef", host: "c1" });
+  const walker = await world.start("agent", { mesh: "reef", host: "a1", name: "walker" });
+  await answers(walker, 20_000);
+  const { relay: used = null } = await walker.path("colony") ?? {};
+  const victim = relays.get(used ?? "");
+  assert(victim !== undefined, `the path is over ${used}`);
+  victim.child.signal("SIGKILL");
+  const killedAt = performance.now();
+  await victim.child.exited;
+  await answers(walker, 6_500);
+  const seconds = (performance.now() - killedAt) / 1000;
+  assert(seconds <= 6.5, `${seconds} s`);
+});
+
+/** Discovery with its own relay, all of it also on port 80. */
+function relayWorld(scope: Scope, lab: Lab): Promise<NatWorld> {
+  const address = lab.address("disco", 4);
+  return startNatWorld(scope, {
+    lab,
+    httpPort: 80,
+    discoveryFlags: [
+      "--relay",
+      ...["--relay-listen", `${address}:${PORT}`, "--relay-external-ip", address],
+    ],
+  });
+}
+
+/** Resolves once the colony answers. */
+async function answers(node: LabNode, timeoutMs: number): Promise<void> {
+  await eventually("the colony to answer", () => node.echo("colony", 500), {
+    timeoutMs,
+    everyMs: 20,
+  });
+}
