@@ -25,6 +25,7 @@ export const COUNTER_NAMES = [
   "probeRefused",
   "probeLimited",
   "tunTooBig",
+  "tunFragmented",
 ] as const;
 
 /** The name of a counter. */

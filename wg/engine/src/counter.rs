@@ -50,6 +50,8 @@ pub enum Counter {
     ProbeLimited,
     /// A packet from the kernel's interface that the path to its peer does not carry; the kernel was told.
     TunTooBig,
+    /// A packet from the kernel's interface that went to its peer in fragments, since the path carries less than every host may send.
+    TunFragmented,
     /// One more than the last.
     Count,
 }

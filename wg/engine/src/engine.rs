@@ -6,6 +6,7 @@ use crate::event::{Event, Events, Kind, Path};
 use crate::net::{Datagrams, ADDRESSES_MAX};
 use crate::transmit::Transmit;
 use crate::tun::division::{owner, udp_destination, Owner};
+use crate::tun::fragments::Fragments;
 use crate::tun::gso::Split;
 use crate::tun::unreachable::Reason;
 use crate::tun::{self, Tun};
@@ -20,6 +21,8 @@ use tcp::{Config, Handle, Stack, State};
 pub const STREAMS_MAX: usize = 4096;
 /// Bytes that one connection buffers in each direction, at most.
 const STREAM_BUFFER_BYTES: usize = 8 << 20;
+/// Room for one fragment and its padding, before the packet that it is cut from.
+const FRAGMENT_SPACE: usize = 2048;
 /// IP protocol number of TCP.
 const TCP: u8 = 6;
 /// And of ICMP, whose errors may be about TCP.
@@ -87,7 +90,7 @@ impl Engine {
             events: Events::default(),
             counters: Counters::default(),
             now,
-            packet: vec![0; 65_536 + 16].into_boxed_slice(),
+            packet: vec![0; FRAGMENT_SPACE + 65_536 + 16].into_boxed_slice(),
             tun: None,
         }
     }
@@ -243,9 +246,29 @@ impl Engine {
             tun.refuse(*now, length, Reason::TooBig(mtu));
             return true;
         }
+        let mtu = peer.tun_mtu;
+        if split.longest() <= mtu {
+            for i in 0..split.count() {
+                let n = split.write(i, packet);
+                device.send_to(&mut io, slot, packet, n);
+            }
+            return self.transmit.has_room();
+        }
+        // Nobody could be asked for less: the path is narrower than what every host may send.
+        let (packet, whole) = packet.split_at_mut(FRAGMENT_SPACE);
+        let mtu = mtu.min(FRAGMENT_SPACE - 16);
         for i in 0..split.count() {
-            let n = split.write(i, packet);
-            device.send_to(&mut io, slot, packet, n);
+            let n = split.write(i, whole);
+            let Some(fragments) = Fragments::of(&whole[..n], mtu, tun.fragmented) else {
+                device.send_to(&mut io, slot, whole, n);
+                continue;
+            };
+            tun.fragmented = tun.fragmented.wrapping_add(1);
+            io.counters.add(Counter::TunFragmented);
+            for k in 0..fragments.count() {
+                let n = fragments.write(k, packet);
+                device.send_to(&mut io, slot, packet, n);
+            }
         }
         self.transmit.has_room()
     }

@@ -357,3 +357,34 @@ fn the_kernel_is_told_what_the_path_carries() {
     }
     assert_eq!(w.nodes[0].counters.value(Counter::TunTooBig), 2.0);
 }
+
+#[test]
+fn what_every_host_may_send_crosses_a_narrower_path_in_fragments() {
+    let mut w = pair();
+    for node in &mut w.nodes {
+        node.tun_open(true, 61_000, 4_000);
+    }
+    w.nodes[0].set_addresses(&[mesh(0), "fd00::1".parse().unwrap()]);
+    w.nodes[0].allow(0, "fd00::2".parse().unwrap(), 128);
+    w.nodes[1].allow(0, "fd00::1".parse().unwrap(), 128);
+    w.nodes[1].set_addresses(&[mesh(1), "fd00::2".parse().unwrap()]);
+    w.nodes[0].set_peer_mtu(0, 1044, 1044);
+    let mut packet = vec![0; 10];
+    packet.extend([0x60, 0, 0, 0, 0x04, 0xd8, 17, 64]);
+    for host in [1, 2] {
+        packet.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host]);
+    }
+    packet.extend((0..1240).map(|i| i as u8));
+    w.nodes[0].tun().unwrap().input[..packet.len()].copy_from_slice(&packet);
+    assert!(w.nodes[0].tun_send(packet.len()));
+    let sent = take(&mut w.nodes[0]);
+    assert!(sent.len() == 2 && sent.iter().all(|(_, d)| d.len() <= 1044 + 32));
+    for (_, datagram) in sent {
+        w.nodes[1].receive(outer(0), &datagram);
+    }
+    let fragments = for_kernel(&mut w.nodes[1]);
+    assert_eq!(fragments.iter().map(Vec::len).collect::<Vec<_>>(), [1040, 296]);
+    assert_eq!([&fragments[0][48..], &fragments[1][48..]].concat(), packet[50..]);
+    assert_eq!(for_kernel(&mut w.nodes[0]).len(), 0, "nobody is asked for less than 1280");
+    assert_eq!(w.nodes[0].counters.value(Counter::TunFragmented), 1.0);
+}

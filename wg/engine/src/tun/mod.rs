@@ -3,6 +3,7 @@
 
 pub mod checksum;
 pub mod division;
+pub mod fragments;
 pub mod gro;
 pub mod gso;
 #[cfg(test)]
@@ -34,12 +35,14 @@ pub struct Tun {
     pub output: Gro,
     /// When the next error may be written.
     next_error_at: u64,
+    /// Packets that were split for a narrow path: what the fragments of the next one are recognised by.
+    pub fragmented: u32,
 }
 
 impl Tun {
     /// An interface without packets. `udp`: whether the kernel takes joined datagrams.
     pub fn new(udp: bool) -> Self {
-        Tun { input: vec![0; INPUT_BYTES].into_boxed_slice(), output: Gro::new(udp), next_error_at: 0 }
+        Tun { input: vec![0; INPUT_BYTES].into_boxed_slice(), output: Gro::new(udp), next_error_at: 0, fragmented: 0 }
     }
 
     /// Tells the kernel why the packet at the start of the input does not go, not too often.
