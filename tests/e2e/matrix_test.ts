@@ -1,7 +1,8 @@
 /**
  * Every pair of networks: real processes behind the NATs of one lab, all at once.
  *
- * A pair that waits for something (`matrix_cases.ts`) may stay without a connection, but then its agent must say why.
+ * A pair that waits for something (`matrix_cases.ts`) may stay without a connection, but then its agent must say why. One that is
+ * direct all the same is marked wrongly, and fails.
  */
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import type { PathStatus } from "../../agent/status.ts";
@@ -48,6 +49,14 @@ interface Outcome {
   /** What the two programs wrote last. */
   readonly logs: string;
 }
+
+Deno.test("a pair that is direct although it is marked as waiting fails by its mark", () => {
+  const [first] = CLASSIC_PAIRS;
+  assert(first !== undefined);
+  assertEquals(staleMark(first), undefined);
+  const marked = staleMark({ ...first, waitsFor: "relay" });
+  assertEquals(marked?.includes("waiting for relay"), true);
+});
 
 Deno.test("15 of the 16 classic pairs must be direct, 13 of them without guessing", () => {
   assertEquals(CLASSIC_PAIRS.length, 16);
@@ -135,7 +144,11 @@ async function watch(lab: Lab, running: RunningPair): Promise<Outcome> {
   }
   if (wrong === undefined) {
     const directMs = performance.now() - agent.startedAt;
-    return { ...outcomeOf(running, { remark: "", right: true }), directMs };
+    const remark = staleMark(pair);
+    return {
+      ...outcomeOf(running, { remark: remark ?? "", right: remark === undefined }),
+      directMs,
+    };
   }
   if (pair.waitsFor === undefined) return outcomeOf(running, { remark: wrong, right: false });
   const { path, reason } = await agent.peer("colony") ?? {};
@@ -143,6 +156,11 @@ async function watch(lab: Lab, running: RunningPair): Promise<Outcome> {
   const seen = await colony.peer(name);
   const excused = path?.kind !== "direct" && seen?.path.kind !== "direct";
   return outcomeOf(running, { remark: told, right: excused && reason !== null });
+}
+
+/** What is wrong with the mark of a pair that is direct; `undefined` for nothing. */
+function staleMark({ waitsFor }: MatrixPair): string | undefined {
+  return waitsFor && `direct, although it is marked as waiting for ${waitsFor}: take the mark away`;
 }
 
 /** What is not as it must be in a pair right now; `undefined` for nothing. */
@@ -204,8 +222,8 @@ function lineOf({ pair, directMs, remark, right }: Outcome): string {
   const waits = pair.waitsFor === undefined ? "" : `waits for ${pair.waitsFor}`;
   const how = pair.guessed === true ? ", by guessing" : "";
   if (directMs !== undefined) {
-    const needless = waits === "" ? "" : `, although it ${waits}`;
-    return `${title} direct after ${(directMs / 1000).toFixed(1)} s${how}${needless}`;
+    const failed = right ? "" : ` FAILED: ${remark}`;
+    return `${title} direct after ${(directMs / 1000).toFixed(1)} s${how}${failed}`;
   }
   return `${title} ${right ? waits : "FAILED"}: ${remark}`;
 }
