@@ -9,7 +9,8 @@
  *       a direct path works: the extra end that it uses stays open, the others close
  * ```
  *
- * Both sides begin when they are told to connect, and wait alike, so they stay together without speaking of it.
+ * A punch brings the next one forward to two minutes after the last: eight times, and then once in 16 minutes. Both sides begin when
+ * they are told to connect, and wait alike, so they stay together without speaking of it.
  *
  * @module
  */
@@ -17,6 +18,7 @@ import { after, earlier, type Instant, type Rng } from "../core/mod.ts";
 import type { Candidate } from "./candidate.ts";
 import { type GuessPlan, type NatCircumstances, planGuess, sequenceOf, varies } from "./guess.ts";
 import { OWN_SOCKETS, type Path } from "./path.ts";
+import { TokenBucket } from "./token_bucket.ts";
 
 /** What the host is asked to do with extra local ends. */
 export type LocalRequest =
@@ -68,8 +70,10 @@ const SAMPLE_MS = 1_500;
 const UNPLANNED_MS = 60_000;
 /** Where another peer's guess has all the ends, the next try. */
 const NO_ENDS_MS = 4_000;
-/** The same where Discovery has both sides punch. */
+/** The same where Discovery has both sides punch, which it has for ever: so often at once, and the time that gives one back. */
 const PUNCHED_MS = 120_000;
+const FORWARD_MAX = 8;
+const FORWARD_EVERY_MS = 960_000;
 /** Answers to the last datagrams are waited for. */
 const TAIL_MS = 6_000;
 /** Ends are held for so long before another peer may have them: the other side has tried all its ports by then. */
@@ -97,6 +101,8 @@ export class GuessRun {
   #attempts = 0;
   #begunAt: Instant | undefined;
   #punchedAt: Instant | undefined;
+  /** Guesses that punches may still bring forward. */
+  #forward: TokenBucket | undefined;
   /** The guess that this side's ports were last looked at for, by when it is to begin. */
   #sampledFor: Instant | undefined;
   /** The last port that was predicted from, and how often. */
@@ -144,6 +150,8 @@ export class GuessRun {
 
   /** Takes what is known of both NATs. */
   setNat(nat: NatCircumstances): void {
+    // Nothing that was sent meanwhile got anywhere.
+    if (this.#nat?.udpBlocked === true && !nat.udpBlocked) this.renew();
     this.#nat = nat;
     if (this.#attempts === 0) this.#notBefore = undefined;
   }
@@ -157,11 +165,13 @@ export class GuessRun {
   renew(): void {
     this.#attempts = 0;
     this.#notBefore = undefined;
+    this.#forward = undefined;
   }
 
   /** There is a direct path: when it is lost, a guess is worth as much as the first. */
   succeeded(): void {
     this.#attempts = 0;
+    this.#forward = undefined;
     this.#notBefore = this.#begunAt === undefined ? undefined : after(this.#begunAt, PERIODS_MS[0]);
   }
 
@@ -170,7 +180,9 @@ export class GuessRun {
     this.#punchedAt = now;
     if (this.#begunAt === undefined || this.#notBefore === undefined) return;
     const at = after(this.#begunAt, PUNCHED_MS);
-    if (at < this.#notBefore) this.#notBefore = at;
+    if (at >= this.#notBefore) return;
+    this.#forward ??= new TokenBucket(now, { most: FORWARD_MAX, everyMs: FORWARD_EVERY_MS });
+    if (this.#forward.take(now)) this.#notBefore = at;
   }
 
   /** Looks at what the paths do now: begins, goes on, or ends. */

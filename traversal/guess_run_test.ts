@@ -137,6 +137,32 @@ Deno.test("a punch brings the next guess forward to two minutes, another network
   assert(run.running);
 });
 
+Deno.test("punches that never end bring guesses forward for a while, and every 16 minutes after that", () => {
+  const run = spraying();
+  const starts: number[] = [];
+  for (let minute = 0; minute < 240; minute++) {
+    const [from, until] = [minute * 60_000, (minute + 1) * 60_000 - 1];
+    run.punch(at(from));
+    const before = run.attempts;
+    runFor(run, until, MISSING, from);
+    if (run.attempts > before) starts.push(minute);
+  }
+  const quick = starts.filter((minute) => minute < 30);
+  const later = starts.filter((minute) => minute >= 60);
+  assert(quick.length >= 10, `${starts}`);
+  assert(later.length >= 10 && later.length <= 180 / 16 + 4, `${starts}`);
+});
+
+Deno.test("what was guessed while UDP was blocked does not count", () => {
+  const run = spraying();
+  runFor(run, 400_000);
+  const nat = { own: CONE, peer: "NAT_SYMMETRIC" } as const;
+  run.setNat({ ...nat, udpBlocked: true });
+  assertEquals(run.attempts, 4);
+  run.setNat({ ...nat, udpBlocked: false });
+  assertEquals(run.attempts, 0);
+});
+
 function spraying(): GuessRun {
   const run = new GuessRun({ rng: seeded(1), noGuess: false });
   run.setNat({ own: CONE, peer: "NAT_SYMMETRIC", udpBlocked: false });
