@@ -70,8 +70,11 @@ function startBench(mode: EchoWorkerStart["mode"]): Bench {
     events,
     wakes,
     async [Symbol.asyncDispose](): Promise<void> {
+      // Who waits for a bell alone does not keep the program running, nor does a Worker that has ended.
+      const timer = setTimeout(() => {}, DEADLINE_MS);
       await client.stop();
       await listening;
+      clearTimeout(timer);
       worker.terminate();
     },
   };

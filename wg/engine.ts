@@ -314,17 +314,15 @@ export class Engine {
   /** Offers the readable bytes in at most two parts to `take`, which says how many it took of each. */
   streamRead(stream: StreamId, take: (part: Uint8Array<ArrayBuffer>) => number): number {
     if (this.#exports.stream_peek(stream) === 0) return 0;
-    let taken = 0;
-    const at = this.#scratch;
-    const parts = [0, 8].map((i) => {
-      const start = this.#view.getUint32(at + i, true);
-      return [start, this.#view.getUint32(at + i + 4, true)] as const;
-    });
-    for (const [start, length] of parts) {
-      if (length === 0) continue;
-      const n = take(this.#bytes.subarray(start, start + length));
-      taken += n;
-      if (n < length) break;
+    const [at, view] = [this.#scratch, this.#view];
+    const start = view.getUint32(at, true);
+    const length = view.getUint32(at + 4, true);
+    // Read before the first part is handed out: the place is the engine's, and whoever takes may use it.
+    const secondStart = view.getUint32(at + 8, true);
+    const secondLength = view.getUint32(at + 12, true);
+    let taken = length === 0 ? 0 : take(this.#bytes.subarray(start, start + length));
+    if (taken === length && secondLength > 0) {
+      taken += take(this.#bytes.subarray(secondStart, secondStart + secondLength));
     }
     if (taken > 0) this.#exports.stream_consume(stream, taken);
     return taken;

@@ -278,12 +278,11 @@ export class Datapath implements EngineSink {
     let idle = false;
     for (let round = 0; round < ROUNDS_MAX && !idle && !this.#options.transport.busy; round++) {
       this.#poll();
+      this.#ringMain(wakeMain); // At once: it wakes up while this thread goes on.
       const dueAt = this.#engine.pollTimeout();
       idle = dueAt === undefined || dueAt > this.#now;
     }
-    if (this.#streams.takeRing()) this.#ring = true;
-    if (this.#ring && this.#arena.ringMain()) wakeMain();
-    this.#ring = false;
+    this.#ringMain(wakeMain);
     if (this.#options.sockets?.unfinished === true) return this.#now;
     // A busy transport calls again by itself.
     const engineAt = this.#options.transport.busy ? undefined : this.#engine.pollTimeout();
@@ -318,6 +317,12 @@ export class Datapath implements EngineSink {
 
   #poll(): void {
     this.#engine.poll(this.#now, this);
+  }
+
+  #ringMain(wakeMain: () => void): void {
+    const ring = this.#streams.takeRing() || this.#ring;
+    if (ring && this.#arena.ringMain()) wakeMain();
+    this.#ring = false;
   }
 
   #accept({ stream, port, remote }: EngineEvent & { readonly kind: "accepted" }): void {

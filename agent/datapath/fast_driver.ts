@@ -61,6 +61,8 @@ export class FastDriver implements Transport {
   readonly #timeout = new BigInt64Array(2);
   readonly #timeoutBytes = new Uint8Array(this.#timeout.buffer);
   readonly #bell = new Uint8Array(8);
+  /** The last {@linkcode FastDriver.wait} has seen something on the socket. */
+  #readable = false;
 
   private constructor(libc: Libc, options: FastDriverOptions) {
     this.#libc = libc;
@@ -141,14 +143,18 @@ export class FastDriver implements Transport {
     const us = Math.ceil(Math.max(0, timeoutMs) * 1000);
     this.#timeout[0] = BigInt(Math.floor(us / 1e6));
     this.#timeout[1] = BigInt(us % 1e6 * 1000);
-    const count = 2 + this.#watched.length;
-    const ready = this.#libc.calls.ppoll(this.#pollBytes, BigInt(count), this.#timeoutBytes, null);
+    const watched = this.#watched;
+    const count = BigInt(2 + watched.length);
+    const ready = this.#libc.calls.ppoll(this.#pollBytes, count, this.#timeoutBytes, null);
+    const poll = this.#poll;
+    const onSocket = ready <= 0 ? 0 : (poll[1] ?? 0) >>> 16;
+    this.#readable = onSocket !== 0;
     if (ready <= 0) return false;
-    if (((this.#poll[1] ?? 0) >>> 16 & POLLERR) !== 0) this.#errors.take(this.#socket.fd);
-    for (const [i, onReady] of this.#watched.entries()) {
-      if ((this.#poll[5 + 2 * i] ?? 0) >>> 16 !== 0) onReady();
+    if ((onSocket & POLLERR) !== 0) this.#errors.take(this.#socket.fd);
+    for (let i = 0; i < watched.length; i++) {
+      if ((poll[5 + 2 * i] ?? 0) >>> 16 !== 0) watched[i]?.();
     }
-    if (((this.#poll[3] ?? 0) >>> 16) === 0) return false;
+    if (((poll[3] ?? 0) >>> 16) === 0) return false;
     this.#libc.calls.read(this.#eventFd, this.#bell, 8n);
     return true;
   }
@@ -161,9 +167,12 @@ export class FastDriver implements Transport {
     this.#receiver.receiveInto(memory, onBatch);
   }
 
-  /** Hands what the sockets hold to `onDatagrams`, a bounded part of it. Returns whether there may be more. */
+  /**
+   * Hands what the sockets hold to `onDatagrams`, a bounded part of it; nothing if the last {@linkcode FastDriver.wait} has
+   * seen nothing there. Returns whether there may be more.
+   */
   receive(): boolean {
-    const more = this.#receiveFrom(this.#socket.fd, 0);
+    const more = this.#readable && this.#receiveFrom(this.#socket.fd, 0);
     if (!this.#localsReady || this.#locals === undefined) return more;
     this.#localsReady = false;
     return this.#locals.take() || more;

@@ -27,6 +27,8 @@ interface Entry {
   established: boolean;
   finSent: boolean;
   ended: boolean;
+  /** `toApp` was full when it was written to last: the stream may hold more, and the main thread says when there is room. */
+  full: boolean;
   /** The kernel socket that the stream is joined to; the rings are not used then. */
   splice: SocketSplice | undefined;
 }
@@ -73,6 +75,7 @@ export class StreamTable {
       established: false,
       finSent: false,
       ended: false,
+      full: false,
       splice: undefined,
     };
     this.#bySlot[slot.index] = entry;
@@ -96,13 +99,13 @@ export class StreamTable {
   handleStream(stream: StreamId): void {
     const entry = this.#byStream.get(stream);
     if (entry?.splice !== undefined) this.#sockets?.pump(entry.splice);
-    else if (entry !== undefined) this.#pump(entry);
+    else if (entry !== undefined) this.#pump(entry, true);
   }
 
   /** The main thread says that a slot has changed. */
   handleSlot(slot: StreamSlot): void {
     const entry = this.#bySlot[slot.index];
-    if (entry !== undefined) return this.#pump(entry);
+    if (entry !== undefined) return this.#pump(entry, false);
     const onDirty = this.#lent.get(slot.index);
     if ((slot.mainFlags & RELEASED) !== 0) this.#lent.delete(slot.index);
     onDirty?.(slot);
@@ -168,7 +171,8 @@ export class StreamTable {
     return this.#arena.slot(index);
   }
 
-  #pump(entry: Entry): void {
+  /** Moves what can be moved. Only what the engine says can have changed the stream's state, or brought bytes from the network. */
+  #pump(entry: Entry, engineSays: boolean): void {
     const { slot } = entry;
     // Before the ring: an empty ring is the end only if the flag was set before the look.
     const flags = slot.mainFlags;
@@ -179,8 +183,7 @@ export class StreamTable {
       return;
     }
     this.#send(entry, entry.stream);
-    const state = this.#engine.streamState(entry.stream);
-    if (state.established && !entry.established) {
+    if (engineSays && !entry.established && this.#engine.streamState(entry.stream).established) {
       entry.established = true;
       slot.setWorkerFlags(ESTABLISHED);
       this.#tell(slot);
@@ -188,13 +191,14 @@ export class StreamTable {
     const sentAll = slot.toNet.length === 0;
     if ((flags & RELEASED) !== 0) {
       // A connection that never opened has nobody to send to.
-      if (state.closed || sentAll) this.#free(entry, false);
+      if (sentAll || this.#engine.streamState(entry.stream).closed) this.#free(entry, false);
       return;
     }
-    if ((flags & FIN) !== 0 && sentAll && state.established && !entry.finSent) {
+    if ((flags & FIN) !== 0 && sentAll && entry.established && !entry.finSent) {
       entry.finSent = true;
       this.#engine.streamShutdown(entry.stream);
     }
+    if (!engineSays && !entry.full) return;
     this.#receive(entry, entry.stream);
     this.#follow(entry, entry.stream);
   }
@@ -211,18 +215,19 @@ export class StreamTable {
   }
 
   /** From the network to the main thread. */
-  #receive({ slot }: Entry, stream: StreamId): void {
+  #receive(entry: Entry, stream: StreamId): void {
+    const { slot } = entry;
     const windowBytes = slot.toApp.capacity * WINDOW;
-    let full = false;
+    entry.full = false;
     let moved = 0;
     do {
       const taken = this.#engine.streamRead(stream, (part) => {
         const n = slot.toApp.write(part);
-        full = n < part.length;
+        entry.full = n < part.length;
         return n;
       });
       moved += taken;
-      if (!full) break;
+      if (!entry.full) break;
       slot.windowWait.arm(windowBytes);
       // Between the look and the wish the reader may have made room and seen no wish.
     } while (slot.toApp.room >= windowBytes);

@@ -163,19 +163,28 @@ export class SharedArena {
   }
 
   /**
-   * Main thread: answers the bell, and resolves once it has been rung again and {@linkcode SharedArena.notifyMain} called: in a turn
-   * of the event loop of its own, however often it is rung. Before draining, as {@linkcode SharedArena.answerMainBell}.
+   * Main thread, after draining: resolves once the bell is rung and {@linkcode SharedArena.notifyMain} called. `undefined` if
+   * it has been rung since it was last answered: then there is more to drain.
    */
-  nextMainRing(): Promise<unknown> {
+  waitForMainBell(): Promise<unknown> | undefined {
+    const rung = Atomics.waitAsync(this.#mainBell, 0, 0);
+    return rung.async ? rung.value : undefined;
+  }
+
+  /**
+   * Main thread, before draining: answers the bell, and resolves as {@linkcode SharedArena.waitForMainBell} does, however often
+   * it is rung meanwhile.
+   */
+  answerAndWait(): Promise<unknown> {
     for (;;) {
       this.answerMainBell();
-      const rung = Atomics.waitAsync(this.#mainBell, 0, 0);
+      const rung = this.waitForMainBell();
       // Rung between the two: what that tells of is about to be drained.
-      if (rung.async) return rung.value;
+      if (rung !== undefined) return rung;
     }
   }
 
-  /** Any thread: wakes a main thread that waits for {@linkcode SharedArena.nextMainRing}. */
+  /** Any thread: wakes a main thread that waits for {@linkcode SharedArena.waitForMainBell}. */
   notifyMain(): void {
     Atomics.notify(this.#mainBell, 0);
   }

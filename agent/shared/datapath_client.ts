@@ -129,8 +129,13 @@ export class DatapathClient {
   /** Takes in what the Worker has to say whenever it rings; resolves once the client has closed. */
   async listen(): Promise<void> {
     while (this.#closed === undefined) {
-      const rung = this.arena.nextMainRing();
       this.handleWake();
+      let rung = this.arena.waitForMainBell();
+      if (rung === undefined) {
+        // There is more already. Twice a turn is enough: the event loop has others to serve.
+        rung = this.arena.answerAndWait();
+        this.handleWake();
+      }
       await rung;
     }
   }
@@ -170,7 +175,7 @@ export class DatapathClient {
     for (const { reject } of this.#pending.values()) reject(error);
     this.#pending.clear();
     this.#sink?.closed(error);
-    // Who listens has nothing to wait for.
+    // Who listens has nothing to wait for, and nobody may wait on memory that is freed: V8 then mistakes who waits on the next.
     this.arena.notifyMain();
   }
 

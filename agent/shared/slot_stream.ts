@@ -179,29 +179,53 @@ export class SlotStream implements TunnelConn {
     if (over || (flags & ESTABLISHED) !== 0) this.#wakeOpener?.();
   }
 
-  /** Waits until there are bytes, if any are wanted, and resolves with how many `take` took; `null` at the end. */
-  async #receive(take: (ring: ByteRing) => number, wanted: number): Promise<number | null> {
-    if (this.#released) return null;
-    if (this.#reading) throw new MorayError("usage", `${this.#name()} is being read already`);
+  /**
+   * Waits until there are bytes, if any are wanted, and resolves with how many `take` took; `null` at the end. Who sleeps is
+   * served within the wake-up, not by promises that wait for one another.
+   */
+  #receive(take: (ring: ByteRing) => number, wanted: number): Promise<number | null> {
+    if (this.#released) return Promise.resolve(null);
+    if (this.#reading) {
+      return Promise.reject(new MorayError("usage", `${this.#name()} is being read already`));
+    }
     this.#reading = true;
-    try {
-      for (;;) {
-        if (this.#released) return null;
-        if (wanted === 0) return 0;
-        // Loaded before the ring: what was written before EOF or FAILED must be seen first.
-        const flags = this.#slot.workerFlags;
-        if (this.#slot.toApp.length > 0) {
-          const count = take(this.#slot.toApp);
-          if (this.#client.arena.tookFromToApp(this.#slot)) this.#client.ringWorker();
-          return count;
-        }
-        if ((flags & EOF) !== 0) return null;
-        const failure = this.#failure(flags);
-        if (failure !== undefined) throw this.#broken(failure);
-        await this.#dataOrEnd();
+    const { promise, resolve, reject } = Promise.withResolvers<number | null>();
+    const look = (): void => {
+      try {
+        const taken = this.#takeOrArm(take, wanted);
+        if (taken === undefined) return;
+        resolve(taken);
+      } catch (error) {
+        reject(error);
       }
-    } finally {
+      this.#wakeReader = undefined;
       this.#reading = false;
+    };
+    this.#wakeReader = look;
+    look();
+    return promise;
+  }
+
+  /** As {@linkcode SlotStream.#receive}, now; `undefined` when there is nothing, and the Worker has been asked to report. */
+  #takeOrArm(take: (ring: ByteRing) => number, wanted: number): number | null | undefined {
+    for (;;) {
+      if (this.#released) return null;
+      if (wanted === 0) return 0;
+      const slot = this.#slot;
+      // Loaded before the ring: what was written before EOF or FAILED must be seen first.
+      const flags = slot.workerFlags;
+      if (slot.toApp.length > 0) {
+        slot.dataWait.disarm();
+        const count = take(slot.toApp);
+        if (!this.#released && this.#client.arena.tookFromToApp(slot)) this.#client.ringWorker();
+        return count;
+      }
+      if ((flags & EOF) !== 0) return null;
+      const failure = this.#failure(flags);
+      if (failure !== undefined) throw this.#broken(failure);
+      slot.dataWait.arm(1);
+      // After arming: what the Worker did before it could see the mark. What it does from now on, it reports.
+      if (slot.toApp.length === 0 && (slot.workerFlags & (EOF | FAILED)) === 0) return undefined;
     }
   }
 
@@ -224,17 +248,6 @@ export class SlotStream implements TunnelConn {
     } finally {
       this.#writing = false;
     }
-  }
-
-  async #dataOrEnd(): Promise<void> {
-    const slot = this.#slot;
-    slot.dataWait.arm(1);
-    // After arming: what the Worker did before it could see the mark. What it does from now on, it reports.
-    const awake = slot.toApp.length > 0 || (slot.workerFlags & (EOF | FAILED)) !== 0 ||
-      this.#client.closedBy !== undefined;
-    if (!awake) await new Promise<void>((resolve) => this.#wakeReader = resolve);
-    this.#wakeReader = undefined;
-    if (!this.#released) slot.dataWait.disarm();
   }
 
   async #roomOrEnd(wanted: number): Promise<void> {
