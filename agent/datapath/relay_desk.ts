@@ -105,7 +105,8 @@ export class RelayDesk {
   #localsChanged = false;
   #peersChanged = false;
   #locals: readonly number[] = [];
-  #relayed = "";
+  /** Local ends and relayed addresses, as they were last told of. */
+  #relayed = "[[],[]]";
   #nextLocal = RELAY_LOCAL_MIN;
 
   /** A desk without relays. */
