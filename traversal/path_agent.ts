@@ -45,7 +45,7 @@ import type {
   PathEvent,
   Route,
 } from "./path_report.ts";
-import { reasonOf } from "./path_reason.ts";
+import { statusOf } from "./path_status.ts";
 import { PathTable } from "./path_table.ts";
 import type { PathProbe } from "./probe_book.ts";
 
@@ -65,7 +65,7 @@ const NO_COPIES: readonly Path[] = [];
 
 /** The paths to one peer. */
 export class PathAgent {
-  readonly #options: PathAgentOptions;
+  readonly #noDirect: boolean;
   readonly #table: PathTable;
   readonly #fanOut: FanOut;
   readonly #prober: PathProber;
@@ -89,7 +89,7 @@ export class PathAgent {
   /** Creates an agent that knows no candidate and tries nothing. */
   constructor(options: PathAgentOptions) {
     const { now, rng, mtuMax = MTU_MAX, noDirect = false, noGuess = false } = options;
-    this.#options = options;
+    this.#noDirect = noDirect;
     this.#table = new PathTable({ mtuMax, noDirect });
     this.#fanOut = new FanOut(now);
     this.#prober = new PathProber(now, { table: this.#table, keepaliveMs: options.keepaliveMs });
@@ -346,37 +346,15 @@ export class PathAgent {
 
   /** How the connection does now. */
   status(now: Instant): PathAgentStatus {
-    const primary = this.#choice?.primary;
-    const relayed = primary !== undefined && primary.relays > 0;
-    const direct = primary !== undefined && !relayed;
-    return {
-      connected: primary !== undefined,
-      path: primary?.path,
-      relayed,
-      rttMs: primary?.rttMs,
-      mtu: primary?.mtu.mtu,
-      lastHeardAt: this.#lastHeardAt,
-      attempts: this.#attempts,
-      reason: direct ? undefined : this.#reason(now, relayed),
-      paths: Array.from(this.#table.all, (record) => record.report()),
-    };
-  }
-
-  #reason(now: Instant, relayed: boolean): string {
-    const direct = [...this.#table.all].filter(({ relays }) => relays === 0);
-    return reasonOf({
+    return statusOf({
       now,
-      relayed,
-      noDirect: this.#options.noDirect ?? false,
-      endpoints: direct.length,
-      relays: this.#table.size - direct.length,
+      table: this.#table,
+      primary: this.#choice?.primary,
+      guess: this.#search.guess,
       attempts: this.#attempts,
       trying: this.#fanOut.running,
-      probes: direct.reduce((sum, { probes }) => sum + probes, 0),
-      replies: direct.reduce((sum, { replies }) => sum + replies, 0),
       lastHeardAt: this.#lastHeardAt,
-      nat: this.#search.guess.nat,
-      guess: this.#search.guess,
+      noDirect: this.#noDirect,
     });
   }
 
