@@ -26,6 +26,10 @@ export interface Cidr {
   readonly prefix: number;
 }
 
+const DOT = 0x2e;
+const ZERO = 0x30;
+const NINE = 0x39;
+
 /** Returns the family of a literal that {@linkcode parseIp} accepts. */
 export function familyOf(hostname: string): Family {
   return hostname.includes(":") ? 6 : 4;
@@ -143,14 +147,27 @@ const LOCAL_SCOPE: readonly Cidr[] = [
 ].map(block);
 
 function parseIpv4(text: string): Uint8Array | undefined {
-  const parts = text.split(".");
-  if (parts.length !== 4) return undefined;
   const bytes = new Uint8Array(4);
-  for (const [i, part] of parts.entries()) {
+  let part = 0;
+  let digits = 0;
+  let value = 0;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === DOT) {
+      if (digits === 0 || part === 3) return undefined;
+      bytes[part++] = value;
+      digits = 0;
+      value = 0;
+      continue;
+    }
     // No leading zeros: some parsers read them as octal.
-    if (!/^(0|[1-9]\d{0,2})$/.test(part) || Number(part) > 255) return undefined;
-    bytes[i] = Number(part);
+    if (code < ZERO || code > NINE || digits > 0 && value === 0) return undefined;
+    value = value * 10 + code - ZERO;
+    digits++;
+    if (value > 255) return undefined;
   }
+  if (part !== 3 || digits === 0) return undefined;
+  bytes[3] = value;
   return bytes;
 }
 

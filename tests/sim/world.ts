@@ -198,7 +198,10 @@ class World {
   #start(node: SimNode): void {
     node.start();
     const inner = parseIp(node.process?.meshIpv6 ?? "");
-    if (inner !== undefined) this.#inner.push(inner);
+    assert(inner !== undefined, "a node has an address in the mesh");
+    const [first = inner] = this.#inner;
+    assert(first[0] === inner[0], "a mesh is one block of addresses");
+    this.#inner.push(inner);
     this.#say(() => `${node.name} starts in ${node.site}`);
     for (const pair of this.#pairs) {
       if (!pair.has(node) || pair.otherOf(node).process === undefined) continue;
