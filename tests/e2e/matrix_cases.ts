@@ -1,9 +1,5 @@
 /** Which pairs of networks must connect how: the table behind `matrix_test.ts`. @module */
 
-/** What is missing while a pair cannot connect as it should. */
-export type WaitsFor = /** A relay: no direct path exists that anybody could find. */
-  "relay";
-
 /** Where a node of a pair is. */
 export interface Place {
   /** Site in {@linkcode SITES}. */
@@ -26,8 +22,8 @@ export interface MatrixPair {
   readonly over?: 4 | 6 | "lan";
   /** Whether the ports have to be guessed or predicted, which may take a second attempt. @default false */
   readonly guessed?: boolean;
-  /** Why it need not be direct yet. Absent: it must be direct. */
-  readonly waitsFor?: WaitsFor;
+  /** Whether no direct path exists that anybody could find: it must be relayed. @default false */
+  readonly relayed?: boolean;
 }
 
 /** The sites of the one lab, in the words of `natlab up`: as many as there are different networks. */
@@ -75,13 +71,13 @@ export const OTHER_PAIRS: readonly MatrixPair[] = [
   pair("symseq x symseq", ["cseq", "aseq"], { guessed: true }),
   pair("restricted x symaddr", ["crest", "aaddr"]),
   pair("portrestricted x symaddr", ["cport", "aaddr"], { guessed: true }),
-  pair("symaddr x symaddr", ["caddr", "aaddr"], { waitsFor: "relay" }),
+  pair("symaddr x symaddr", ["caddr", "aaddr"], { relayed: true }),
   pair("portrestricted x public host behind a firewall", ["cport", "afw"]),
   pair("symmetric x public host behind a firewall", ["csymm", "afw"], { guessed: true }),
   pair("IPv6 only x IPv6 only, firewalls", ["csix", "asix"], { over: 6 }),
   pair("IPv6 only x dual stack", ["csix", "adual"], { over: 6 }),
   pair("dual stack x dual stack, symmetric for IPv4", ["cdual", "adual"], { over: 6 }),
-  pair("IPv6 only x IPv4 only", ["csix", "afull"], { waitsFor: "relay" }),
+  pair("IPv6 only x IPv4 only", ["csix", "afull"], { relayed: true }),
   {
     title: "two hosts behind one NAT without hairpin",
     colony: { site: "both", host: 1 },
@@ -89,7 +85,7 @@ export const OTHER_PAIRS: readonly MatrixPair[] = [
     over: "lan",
   },
   pair("two NATs behind one carrier with hairpin", ["chome", "ahome"]),
-  pair("fullcone x a network without UDP", ["cfull", "ablock"], { waitsFor: "relay" }),
+  pair("fullcone x a network without UDP", ["cfull", "ablock"], { relayed: true }),
 ];
 
 /** The lab's host at a place. */
@@ -100,7 +96,7 @@ export function hostOf({ site, host = 1 }: Place): string {
 function pair(
   title: string,
   [colony, agent]: readonly [string, string],
-  more: Pick<MatrixPair, "over" | "guessed" | "waitsFor"> = {},
+  more: Pick<MatrixPair, "over" | "guessed" | "relayed"> = {},
 ): MatrixPair {
   return { title, colony: placeAt(colony), agent: placeAt(agent), ...more };
 }
@@ -110,8 +106,8 @@ function placeAt(site: string): Place {
 }
 
 /** What a classic pair needs beside punching. */
-function needs(colony: string, agent: string): Pick<MatrixPair, "guessed" | "waitsFor"> {
+function needs(colony: string, agent: string): Pick<MatrixPair, "guessed" | "relayed"> {
   const hard = [colony, agent].filter((type) => type === "symmetric").length;
-  if (hard === 2) return { waitsFor: "relay" };
+  if (hard === 2) return { relayed: true };
   return { guessed: hard === 1 && [colony, agent].includes("portrestricted") };
 }
