@@ -3,7 +3,7 @@
  *
  * ```
  *   fetch -> SOCKS5 -> agent ==== WireGuard over UDP ==== colony -> web page
- *                        \________ Discovery + STUN ________/
+ *                        \____ Discovery + STUN + relay ____/
  * ```
  *
  * @module
@@ -18,7 +18,7 @@ import {
   startColony,
 } from "../agent/mod.ts";
 import { messageOf, MorayError } from "../core/mod.ts";
-import { startDiscovery } from "../discovery/mod.ts";
+import { relaySettings, startDiscoveryService } from "./discovery_relay.ts";
 
 /** One finished step. */
 export interface DemoStep {
@@ -111,15 +111,15 @@ async function showMesh(
   const colonyState = `${directory}/colony`;
   const agentState = `${directory}/agent`;
 
-  const discovery = await step("Start Discovery with STUN", async () => {
+  const discovery = await step("Start Discovery, STUN and a relay", async () => {
     const loopback = { hostname: "127.0.0.1", port: 0 };
-    const service = await startDiscovery({
+    const service = await startDiscoveryService({
       listen: loopback,
       stunListen: [loopback],
       store: ":memory:",
       version: options.version,
       log,
-    });
+    }, relaySettings({ relay: true, relayListen: ["127.0.0.1:0"], relayAllowPrivatePeers: true }));
     parts.defer(() => service.stop());
     return { value: service, detail: service.url };
   });
@@ -226,7 +226,13 @@ const ECHO_MS_MAX = 1000;
 /** Pause before the peer is asked for again while the node does not know it yet, in milliseconds. */
 const RETRY_MS = 50;
 
-/** Sends echoes until one is answered: it makes the handshake. Then one more, whose time is that of the path alone. */
+/** Answers that may come over the relay, which is often there first, before that is shown as the path. */
+const RELAYED_ANSWERS_MAX = 40;
+
+/**
+ * Sends echoes until one is answered: it makes the handshake. Then one more, whose time is that of the path alone; more while
+ * they go over the relay, since the nodes are about to find the direct way.
+ */
 async function firstReply(
   agent: NodeHandle,
   signal: AbortSignal,
@@ -234,9 +240,11 @@ async function firstReply(
   let answered = 0;
   for (let sequence = 1; !signal.aborted; sequence++) {
     const reply = await echo(agent, sequence);
-    if (reply !== undefined && reply.rttMs !== null && ++answered === 2) {
+    if (reply === undefined || reply.rttMs === null || ++answered < 2) continue;
+    if (reply.path.kind === "direct" || answered > RELAYED_ANSWERS_MAX) {
       return { path: { ...reply.path, rttMs: reply.rttMs } };
     }
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   }
   throw signal.reason;
 }

@@ -3,11 +3,17 @@ import { isLocalScope, MorayError } from "../core/mod.ts";
 import { type DiscoveryOptions, type RelayServer, startDiscovery } from "../discovery/mod.ts";
 import { externalIpsOf, RELAY_LIMITS, type RunningRelay, startRelay } from "../relay/mod.ts";
 import type { Settings } from "./parameter.ts";
-import type { DISCOVERY_RELAY } from "./parameters.ts";
+import { DISCOVERY_RELAY } from "./parameters.ts";
 import type { Service } from "./service.ts";
+import { type FlagTexts, resolveSettings } from "./settings.ts";
 
 /** What the flags about relays say. */
 export type RelaySettings = Settings<typeof DISCOVERY_RELAY>;
+
+/** What flags that are given in code say; the environment and files say nothing. */
+export function relaySettings(flags: FlagTexts): RelaySettings {
+  return resolveSettings(DISCOVERY_RELAY, { flags, env: () => undefined });
+}
 
 /** Discovery, and the relay beside it if there is one. */
 export interface RunningDiscoveryService extends Service {

@@ -6,9 +6,7 @@ import {
   throws as assertThrows,
 } from "node:assert/strict";
 import { DiscoveryClient } from "../discovery/mod.ts";
-import { relayServers, type RelaySettings, startDiscoveryService } from "./discovery_relay.ts";
-import { DISCOVERY_RELAY } from "./parameters.ts";
-import { resolveSettings } from "./settings.ts";
+import { relayServers, relaySettings, startDiscoveryService } from "./discovery_relay.ts";
 
 const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
 const AGENT = {
@@ -17,14 +15,8 @@ const AGENT = {
   role: "agent",
 } as const;
 
-function settings(
-  flags: Readonly<Record<string, string | readonly string[] | true>>,
-): RelaySettings {
-  return resolveSettings(DISCOVERY_RELAY, { flags, env: () => undefined });
-}
-
 function start(
-  flags: Parameters<typeof settings>[0],
+  flags: Parameters<typeof relaySettings>[0],
   log: string[] = [],
 ): ReturnType<typeof startDiscoveryService> {
   return startDiscoveryService({
@@ -32,7 +24,7 @@ function start(
     stunListen: [],
     store: ":memory:",
     log: (level, message) => log.push(`${level} ${message}`),
-  }, settings(flags));
+  }, relaySettings(flags));
 }
 
 Deno.test("discovery --relay offers the relay in its process by UDP, TCP and its own HTTP listener", async () => {
@@ -95,11 +87,11 @@ Deno.test("flags of a relay that is not there, and servers without a secret, are
     message: "--relay-listen is for the relay of --relay: add that",
   });
   await assertRejects(start({ relayAllowPrivatePeers: true }), { code: "usage" });
-  assertThrows(() => relayServers(settings({ relayServer: ["eu=turn:192.0.2.1"] })), {
+  assertThrows(() => relayServers(relaySettings({ relayServer: ["eu=turn:192.0.2.1"] })), {
     code: "usage",
     message: "Relay eu has no secret: give --relay-server-secret eu=SECRET, or --relay-secret",
   });
-  assertThrows(() => relayServers(settings({ relayServerSecret: ["eu=s"] })), {
+  assertThrows(() => relayServers(relaySettings({ relayServerSecret: ["eu=s"] })), {
     message: "--relay-server-secret is for relay eu, which no --relay-server names",
   });
 });

@@ -322,6 +322,23 @@ export const RELAY_SERVICE = {
       "networks without an Internet.",
     fallback: "they are refused",
   }),
+  discovery: repeated("discovery", DISCOVERY_URL, {
+    group: "Relay",
+    description:
+      "Base URL of a Discovery service that offers this relay to its nodes, and shares the secret " +
+      "(its --relay-secret). Repeat for more.",
+    fallback: "none is told",
+  }),
+  relayId: optional("relay-id", relayName("ID"), {
+    group: "Relay",
+    description: "The relay's name at Discovery: each has another.",
+    fallback: "its external address",
+  }),
+  region: optional("region", relayName("REGION"), {
+    group: "Relay",
+    description: "Where the relay stands, for nodes that ask for one there.",
+    fallback: "not said",
+  }),
   sessionBandwidth: bandwidth("session-bandwidth", "that one session relays"),
   totalBandwidth: bandwidth("total-bandwidth", "that all sessions relay"),
   drainSeconds: withDefault(

@@ -1,9 +1,12 @@
 /** `moray relay`: carries what nodes say to each other where they find no direct path. @module */
 import { MorayError } from "../core/mod.ts";
-import type { RelayLimits, TlsPem } from "../relay/mod.ts";
+import type { Log } from "../agent/mod.ts";
+import type { RunningRelayReporter } from "../discovery/mod.ts";
+import type { RelayLimits, RunningRelay, TlsPem } from "../relay/mod.ts";
 import { type Command, defineCommand } from "./command.ts";
 import { defined, logOf } from "./node_run.ts";
 import { COMMON, RELAY_SERVICE } from "./parameters.ts";
+import type { Settings } from "./parameter.ts";
 import { readyLine, runService } from "./service.ts";
 
 /** What the stop takes besides the drain. */
@@ -20,6 +23,7 @@ export const command: Command = defineCommand({
   examples: [
     "moray relay --listen-udp 0.0.0.0:3478 --external-ip 203.0.113.7 --secret S",
     "moray relay --listen-udp 0.0.0.0:3478 --listen-tls 0.0.0.0:443 --cert chain.pem --key key.pem --external-ip 203.0.113.7 --secret S",
+    "moray relay --listen-udp 0.0.0.0:3478 --external-ip 203.0.113.7 --secret S --discovery http://198.51.100.1:8080 --relay-id eu-1",
     "moray relay --listen-udp 127.0.0.1:0 --external-ip 127.0.0.1 --allow-private-peers --secret S",
   ],
   run: async (settings, context) => {
@@ -62,12 +66,15 @@ export const command: Command = defineCommand({
           version: context.version,
           log: logOf(logLevel, context),
         }));
+        const reporter = await startReports(relay, settings, logOf(logLevel, context));
         return {
           finished: relay.finished,
           listening: relay.listening,
           stop: async (): Promise<void> => {
-            await relay.drain({ ms: drainSeconds * 1000 });
-            await relay.stop();
+            const drained = relay.drain({ ms: drainSeconds * 1000 });
+            // Discovery offers it to nobody from now on.
+            await Promise.all([reporter?.report(), drained]);
+            await Promise.all([reporter?.stop(), relay.stop()]);
           },
         };
       },
@@ -76,6 +83,32 @@ export const command: Command = defineCommand({
     }, context);
   },
 });
+
+/** Makes the relay known to Discovery, if there is one. */
+async function startReports(
+  relay: RunningRelay,
+  { discovery, relayId, region = "", realm, secret, sessionBandwidth, externalIp }: Settings<
+    typeof RELAY_SERVICE
+  >,
+  log: Log,
+): Promise<RunningRelayReporter | undefined> {
+  if (discovery.length === 0) return undefined;
+  const { startRelayReporter } = await import("../discovery/mod.ts");
+  const [address = "relay"] = externalIp;
+  return await startRelayReporter({
+    urls: discovery,
+    identity: {
+      id: relayId ?? address.replaceAll(":", "-"),
+      region,
+      transports: relay.transports,
+      realm,
+      bandwidthBytesPerSecond: sessionBandwidth,
+    },
+    secret,
+    report: () => relay.report(),
+    log,
+  });
+}
 
 function limitsOf(
   standard: RelayLimits,

@@ -267,6 +267,14 @@ const CASES: readonly Case[] = [
     absent: undefined,
   },
   {
+    parameter: RELAY_SERVICE.region,
+    flag: ["--region", "a"],
+    env: "b",
+    toml: '"c"',
+    values: ["a", "b", "c"],
+    absent: undefined,
+  },
+  {
     parameter: DISCOVERY_RELAY.relay,
     flag: ["--relay"],
     env: "no",
