@@ -362,7 +362,7 @@ export class GuessRun {
 
   /** It was no guess that failed. */
   #postpone(now: Instant): void {
-    this.#attempts--;
+    this.#attempts = Math.max(0, this.#attempts - 1);
     this.#notBefore = after(now, NO_ENDS_MS);
   }
 

@@ -80,6 +80,21 @@ Deno.test("a GuessRun makes do with few ends, and ends at once without any", () 
   assertEquals(none.dueAt(), at(5500), "another peer's guess is over then");
 });
 
+Deno.test("a GuessRun whose network changes while it waits for ends goes on as usual", () => {
+  const run = opening();
+  run.handle(at(1500), MISSING);
+  run.renew();
+  run.handleLocals(at(1600), []);
+  run.handle(at(1600), MISSING);
+  assertEquals(run.attempts, 0);
+  run.handle(at(5600), MISSING);
+  assertEquals(run.attempts, 1);
+  run.handleLocals(at(5600), [7]);
+  runFor(run, 24_000, MISSING, 5_600);
+  assertEquals(run.running, false);
+  assertEquals(run.dueAt(), at(25_600 - 1_500), "not at once: the ports are looked at first");
+});
+
 Deno.test("ends that come when nobody waits for them any more are closed", () => {
   const run = opening();
   run.handle(at(1500), MISSING);

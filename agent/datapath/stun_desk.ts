@@ -13,6 +13,7 @@
  * @module
  */
 import {
+  after,
   type Datagram,
   earlier,
   familyOf,
@@ -49,6 +50,8 @@ import type { Transport } from "./transport.ts";
 
 /** Time between two looks at the NAT's ports, whichever peers ask for them. */
 const SAMPLE_EVERY_MS = 2_000;
+/** The same once the ports were found to follow no order. */
+const SAMPLE_RANDOM_MS = 600_000;
 
 /** What a desk needs of the sockets. */
 export type StunTransport = Pick<Transport, "send" | "openLocal" | "closeLocal">;
@@ -99,7 +102,7 @@ export class StunDesk {
   #keepaliveMs = KEEPALIVE_DEFAULT_MS;
   #unmatched = 0;
   #sample: PortSample | undefined;
-  #sampledAt: Instant | undefined;
+  #sampleNextAt: Instant | undefined;
   #sampled: readonly SocketAddress[] = [];
   /** Looks that found no two ends free. */
   #samplesRefused = 0;
@@ -182,6 +185,7 @@ export class StunDesk {
   /** The network is another: nothing that was known counts any more. */
   linkChanged(now: Instant, hostAddresses: readonly string[]): void {
     this.#sampled = [];
+    this.#sampleNextAt = undefined;
     this.#gatherer.setHostAddresses(hostAddresses);
     this.#gatherer.regather(now);
   }
@@ -189,12 +193,12 @@ export class StunDesk {
   /** Finds out which ports the NAT gives out now, where it gives each destination another: what comes of it is a candidate. */
   samplePorts(now: Instant): void {
     if (this.#sample !== undefined || !varies(this.nat)) return;
-    if (this.#sampledAt !== undefined && now - this.#sampledAt < SAMPLE_EVERY_MS) return;
+    if (this.#sampleNextAt !== undefined && now < this.#sampleNextAt) return;
     const server = this.#gatherer.status.find(({ isPeer, mapped }) =>
       !isPeer && mapped !== undefined && familyOf(mapped.hostname) === 4
     )?.server;
     if (server === undefined) return;
-    this.#sampledAt = now;
+    this.#sampleNextAt = after(now, SAMPLE_EVERY_MS);
     const [first, second] = [this.#transport.openLocal(), this.#transport.openLocal()];
     if (first === undefined || second === undefined) {
       if (first !== undefined) this.#transport.closeLocal(first);
@@ -297,8 +301,11 @@ export class StunDesk {
     this.#sample = undefined;
     for (const local of sample.locals) this.#transport.closeLocal(local);
     const seen = sample.seen.map((address) => ({ kind: "serverReflexive", address } as const));
-    // Ports that follow no order tell a peer nothing.
-    if (sequenceOf(seen) === undefined) return false;
+    if (sequenceOf(seen) === undefined) {
+      // Such ports tell a peer nothing, now or later.
+      if (seen.length === sample.locals.length) this.#sampleNextAt = after(now, SAMPLE_RANDOM_MS);
+      return false;
+    }
     this.#sampled = sample.seen;
     return true;
   }
