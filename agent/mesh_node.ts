@@ -44,16 +44,16 @@ import { pathOf, peerStatus, reasonOf } from "./peer_status.ts";
 import { PortMapper } from "./port_mapper.ts";
 import { type RelayAsker, releaseRelays, requestRelay } from "./relay_requests.ts";
 import { relayStatuses } from "./relay_status.ts";
+import {
+  CLOCKS_MS,
+  CONNECT_PORT,
+  INTERFACES_MS,
+  INTERFACES_RARELY_MS,
+  MESH_MTU,
+} from "./mesh_settings.ts";
 import type { CommandBody, NodeEvent } from "./shared/mod.ts";
 import type { NodeStatus, PingReply } from "./status.ts";
 
-/** Largest inner packet: fits Ethernet over IPv6 too. Each path starts with what every one carries, until more is measured. */
-const MESH_MTU = 1420;
-/** How often the system's interfaces are looked at, where it does not tell of changes, and where it does. */
-const INTERFACES_MS = 2000;
-const INTERFACES_RARELY_MS = 30_000;
-/** How often the clocks are compared. */
-const CLOCKS_MS = 2000;
 /** Commands that the datapath has not answered; more wait in the control, where a later word makes an earlier one void. */
 const COMMANDS_UNANSWERED_MAX = 256;
 /** Changes of the peers that come within this time are written together. */
@@ -65,8 +65,6 @@ const NAT64_MS = 300;
 /** Echoes that measure the round trip to a peer once it has connected, and how long each may take. */
 const FIRST_PINGS = 3;
 const FIRST_PING_MS = 2000;
-/** Where Coral's colonies listen inside the mesh. */
-const CONNECT_PORT = 9000;
 
 /** Starts a colony or an agent, with a datapath that loads already. */
 export async function startMeshNode(

@@ -25,6 +25,13 @@ import { Datapath } from "../../agent/datapath/datapath.ts";
 import { MeshControl } from "../../agent/mesh_control.ts";
 import type { MeshAnswer, MeshRequest } from "../../agent/mesh_messages.ts";
 import type { Role } from "../../agent/mesh_peers.ts";
+import {
+  CLOCKS_MS,
+  CONNECT_PORT,
+  INTERFACES_MS,
+  INTERFACES_RARELY_MS,
+  MESH_MTU,
+} from "../../agent/mesh_settings.ts";
 import { NameTable } from "../../agent/names.ts";
 import {
   type CommandBody,
@@ -48,15 +55,6 @@ import { WatchClient } from "./watch_client.ts";
 
 /** The mesh of every world. */
 export const MESH = "reef";
-/** Inner packets, as `agent/mesh_node.ts` starts a node. */
-const MESH_MTU = 1420;
-const CONNECT_PORT = 9000;
-/** How often the system's interfaces are looked at, as `agent/mesh_node.ts` does. */
-const INTERFACES_MS = 2000;
-/** The same where the Worker hears of changes at once (rtnetlink). */
-const INTERFACES_RARELY_MS = 30_000;
-/** How often the clocks are compared, likewise. */
-const CLOCKS_MS = 2000;
 /** Turns of both threads for one cause. More mean that they keep each other going. */
 const TURNS_MAX = 100;
 
