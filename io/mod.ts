@@ -16,7 +16,9 @@
  * @module
  */
 export * from "./clock.ts";
+export * from "./connection_ender.ts";
 export * from "./copy.ts";
+export { DescriptorFinder } from "./descriptor_finder.ts";
 export * from "./entropy.ts";
 export * from "./epoll.ts";
 export * from "./errors.ts";

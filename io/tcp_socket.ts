@@ -17,26 +17,18 @@
  *
  * @module
  */
-import { assert, canonicalIp, formatIp, MorayError } from "../core/mod.ts";
+import { assert, MorayError } from "../core/mod.ts";
+import { DESCRIPTOR_MIN, DescriptorFinder, outwards } from "./descriptor_finder.ts";
 import { Libc } from "./libc.ts";
 
-const AF_INET = 2;
-const AF_INET6 = 10;
 const SOL_SOCKET = 1;
-const SO_TYPE = 3;
 const SO_LINGER = 13;
-const SOCK_STREAM = 1;
 const F_DUPFD_CLOEXEC = 1030;
 const O_CLOEXEC = 0x80000;
 const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_DEL = 2;
 /** EFD_NONBLOCK | EFD_CLOEXEC. */
 const EVENTFD_FLAGS = 0x80800;
-const SOCKADDR_BYTES = 28;
-/** Descriptors looked at for a connection. The system gives the lowest free one, so few processes get beyond. */
-const DESCRIPTORS_MAX = 4096;
-/** Standard input, output and error are no connection and no epoll of ours. */
-const DESCRIPTOR_MIN = 3;
 
 /** A TCP connection of the kernel that is nobody else's. */
 export class TcpSocket {
@@ -74,20 +66,16 @@ export class TcpSockets implements Disposable {
   /** What stands in for a connection that was taken. */
   readonly #placeholder: number;
   readonly #open = new Set<TcpSocket>();
-  readonly #name = new Uint8Array(SOCKADDR_BYTES);
-  readonly #nameView = new DataView(this.#name.buffer);
-  readonly #length = new Uint32Array(1);
-  readonly #lengthBytes = new Uint8Array(this.#length.buffer);
+  readonly #finder: DescriptorFinder;
   readonly #value = new Int32Array(2);
   readonly #valueBytes = new Uint8Array(this.#value.buffer);
   readonly #noEvents = new Uint8Array(16);
-  /** Where the last connection was found: the next one is often there again. */
-  #lastFound = DESCRIPTOR_MIN;
   #lastEpoll = DESCRIPTOR_MIN;
 
   /** Throws `unsupported` with the reason where libc cannot be called. */
   constructor() {
     this.#libc = Libc.open();
+    this.#finder = new DescriptorFinder(this.#libc);
     this.#placeholder = this.#libc.calls.eventfd(0, EVENTFD_FLAGS);
     if (this.#placeholder >= 0) return;
     this.#libc[Symbol.dispose]();
@@ -106,7 +94,7 @@ export class TcpSockets implements Disposable {
   take(conn: Deno.Conn): TcpSocket | undefined {
     if (!isTcpConn(conn)) return undefined;
     const { calls } = this.#libc;
-    const theirs = this.#find(conn);
+    const theirs = this.#finder.find(conn);
     if (theirs === undefined) return undefined;
     const fd = calls.fcntl(theirs, F_DUPFD_CLOEXEC, DESCRIPTOR_MIN);
     if (fd < 0) return undefined;
@@ -136,24 +124,6 @@ export class TcpSockets implements Disposable {
     this.#libc[Symbol.dispose]();
   }
 
-  #find({ localAddr, remoteAddr }: Deno.TcpConn): number | undefined {
-    const { getsockname, getpeername } = this.#libc.calls;
-    for (const fd of outwards(this.#lastFound)) {
-      this.#length[0] = SOCKADDR_BYTES;
-      if (getsockname(fd, this.#name, this.#lengthBytes) !== 0 || !this.#isNamed(localAddr)) {
-        continue;
-      }
-      this.#length[0] = SOCKADDR_BYTES;
-      if (getpeername(fd, this.#name, this.#lengthBytes) !== 0 || !this.#isNamed(remoteAddr)) {
-        continue;
-      }
-      if (!this.#isStream(fd)) continue;
-      this.#lastFound = fd;
-      return fd;
-    }
-    return undefined;
-  }
-
   /** Takes a descriptor out of the epoll that watches it, and returns that. */
   #forget(fd: number): number | undefined {
     for (const epoll of outwards(this.#lastEpoll)) {
@@ -163,22 +133,6 @@ export class TcpSockets implements Disposable {
       return epoll;
     }
     return undefined;
-  }
-
-  /** Whether the name that libc has just told is this address. */
-  #isNamed({ hostname, port }: Deno.NetAddr): boolean {
-    if (this.#nameView.getUint16(2) !== port) return false;
-    const family = this.#nameView.getUint16(0, true);
-    if (family !== AF_INET && family !== AF_INET6) return false;
-    const ip = family === AF_INET ? this.#name.subarray(4, 8) : this.#name.subarray(8, 24);
-    return formatIp(ip) === canonicalIp(hostname);
-  }
-
-  #isStream(fd: number): boolean {
-    this.#length[0] = 4;
-    const { getsockopt } = this.#libc.calls;
-    return getsockopt(fd, SOL_SOCKET, SO_TYPE, this.#valueBytes, this.#lengthBytes) === 0 &&
-      this.#value[0] === SOCK_STREAM;
   }
 
   /** `struct linger`: on, zero seconds; closing then resets. */
@@ -192,12 +146,4 @@ export class TcpSockets implements Disposable {
 function isTcpConn(conn: Deno.Conn): conn is Deno.TcpConn {
   return "setNoDelay" in conn && !("handshake" in conn) &&
     conn.localAddr.transport === "tcp" && conn.remoteAddr.transport === "tcp";
-}
-
-/** Every descriptor that is looked at, those near `start` first. */
-function* outwards(start: number): Generator<number, void> {
-  for (let distance = 0; distance < DESCRIPTORS_MAX; distance++) {
-    if (start + distance < DESCRIPTORS_MAX) yield start + distance;
-    if (distance > 0 && start - distance >= DESCRIPTOR_MIN) yield start - distance;
-  }
 }

@@ -8,7 +8,7 @@ import {
   MorayError,
   type SocketAddress,
 } from "../core/mod.ts";
-import { listInterfaces, systemClock, systemRng, wallClock } from "../io/mod.ts";
+import { ConnectionEnder, listInterfaces, systemClock, systemRng, wallClock } from "../io/mod.ts";
 import type { SessionUsage } from "./core/allocation_table.ts";
 import { Counters } from "./core/counters.ts";
 import type { Flow, RelayProtocol, RelaySink, Train } from "./core/flow.ts";
@@ -19,7 +19,11 @@ import { TURN_PATH } from "./core/upgrade_request.ts";
 import { FastUdp } from "./listeners/fast_udp.ts";
 import { PortableUdp } from "./listeners/portable_udp.ts";
 import { StreamClient, StreamDesk } from "./listeners/stream_desk.ts";
-import { type StreamKind, StreamListener } from "./listeners/stream_listener.ts";
+import {
+  type StreamKind,
+  StreamListener,
+  type StreamListenerOptions,
+} from "./listeners/stream_listener.ts";
 import type { UdpFlow, UdpSockets, UdpSocketsOptions, UdpTaker } from "./listeners/udp_flow.ts";
 import { serveUpgrade } from "./listeners/web_socket_carrier.ts";
 import type { Log } from "./log.ts";
@@ -33,6 +37,8 @@ const SWEEP_MS = 1000;
 const REPORT_MAX = 4096;
 /** How long a drained relay goes on, where nobody says. */
 const DRAIN_MS = 1500;
+/** How long streams may take to end: where they cannot be shut down, their clients have to. */
+const STREAMS_END_MS = 500;
 /** How often a drain looks whether anybody is left. */
 const DRAIN_CHECK_MS = 50;
 
@@ -132,6 +138,7 @@ class Relay implements RunningRelay {
   readonly #udp: UdpSockets;
   readonly #desk: StreamDesk;
   readonly #streams: readonly StreamListener[];
+  readonly #ender = ConnectionEnder.open();
   readonly #metrics: MetricsServer | undefined;
   readonly #timer: ReturnType<typeof setInterval>;
   #draining: Promise<void> | undefined;
@@ -172,7 +179,7 @@ class Relay implements RunningRelay {
     });
     this.#desk = new StreamDesk({ core: this.#core, counters: this.#counters, now });
     try {
-      this.#streams = openStreams(options, this.#desk);
+      this.#streams = openStreams(options, { desk: this.#desk, ender: this.#ender });
     } catch (error) {
       void this.#udp.close();
       throw error;
@@ -283,7 +290,10 @@ class Relay implements RunningRelay {
     for (const listener of this.#streams) listener.close();
     this.#core.close();
     this.#desk.close();
+    const late = new Promise<void>((resolve) => setTimeout(resolve, STREAMS_END_MS));
+    await Promise.race([Promise.all(this.#streams.map((listener) => listener.ended())), late]);
     await Promise.all([this.#udp.close(), this.#metrics?.close()]);
+    this.#ender?.[Symbol.dispose]();
   }
 
   async #watchOver(): Promise<void> {
@@ -352,7 +362,10 @@ function openUdp(
   }
 }
 
-function openStreams(options: RelayOptions, desk: StreamDesk): readonly StreamListener[] {
+function openStreams(
+  options: RelayOptions,
+  shared: Pick<StreamListenerOptions, "desk" | "ender">,
+): readonly StreamListener[] {
   const { listenTcp = [], listenTls = [], listenWebsocket = [], tls } = options;
   const wanted: readonly [StreamKind, readonly SocketAddress[]][] = [
     ["tcp", listenTcp],
@@ -364,7 +377,7 @@ function openStreams(options: RelayOptions, desk: StreamDesk): readonly StreamLi
     for (const [kind, addresses] of wanted) {
       for (const listen of addresses) {
         const secured = kind === "tls" && tls !== undefined ? { tls } : {};
-        opened.push(new StreamListener({ listen, kind, desk, ...secured }));
+        opened.push(new StreamListener({ listen, kind, ...shared, ...secured }));
       }
     }
     return opened;

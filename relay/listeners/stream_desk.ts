@@ -17,6 +17,8 @@ import type { Flow, RelayProtocol, Train } from "../core/flow.ts";
 
 /** How long a client may take to get an allocation, TLS and HTTP included. */
 export const HALF_OPEN_MS = 10_000;
+/** How long a client that has given its allocation back may stay: another one, or its own end of the connection, comes at once. */
+export const RELEASED_MS = 500;
 /** Half-open clients at once; for one more, the oldest is closed. */
 export const HALF_OPEN_MAX = 1024;
 /** Half-open clients of one address; for one more, its own oldest is closed. */
@@ -27,8 +29,10 @@ export const QUEUE_BYTES_MAX = 256 << 10;
 const ANSWERS_BYTES_MAX = 64 << 10;
 /** How long a client may take in nothing while something waits for it. */
 export const STALLED_MS = 30_000;
-/** Bytes handed over at once. */
+/** Bytes handed over at once where more than {@linkcode BACKLOG_BYTES} wait. */
 const CHUNK_BYTES = 64 << 10;
+/** With less than this waiting, each message goes by itself: coturn's client takes one message from each TLS record and forgets the rest. */
+const BACKLOG_BYTES = 16 << 10;
 
 /** What carries the bytes of one client. */
 export interface StreamCarrier {
@@ -140,8 +144,6 @@ export class StreamClient implements Flow {
   async #flush(): Promise<void> {
     while (this.#queue.length > 0 && !this.#closed) {
       this.sendingSince = this.#desk.now();
-      // What came in the same turn leaves in one piece.
-      await Promise.resolve();
       const chunk = this.#nextChunk();
       try {
         await this.#carrier.send(chunk);
@@ -154,9 +156,10 @@ export class StreamClient implements Flow {
   }
 
   #nextChunk(): Uint8Array {
+    const most = this.#queuedBytes < BACKLOG_BYTES ? 0 : CHUNK_BYTES;
     let [count, size] = [0, 0];
     for (const { length } of this.#queue) {
-      if (count > 0 && size + length > CHUNK_BYTES) break;
+      if (count > 0 && size + length > most) break;
       size += length;
       count++;
     }
@@ -206,7 +209,7 @@ export class StreamDesk {
     const key = `${protocol} ${++this.#last}`;
     const client = new StreamClient(this, carrier, { key, protocol, source });
     this.#clients.add(client);
-    this.#setHalfOpen(client);
+    this.#setHalfOpen(client, HALF_OPEN_MS);
     return client;
   }
 
@@ -217,7 +220,7 @@ export class StreamDesk {
     if (client.closed) return;
     const hasAllocation = this.#core.hasAllocation(now, client);
     if (hasAllocation && client.dueAt !== undefined) this.#setOpen(client);
-    if (!hasAllocation && client.dueAt === undefined) this.#setHalfOpen(client);
+    if (!hasAllocation && client.dueAt === undefined) this.#setHalfOpen(client, RELEASED_MS);
   }
 
   /** A client has closed. */
@@ -230,7 +233,7 @@ export class StreamDesk {
   /** Closes those that took too long. */
   sweep(now: Instant): void {
     for (const client of [...this.#halfOpen]) {
-      if (client.dueAt === undefined || now < client.dueAt) break;
+      if (client.dueAt === undefined || now < client.dueAt) continue;
       this.counters.add("streamsTooSlow");
       client.close();
     }
@@ -256,8 +259,8 @@ export class StreamDesk {
     }
   }
 
-  #setHalfOpen(client: StreamClient): void {
-    client.dueAt = after(this.now(), HALF_OPEN_MS);
+  #setHalfOpen(client: StreamClient, ms: number): void {
+    client.dueAt = after(this.now(), ms);
     this.#halfOpen.add(client);
     const { hostname } = client.source;
     this.#perSource.set(hostname, (this.#perSource.get(hostname) ?? 0) + 1);

@@ -10,7 +10,7 @@
  * @module
  */
 import { canonicalIp, formatSocketAddress, type SocketAddress } from "../../core/mod.ts";
-import { fromSystem } from "../../io/mod.ts";
+import { type ConnectionEnder, fromSystem } from "../../io/mod.ts";
 import type { RelayProtocol } from "../core/flow.ts";
 import { answerUpgrade, HEAD_BYTES_MAX, headEnd } from "../core/upgrade_request.ts";
 import { encodeFrame, WebSocketFrames } from "../core/web_socket_frames.ts";
@@ -23,6 +23,8 @@ const READ_BYTES = 16 << 10;
 const ACCEPT_RETRY_MS = 100;
 /** Accepts that fail in a row before the listener counts as broken. */
 const ACCEPT_ERRORS_MAX = 600;
+/** TURN (RFC 7443), and HTTP for WebSockets. */
+const ALPN = ["stun.turn", "http/1.1"] as const;
 /** What an HTTP request begins with: no TURN stream does, since no channel is bound at its start. */
 const LETTER_G = 0x47;
 
@@ -39,6 +41,8 @@ export interface StreamListenerOptions {
   readonly tls?: TlsPem;
   /** The clients. */
   readonly desk: StreamDesk;
+  /** Ends connections. Absent: they end when their other end says so. */
+  readonly ender: ConnectionEnder | undefined;
 }
 
 /** One listener. */
@@ -51,21 +55,25 @@ export class StreamListener {
   readonly finished: Promise<void>;
   readonly #listener: Deno.Listener;
   readonly #desk: StreamDesk;
+  readonly #ender: ConnectionEnder | undefined;
+  /** The desk bounds them. */
+  readonly #reading = new Set<Promise<void>>();
   #closed = false;
 
   /** Opens the port. Throws `portInUse`, `permission` or `usage`. */
-  constructor({ listen, kind, tls, desk }: StreamListenerOptions) {
+  constructor({ listen, kind, tls, desk, ender }: StreamListenerOptions) {
     this.kind = kind;
+    this.#ender = ender;
     this.#desk = desk;
     try {
       this.#listener = tls === undefined
         ? Deno.listen({ transport: "tcp", ...listen })
-        : Deno.listenTls({ transport: "tcp", ...listen, ...tls });
+        : Deno.listenTls({ transport: "tcp", ...listen, ...tls, alpnProtocols: [...ALPN] });
     } catch (error) {
       throw fromSystem(error, `listen on TCP ${formatSocketAddress(listen)}`);
     }
     const { addr } = this.#listener;
-    this.address = { ...listen, port: addr.transport === "tcp" ? addr.port : listen.port };
+    this.address = { ...listen, port: "port" in addr ? addr.port : listen.port };
     this.finished = this.#accept();
     this.finished.catch(() => {});
   }
@@ -75,6 +83,11 @@ export class StreamListener {
     if (this.#closed) return;
     this.#closed = true;
     this.#listener.close();
+  }
+
+  /** Resolves once every connection has ended, for which the desk has to close them. */
+  async ended(): Promise<void> {
+    await Promise.all(this.#reading);
   }
 
   async #accept(): Promise<void> {
@@ -98,15 +111,16 @@ export class StreamListener {
 
   #serve(conn: Deno.Conn): void {
     const { remoteAddr } = conn;
-    if (remoteAddr.transport !== "tcp") return conn.close();
+    if (!("hostname" in remoteAddr)) return conn.close();
     if ("setNoDelay" in conn) (conn as Deno.TcpConn).setNoDelay(true);
     const source = {
       hostname: canonicalIp(remoteAddr.hostname) ?? remoteAddr.hostname,
       port: remoteAddr.port,
     };
-    const served = new ServedConnection(conn, this.kind);
+    const served = new ServedConnection(conn, this.kind, this.#ender?.shutdownOf(conn));
     const client = this.#desk.admit(this.kind, source, served);
-    void served.read(client);
+    const reading = served.read(client).finally(() => this.#reading.delete(reading));
+    this.#reading.add(reading);
   }
 }
 
@@ -119,11 +133,14 @@ class ServedConnection implements StreamCarrier {
   /** Settles when all that was handed over is written: frames must not be written into one another. */
   #writing: Promise<void> = Promise.resolve();
   #isPongWaiting = false;
+  readonly #shutdown: (() => void) | undefined;
   #open = true;
+  #isClosed = false;
 
-  constructor(conn: Deno.Conn, kind: RelayProtocol) {
+  constructor(conn: Deno.Conn, kind: RelayProtocol, shutdown: (() => void) | undefined) {
     this.#conn = conn;
     this.#kind = kind;
+    this.#shutdown = shutdown;
   }
 
   async send(bytes: Uint8Array): Promise<void> {
@@ -133,6 +150,15 @@ class ServedConnection implements StreamCarrier {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
+    // The read that is under way ends, and with it the connection.
+    if (this.#shutdown !== undefined && !this.#isClosed) return this.#shutdown();
+    // At least the other end is told, which then ends the read.
+    this.#conn.closeWrite().catch(() => {}).finally(() => this.#end());
+  }
+
+  #end(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.#conn.close();
   }
 
@@ -151,6 +177,8 @@ class ServedConnection implements StreamCarrier {
       // Reset by the client, or closed by us.
     }
     client.close();
+    this.#open = false;
+    this.#end();
   }
 
   #take(client: StreamClient, bytes: Uint8Array): boolean {

@@ -7,6 +7,7 @@
  * - `tun`: root and `/dev/net/tun`
  * - `natlab`: root, Python 3, and natbox built or Go to build it
  * - `wireguard-go`: found, or Go to build it, and `wg`
+ * - `go`: Go, to build what is compared with
  * - `gateway`: root, miniupnpd and nft
  * - `binary`: the compiled program
  * - any other: a command of that name
@@ -25,7 +26,8 @@ export type Need =
   | "curl"
   | "tcpdump"
   | "iperf3"
-  | "turnserver";
+  | "turnserver"
+  | "go";
 
 /** The root of the repository. */
 export const ROOT: string = new URL("../../", import.meta.url).pathname;
@@ -79,6 +81,8 @@ function missing(need: Need): string | undefined {
     case "wireguard-go":
       return missing("tun") ?? command("wg", "wireguard-tools") ??
         (isExecutable(`${toolFolder()}/wireguard-go`) ? undefined : command("go", "golang"));
+    case "go":
+      return command("go", "golang");
     case "gateway":
       return missing("root") ?? command("miniupnpd", "miniupnpd") ?? command("nft", "nftables");
     case "binary":
