@@ -462,7 +462,7 @@ export class MeshControl {
   /** Has the Watch stream tried again soon while it is broken and a peer is not reached. */
   #missDiscovery(now: Instant): void {
     const misses = this.#unheard && this.#links.doubtful;
-    if (this.#missed.take(now) && misses) this.#outbox.emit({ kind: "reconnect" });
+    if (this.#missed.take(now) && misses) this.#outbox.emit({ kind: "hurry" });
     if (misses) this.#missed.later(now);
   }
 

@@ -82,6 +82,8 @@ export type MeshEvent =
   | { readonly kind: "notRegistered"; readonly code: ErrorCode; readonly message: string }
   /** The way to Discovery may be another: connections from before may be dead, and are to be given up. */
   | { readonly kind: "reconnect" }
+  /** The Watch stream is missed: if it is broken, it is to be opened again now. */
+  | { readonly kind: "hurry" }
   /** A peer has been reached that was not connected. */
   | { readonly kind: "connected"; readonly peer: MeshPeer }
   /** What should be kept for a start without Discovery is another. */

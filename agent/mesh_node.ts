@@ -410,6 +410,8 @@ class MeshNode implements RunningNode {
         return this.#watch();
       case "notRegistered":
         return this.#notRegistered(event);
+      case "hurry":
+        return this.#discovery.hurry();
       case "reconnect":
         return this.#discovery.reconnect();
       case "connected":

@@ -193,6 +193,8 @@ export class DiscoveryClient {
   readonly #now: () => number;
   readonly #options: DiscoveryClientOptions;
   readonly #connections = new Connections();
+  /** Watches that run: as many as the owner begins. */
+  readonly #watchers = new Set<Watcher>();
   /** Index of the server that answered last. */
   #current = 0;
   #features = NO_FEATURES;
@@ -216,6 +218,11 @@ export class DiscoveryClient {
    */
   reconnect(): void {
     this.#connections.renew();
+  }
+
+  /** Has Watch streams that are broken opened again now, not when their turn comes. What is under way goes on. */
+  hurry(): void {
+    for (const watcher of this.#watchers) watcher.hurry();
   }
 
   /** Lets go of what {@linkcode DiscoveryClient.reconnect} opened. */
@@ -427,7 +434,8 @@ export class DiscoveryClient {
       backoffMinMs: backoffMinMs ?? BACKOFF_MIN_MS,
       log: this.#log,
     }, options);
-    return watcher.run();
+    this.#watchers.add(watcher);
+    return watcher.run().finally(() => this.#watchers.delete(watcher));
   }
 
   /** Runs a call, and runs it again over new connections if the present ones are given up meanwhile. */

@@ -13,6 +13,7 @@ import {
   startDiscovery,
   type WatchState,
 } from "./mod.ts";
+import { BACKOFF_MAX_MS } from "./client/watch_record.ts";
 import { key } from "./testing/nodes.ts";
 
 const LOCAL = { hostname: "127.0.0.1", port: 0 };
@@ -340,6 +341,19 @@ Deno.test("A watch gives up a stream that has gone silent", async () => {
   const state = watching.states.at(-1);
   assert(state?.connected === false && state.reason.includes("no sign of life"));
   await watching.until("synchronized");
+});
+
+Deno.test("A watch that waits for its next turn opens its stream at once when it is hurried", async () => {
+  await using server = await start();
+  const discovery = client(server.url, { silenceMaxMs: 60, backoffMinMs: BACKOFF_MAX_MS });
+  await discovery.register(COLONY);
+  await using watching = new Watching(discovery, 1);
+  await watching.until("synchronized");
+  assertEquals(await watching.next(), "lost");
+  const lostAt = performance.now();
+  discovery.hurry();
+  await watching.until("synchronized");
+  assert(performance.now() - lostAt < BACKOFF_MAX_MS / 2, "the shortest wait is half the longest");
 });
 
 Deno.test("A watch that is aborted from within its callback leaves no connection behind", async () => {

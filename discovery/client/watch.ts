@@ -86,6 +86,8 @@ export class Watcher {
   /** Servers that have said that they have Watch streams. */
   readonly #confirmed = new Set<number>();
   #cursor = "";
+  /** Ends the wait between two streams. */
+  #waiting: AbortController | undefined;
 
   /** Creates a watcher; {@linkcode Watcher.run} starts it. */
   constructor(context: WatchContext, options: WatchOptions) {
@@ -122,9 +124,16 @@ export class Watcher {
       this.#lost(outcome.error, notRegistered);
       log("debug", "watch interrupted", { reason: messageOf(outcome.error) });
       if (!outcome.live && !notRegistered) index = (index + 1) % servers.length;
-      await delay(this.#record.waitMs(random(), backoffMinMs), [signal, epoch]);
+      this.#waiting = new AbortController();
+      const waitMs = this.#record.waitMs(random(), backoffMinMs);
+      await delay(waitMs, [signal, epoch, this.#waiting.signal]);
     }
     return "aborted";
+  }
+
+  /** Opens the next stream now, where one is waited for. */
+  hurry(): void {
+    this.#waiting?.abort();
   }
 
   /** Runs one stream to its end. */

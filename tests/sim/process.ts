@@ -345,6 +345,7 @@ export class Process {
       if (event.kind === "log") listener.log(event.level, event.message);
       else if (event.kind === "registered") this.#watch.begin();
       else if (event.kind === "reconnect") this.#watch.reconnect();
+      else if (event.kind === "hurry") this.#watch.hurry();
     }
     for (let request; (request = this.control.pollRequest()) !== undefined;) this.#ask(request);
     for (let command; (command = this.control.pollCommand()) !== undefined;) this.#send(command);

@@ -52,6 +52,11 @@ export class WatchClient {
     this.#open();
   }
 
+  /** Opens the next stream now, where one is waited for. */
+  hurry(): void {
+    if (this.#openAt !== undefined) this.#open();
+  }
+
   /** Ends it for good. */
   stop(): void {
     this.#wanted = false;
