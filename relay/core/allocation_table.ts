@@ -1,5 +1,5 @@
 /** The allocations of a relay, found by their clients and by their relayed addresses. @module */
-import type { Family, Instant, SocketAddress } from "../../core/mod.ts";
+import { after, type Family, type Instant, type SocketAddress } from "../../core/mod.ts";
 import type { Allocation, RelayedAddress, Traffic } from "./allocation.ts";
 import type { Counters } from "./counters.ts";
 import type { Flow } from "./flow.ts";
@@ -8,6 +8,9 @@ import type { OpenPort, RelayedPorts } from "./relayed_ports.ts";
 
 /** Sessions whose traffic waits to be asked for; beyond, the oldest is forgotten and counted. */
 const USAGE_MAX = 16_384;
+
+/** How often expired permissions and channels are forgotten, which nobody heeds any more in between. */
+const THOROUGH_MS = 30_000;
 
 /** What a session has relayed since somebody last asked. */
 export interface SessionUsage {
@@ -48,6 +51,7 @@ export class AllocationTable {
   readonly #externalIps: ReadonlySet<string>;
   /** By session, oldest first. */
   readonly #usage = new Map<string, { rxBytes: number; txBytes: number }>();
+  #thoroughAt = 0 as Instant;
   /** Datagrams of one client come in bunches. */
   #last: { readonly flow: Flow; readonly allocation: Allocation | undefined } | undefined;
 
@@ -121,13 +125,13 @@ export class AllocationTable {
   /** Ends those whose time is over, and forgets what has expired in the others. Returns those that ended. */
   sweep(now: Instant): readonly Allocation[] {
     const ended: Allocation[] = [];
+    const isThorough = now >= this.#thoroughAt;
+    if (isThorough) this.#thoroughAt = after(now, THOROUGH_MS);
     for (const allocation of [...this.#byFlow.values()]) {
-      if (now < allocation.expiresAt) {
-        allocation.sweep(now);
-        continue;
-      }
-      this.remove(allocation);
-      ended.push(allocation);
+      if (now >= allocation.expiresAt) {
+        this.remove(allocation);
+        ended.push(allocation);
+      } else if (isThorough) allocation.sweep(now);
     }
     return ended;
   }

@@ -20,6 +20,7 @@ import {
   signStun,
   softwareAttribute,
   USERNAME,
+  verifyStun,
   XOR_PEER_ADDRESS,
   xorAddressAttribute,
 } from "../../traversal/mod.ts";
@@ -102,6 +103,10 @@ Deno.test("441: the allocation is another session's; 401: the password is wrong 
   const stranger = world.client(1000, { session: "s2" });
   stranger.nonce = client.nonce;
   assert.equal(stranger.refresh([lifetimeAttribute(0)]), 441);
+  // Who is refused can tell that it was the relay.
+  const bytes = world.messages.at(-1)?.bytes ?? new Uint8Array();
+  const refusal = decodeStun(bytes);
+  assert.ok(refusal && verifyStun(bytes, refusal, stranger.key));
   const forger = world.client(1000, { secret: "guessed" });
   forger.nonce = client.nonce;
   assert.equal(forger.refresh([lifetimeAttribute(0)]), 401);

@@ -123,9 +123,9 @@ export class Requests {
 
   /** Does what a request asks, and returns the answer as bytes. The method is one of the four. */
   handle(now: Instant, signed: SignedRequest): Uint8Array {
-    const { request, owner, allocation } = signed;
+    const { request, owner } = signed;
     if (request.method === METHOD_ALLOCATE) return this.#allocate(now, signed);
-    return this.#answer(request, this.#onAllocation(now, signed), allocation?.owner ?? owner);
+    return this.#answer(request, this.#onAllocation(now, signed), owner);
   }
 
   /** Refuses a request that was signed. */
@@ -267,7 +267,9 @@ export class Requests {
     const added = new Set(
       peers.map(({ hostname }) => hostname).filter((name) => !allocation.hasPermission(name)),
     );
-    if (allocation.permissions + added.size > this.#options.limits.permissionsMax) {
+    const { permissionsMax } = this.#options.limits;
+    if (allocation.permissions + added.size > permissionsMax) allocation.sweep(now);
+    if (allocation.permissions + added.size > permissionsMax) {
       return { code: ERROR_INSUFFICIENT_CAPACITY };
     }
     for (const { hostname } of peers) allocation.permit(now, hostname);
@@ -288,6 +290,7 @@ export class Requests {
     if (filter.isOwn(peer.hostname) && table.ofAddress(peer) === undefined) {
       return { code: ERROR_FORBIDDEN };
     }
+    if (allocation.channels >= limits.channelsMax) allocation.sweep(now);
     const bound = allocation.channel(now, number);
     const ofPeer = allocation.channelTo(now, peer);
     // Neither may be bound elsewhere (RFC 8656 section 12.2).
