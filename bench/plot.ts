@@ -21,15 +21,17 @@ const STYLE = `
   .grid { stroke: #e5e7eb } .line { fill: none; stroke-width: 2 }
   .c0 { stroke: #0d9488; color: #0d9488 } .c1 { stroke: #2563eb; color: #2563eb }
   .c2 { stroke: #b45309; color: #b45309 } .c3 { stroke: #9333ea; color: #9333ea }
+  .c4 { stroke: #be123c; color: #be123c } .c5 { stroke: #4b5563; color: #4b5563 }
   .key { fill: currentColor; font: 12px system-ui, sans-serif; stroke: none }
   @media (prefers-color-scheme: dark) {
     .page { fill: #111827 } .text { fill: #d1d5db } .head { fill: #f9fafb } .ours { fill: #2dd4bf }
     .theirs { fill: #6b7280 } .spread { stroke: #e5e7eb } .grid { stroke: #374151 }
     .c0 { stroke: #2dd4bf; color: #2dd4bf } .c1 { stroke: #60a5fa; color: #60a5fa }
     .c2 { stroke: #f59e0b; color: #f59e0b } .c3 { stroke: #c084fc; color: #c084fc }
+    .c4 { stroke: #fb7185; color: #fb7185 } .c5 { stroke: #d1d5db; color: #d1d5db }
   }
 `;
-const COLOURS = 4;
+const COLOURS = 6;
 
 /** One bar: a case in a measure. */
 interface Bar {
