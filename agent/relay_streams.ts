@@ -13,6 +13,7 @@ import type {
   RelayTransportInfo,
   SlotStream,
 } from "./shared/mod.ts";
+import { connectByProxy, proxyFor } from "./proxy_connect.ts";
 import { splice } from "./splice.ts";
 import { WebSocketBytes } from "./web_socket_bytes.ts";
 
@@ -87,12 +88,24 @@ async function open(transport: RelayTransportInfo, signal: AbortSignal): Promise
   }
   const address = parseSocketAddress(transport.address);
   if (address === undefined) throw new TypeError("its address is none");
-  const conn = await Deno.connect({ ...address, signal });
+  const { serverName = address.hostname } = transport;
+  // What is not TLS, proxies mostly refuse.
+  const proxy = transport.kind === "tls"
+    ? proxyFor(serverName, (name) => Deno.env.get(name))
+    : undefined;
+  const conn = proxy === undefined
+    ? await Deno.connect({ ...address, signal })
+    : await connectByProxy(proxy, { hostname: serverName, port: address.port }, signal);
   conn.setNoDelay();
   if (transport.kind !== "tls") return conn;
-  const tls = await Deno.startTls(conn, { hostname: transport.serverName ?? address.hostname });
-  await tls.handshake();
-  return tls;
+  const tls = await Deno.startTls(conn, { hostname: serverName });
+  try {
+    await tls.handshake();
+    return tls;
+  } catch (error) {
+    tls.close();
+    throw error;
+  }
 }
 
 function bytesOf(stream: SlotStream): ByteStream {

@@ -23,6 +23,7 @@ import {
   decodeStun,
   encodeChannelData,
   encodeStun,
+  errorAttribute,
   lifetimeAttribute,
   MESSAGE_INTEGRITY_SHA256,
   METHOD_ALLOCATE,
@@ -251,6 +252,20 @@ Deno.test("the reason of an end is the relay's code and words", () => {
   const [event] = end.events;
   assert(event?.kind === "failed" && event.code === 401);
   assertMatch(event.reason, /^401 /);
+});
+
+Deno.test("the relay's words reach no terminal but as printable characters", () => {
+  const end = new ClientEnd(new RelayWorld(), { start: false });
+  end.mangle = (payload) => {
+    const message = decodeStun(payload);
+    if (message === undefined) return payload;
+    const reason = `\x1b[2J\n${"x".repeat(300)}`;
+    return encodeStun({ ...message, class: "error", attributes: [errorAttribute(508, reason)] });
+  };
+  end.start();
+  const [event] = end.events;
+  assert(event?.kind === "failed");
+  assertMatch(event.reason, /^508 \?\[2J\?x{75}$/);
 });
 
 /** Options of {@linkcode ClientEnd}. */

@@ -20,7 +20,13 @@ import {
   sameAddress,
   type SocketAddress,
 } from "../../core/mod.ts";
-import { type Candidate, CHANNEL_HEADER_BYTES, RELAYS_MAX, scopeOf } from "../../traversal/mod.ts";
+import {
+  type Candidate,
+  CHANNEL_HEADER_BYTES,
+  KEEPALIVE_DEFAULT_MS,
+  RELAYS_MAX,
+  scopeOf,
+} from "../../traversal/mod.ts";
 import type {
   RelayConnectEvent,
   RelayInfo,
@@ -35,7 +41,6 @@ import { RELAY_LOCAL_MIN, type Transport } from "./transport.ts";
 
 /** Addresses of one peer for which permissions are asked. */
 const ADDRESSES_PER_PEER = 16;
-const KEEPALIVE_MS = 25_000;
 /** A cap on what is sent lets this much of a second pass at once. */
 const BURST_SECONDS = 0.25;
 /** The least that passes at once, so that a small cap does not stop large datagrams for ever. */
@@ -101,6 +106,10 @@ export class RelayDesk {
   #races: readonly RelayRace[] = [];
   /** Whoever may get something from the address that was last looked for. */
   #last: { readonly source: SocketAddress; readonly attempts: readonly Attempt[] } | undefined;
+  /** Whether there is a way to where something was last sent. */
+  #way:
+    | { readonly local: number; readonly to: SocketAddress; readonly exists: boolean }
+    | undefined;
   #relaysChanged = false;
   #localsChanged = false;
   #peersChanged = false;
@@ -108,6 +117,7 @@ export class RelayDesk {
   /** Local ends and relayed addresses, as they were last told of. */
   #relayed = "[[],[]]";
   #nextLocal = RELAY_LOCAL_MIN;
+  #keepaliveMs = KEEPALIVE_DEFAULT_MS;
 
   /** A desk without relays. */
   constructor(options: RelayDeskOptions) {
@@ -221,7 +231,7 @@ export class RelayDesk {
     const attempt = race?.current;
     if (race === undefined || attempt === undefined) return this.#count("relaySendFailed");
     const { client, carrier } = attempt;
-    if (!client.reaches(to) || !reachesScope(client.relayed, to.hostname)) {
+    if (!client.reaches(to) || !this.#hasWay(local, to, client.relayed)) {
       return this.#count("relayUnreachable");
     }
     if (!this.#allows(now, race, bytes.length)) return this.#count("relayBandwidthDropped");
@@ -238,8 +248,9 @@ export class RelayDesk {
     }
   }
 
-  /** Does what is due. */
-  step(now: Instant): RelayChanges {
+  /** Does what is due. A NAT's mapping has to be used every `keepaliveMs`. */
+  step(now: Instant, keepaliveMs: number): RelayChanges {
+    if (keepaliveMs !== this.#keepaliveMs) this.#setKeepalive(now, keepaliveMs);
     for (const race of this.#races) {
       const dueAt = race.pollTimeout();
       if (dueAt !== undefined && now >= dueAt) race.handleTimeout(now);
@@ -278,11 +289,13 @@ export class RelayDesk {
   }
 
   #openRace(now: Instant, info: RelayInfo): RelayRace {
+    while (this.#byLocal.has(this.#nextLocal)) this.#passLocal();
     const local = this.#nextLocal;
-    this.#nextLocal = local >= 0xffff ? RELAY_LOCAL_MIN : local + 1;
+    // Not used again soon: somebody may still send from the one before.
+    this.#passLocal();
     const host: RelayRaceHost = {
       rng: this.#options.rng,
-      keepaliveMs: KEEPALIVE_MS,
+      keepaliveMs: () => this.#keepaliveMs,
       openCarrier: (transport, owner) => this.#openCarrier(transport, owner),
       onAttempts: () => {
         this.#last = undefined;
@@ -292,6 +305,17 @@ export class RelayDesk {
     const race = new RelayRace(now, { host, info, local });
     this.#byLocal.set(local, race);
     return race;
+  }
+
+  #setKeepalive(now: Instant, keepaliveMs: number): void {
+    this.#keepaliveMs = keepaliveMs;
+    for (const race of this.#races) {
+      for (const { client } of race.attempts) client.setKeepalive(now, keepaliveMs);
+    }
+  }
+
+  #passLocal(): void {
+    this.#nextLocal = this.#nextLocal >= 0xffff ? RELAY_LOCAL_MIN : this.#nextLocal + 1;
   }
 
   #openCarrier(
@@ -376,6 +400,15 @@ export class RelayDesk {
     return next;
   }
 
+  /** As {@linkcode reachesScope}, which is too slow to be asked for each train. */
+  #hasWay(local: number, to: SocketAddress, relayed: readonly SocketAddress[]): boolean {
+    const last = this.#way;
+    if (last?.to === to && last.local === local) return last.exists;
+    const exists = reachesScope(relayed, to.hostname);
+    this.#way = { local, to, exists };
+    return exists;
+  }
+
   /** Who uses the relay at an address, by the node's socket. */
   #attemptsAt(source: SocketAddress): readonly Attempt[] {
     if (this.#races.length === 0) return NOBODY;
@@ -432,7 +465,10 @@ export class RelayDesk {
 
   #changed(): void {
     this.#relaysChanged = true;
+    // A new allocation knows nobody, also one at the address of the old one.
+    this.#peersChanged = true;
     this.#last = undefined;
+    this.#way = undefined;
     const locals = this.#races.filter(({ current }) => current !== undefined)
       .map(({ local }) => local);
     const relayed = JSON.stringify([locals, this.candidates]);
@@ -440,7 +476,6 @@ export class RelayDesk {
     this.#relayed = relayed;
     this.#locals = locals;
     this.#localsChanged = true;
-    this.#peersChanged = true;
   }
 
   #count(name: string, by = 1): void {

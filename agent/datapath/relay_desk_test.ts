@@ -199,6 +199,20 @@ Deno.test("RelayDesk shows why a relay has failed, tries again with growing paus
   assertEquals(desk.desk.status[0]?.state, "ready");
 });
 
+Deno.test("RelayDesk uses the mapping to a relay as often as the NAT wants it", () => {
+  const desk = new DeskEnd();
+  desk.setRelays(desk.info());
+  const count = (ms: number): number => {
+    const before = desk.asked;
+    desk.pass(ms);
+    return desk.asked - before;
+  };
+  assertEquals(count(101_000), 4);
+  desk.keepaliveMs = 10_000;
+  desk.step();
+  assertEquals(count(101_000), 10);
+});
+
 Deno.test("RelayDesk takes four relays at most, and counts those over it", () => {
   const desk = new DeskEnd();
   desk.setRelays(...["a", "b", "c", "d", "e"].map((id) => ({ ...desk.info(), id })));
@@ -223,6 +237,10 @@ class DeskEnd {
   /** What the socket was given for the relay, STUN left out. */
   readonly trains: { readonly bytes: number; readonly segment: number }[] = [];
   readonly changes = { relays: 0, locals: 0 };
+  /** How often a mapping has to be used. */
+  keepaliveMs = 25_000;
+  /** STUN messages sent to the relay. */
+  asked = 0;
   /** Nothing reaches the relay. */
   dead = false;
   /** The node's port as the relay sees it. */
@@ -327,7 +345,7 @@ class DeskEnd {
   /** Does what is due, and carries what the relay has said. */
   step(): void {
     for (let busy = true; busy;) {
-      const { relays, locals } = this.desk.step(this.now);
+      const { relays, locals } = this.desk.step(this.now, this.keepaliveMs);
       if (relays) this.changes.relays++;
       if (locals) this.changes.locals++;
       busy = relays || locals;
@@ -355,6 +373,7 @@ class DeskEnd {
   #toRelay(bytes: Uint8Array, segment: number, to: SocketAddress): void {
     if (this.dead || to.hostname !== SERVER.hostname) return;
     if ((bytes[0] ?? 0) >> 4 === 4) this.trains.push({ bytes: bytes.length, segment });
+    else this.asked++;
     this.world.relay.handleClient(this.now, this.#flow, bytes.slice(), segment);
   }
 }

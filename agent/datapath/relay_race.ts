@@ -65,8 +65,8 @@ export interface Attempt {
 export interface RelayRaceHost {
   /** Entropy. */
   readonly rng: Rng;
-  /** How often a mapping has to be used, in milliseconds. */
-  readonly keepaliveMs: number;
+  /** How often a mapping has to be used now, in milliseconds. */
+  readonly keepaliveMs: () => number;
   /** Opens what carries a transport's messages; `undefined` when there is nothing. */
   readonly openCarrier: (
     transport: RelayTransportInfo,
@@ -155,9 +155,15 @@ export class RelayRace {
   /** The node's own addresses may be others: what carries has to prove itself, and who waits tries at once. */
   linkChanged(now: Instant): void {
     this.#retryMs = RETRY_MS;
-    if (this.#current === undefined || this.#current.transport.kind !== "udp") this.#start(now);
-    // Never a second allocation from the same socket: the server would see one client.
-    else this.#current.client.check(now);
+    const current = this.#current;
+    if (current?.transport.kind === "udp") {
+      // Never a second allocation from the same socket: the server would see one client.
+      current.client.check(now);
+      return this.drain(now, current);
+    }
+    // Whoever has tried for a while asks seldom by now.
+    for (const attempt of [...this.#racing]) this.#giveBack(attempt);
+    this.#start(now);
   }
 
   /** Does what is due, of itself and its clients. */
@@ -279,7 +285,7 @@ export class RelayRace {
         reliable: transport.kind !== "udp",
         credentials: { username, password },
         rng: this.#host.rng,
-        keepaliveMs: this.#host.keepaliveMs,
+        keepaliveMs: this.#host.keepaliveMs(),
         ...(firstChannel !== undefined && { firstChannel }),
       }),
       carrier,

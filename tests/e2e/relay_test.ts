@@ -4,6 +4,7 @@ import { Moray, SOURCE } from "../support/moray.ts";
 import { Lab } from "../support/natlab.ts";
 import { LabNode, type NatWorld, startNatWorld } from "../support/nat_mesh.ts";
 import { e2e, eventually, type Scope } from "../support/scope.ts";
+import { selfSigned } from "../support/turn.ts";
 
 const PORT = 3480;
 const SECRET = "of the lab";
@@ -76,6 +77,63 @@ e2e(
     }, { timeoutMs: 6_500, everyMs: 20 });
   },
 );
+
+e2e("where only HTTP passes, a TURN server elsewhere carries by TLS on port 443", {
+  needs: ["full", "natlab"],
+  timeoutMs: 120_000,
+}, async (scope) => {
+  const lab = scope.use(
+    await Lab.up("relaytls", {
+      servers: ["disco:2", "turns"],
+      sites: [`c=fullcone,${DELAY}`, `a=httponly,${DELAY}`],
+    }),
+  );
+  const address = lab.address("turns", 4);
+  const { key, certificate } = await selfSigned(scope.directory(), [address]);
+  const listen = ["--listen-udp", `${address}:${PORT}`, "--listen-tls", `${address}:443`];
+  scope.use(
+    await Moray.start([
+      ...["relay", ...listen, "--cert", certificate, "--key", key],
+      ...["--external-ip", address, "--secret", SECRET],
+    ], { program: SOURCE, namespace: lab.namespace("turns"), timeoutMs: 60_000 }),
+  );
+  const env = { ...SOURCE.options.env, DENO_CERT: certificate };
+  const world = await startNatWorld(scope, {
+    lab,
+    program: { ...SOURCE, options: { ...SOURCE.options, env } },
+    httpPort: 80,
+    discoveryFlags: [
+      ...["--relay-secret", SECRET],
+      ...["--relay-server", `far=turn:${address}:${PORT}?transport=udp`],
+      ...["--relay-server", `far=turns:${address}:443`],
+    ],
+  });
+  await world.start("colony", { mesh: "reef", host: "c1" });
+  const walker = await world.start("agent", { mesh: "reef", host: "a1", name: "walker" });
+  await answers(walker, 20_000);
+  const own = (await walker.status()).relays ?? [];
+  assertEquals(own.map(({ id, transport }) => [id, transport]), [["far", "tls"]]);
+});
+
+e2e("a NAT that forgets everything costs a relayed pair 6.5 s at most", {
+  needs: ["full", "natlab"],
+  timeoutMs: 120_000,
+}, async (scope) => {
+  const lab = scope.use(
+    await Lab.up("relayforget", {
+      servers: ["disco:2"],
+      sites: [`c=symmetric,${DELAY}`, `a=symmetric,${DELAY}`],
+    }),
+  );
+  const world = await relayWorld(scope, lab);
+  await world.start("colony", { mesh: "reef", host: "c1" });
+  const walker = await world.start("agent", { mesh: "reef", host: "a1", name: "walker" });
+  await answers(walker, 20_000);
+  for (const site of ["a", "c"]) {
+    await lab.ctl(site, "flush");
+    await answers(walker, 6_500);
+  }
+});
 
 e2e("kill -9 of the relay under traffic: the next one carries within 6.5 s", {
   needs: ["full", "natlab"],

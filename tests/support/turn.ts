@@ -81,16 +81,18 @@ export function restFor(secret: string, session = "test"): StunCredentials {
   return restCredentials(secret, { session, expiresAtSeconds: Date.now() / 1000 + 3600 });
 }
 
-/** Makes a key and a certificate for `localhost` and 127.0.0.1. Returns their files. */
+/** Makes a key and a certificate for `localhost`, 127.0.0.1 and further addresses. Returns their files. */
 export async function selfSigned(
   folder: string,
+  addresses: readonly string[] = [],
 ): Promise<{ readonly key: string; readonly certificate: string }> {
   const [key, certificate] = [`${folder}/key.pem`, `${folder}/cert.pem`];
+  const names = ["127.0.0.1", ...addresses].map((address) => `IP:${address}`);
   const subject = ["-subj", "/CN=localhost", "-addext", "basicConstraints=critical,CA:FALSE"];
   const { code, stderr } = await run([
     ...["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"],
     ...["-nodes", "-days", "2", "-keyout", key, "-out", certificate, ...subject],
-    ...["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+    ...["-addext", `subjectAltName=DNS:localhost,${names.join(",")}`],
   ]);
   if (code !== 0) throw new Error(`openssl: ${stderr}`);
   return { key, certificate };

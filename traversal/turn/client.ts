@@ -103,7 +103,7 @@ const EVENTS_MAX = 8;
 export class TurnClient implements Machine<TurnEvent> {
   readonly #rng: Rng;
   readonly #reliable: boolean;
-  readonly #keepaliveMs: number;
+  #keepaliveMs: number;
   readonly #authentication: Authentication;
   readonly #requests: TurnRequests;
   readonly #book: PeerBook;
@@ -190,6 +190,14 @@ export class TurnClient implements Machine<TurnEvent> {
   /** Takes newer credentials: they sign once those in use are refused. */
   setCredentials(credentials: StunCredentials): void {
     this.#authentication.renew(credentials);
+  }
+
+  /** Sets how often the mapping to the server has to be used, in milliseconds. */
+  setKeepalive(now: Instant, keepaliveMs: number): void {
+    this.#keepaliveMs = keepaliveMs;
+    if (this.#checkAt !== undefined) {
+      this.#checkAt = earlier(this.#checkAt, after(now, keepaliveMs));
+    }
   }
 
   /** Replaces the addresses from which peers may reach the relayed address at any time. */
@@ -335,7 +343,7 @@ export class TurnClient implements Machine<TurnEvent> {
     if (outcome.kind === "timedOut") return this.#fail(undefined, "no answer");
     const { code, reason, message } = outcome;
     if (this.#detours++ < DETOURS_MAX && this.#detour(now, code, message)) return;
-    this.#fail(code, `${code} ${reason}`.trim());
+    this.#fail(code, wordsOf(code, reason));
   }
 
   /** Another attempt that an error leads to. Returns whether there is one. */
@@ -408,7 +416,7 @@ export class TurnClient implements Machine<TurnEvent> {
       onEnd: (now, outcome) => {
         if (outcome.kind === "success") this.#keepFor(now, outcome.message);
         else if (outcome.kind === "timedOut") this.#lose("the relay does not answer");
-        else this.#lose(`${outcome.code} ${outcome.reason}`.trim());
+        else this.#lose(wordsOf(outcome.code, outcome.reason));
       },
     });
   }
@@ -504,7 +512,7 @@ export class TurnClient implements Machine<TurnEvent> {
     if (outcome.kind === "success") return "granted";
     if (outcome.kind === "timedOut") return "later";
     if (!isFatal(outcome.code)) return "refused";
-    this.#lose(`${outcome.code} ${outcome.reason}`.trim());
+    this.#lose(wordsOf(outcome.code, outcome.reason));
     return "later";
   }
 
@@ -572,8 +580,15 @@ export class TurnClient implements Machine<TurnEvent> {
   }
 }
 
+/** Characters of the server's words that are kept. */
+const REASON_CHARS_MAX = 80;
 /** Longest datagram in an indication: what the attributes and IP leave of 64 KiB. */
 const SEND_BYTES_MAX = 65_000;
+
+/** An error in one line: what the server says may be anything. */
+function wordsOf(code: number, reason: string): string {
+  return `${code} ${reason.slice(0, REASON_CHARS_MAX).replace(/[^ -~]/g, "?")}`.trim();
+}
 
 /** Whether an error says that the allocation is not ours, or not there. */
 function isFatal(code: number): boolean {

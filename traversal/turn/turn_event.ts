@@ -15,7 +15,7 @@ export type TurnEvent =
     readonly kind: "failed";
     /** The server's error; 0 where it gave none, `undefined` if it did not answer. */
     readonly code: number | undefined;
-    /** Why, in one line: in part the server's words, untrusted text. */
+    /** Why, in one line of printable ASCII: in part the server's words. */
     readonly reason: string;
   }
   | {
