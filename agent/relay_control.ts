@@ -72,6 +72,8 @@ interface Held {
   info: RelayInfo;
   renewAt: Instant;
   status: RelayStatus | undefined;
+  /** Whether it was ready and is not any more, though it may be tried again. */
+  lost: boolean;
   /** When it is given back; `undefined` while it is kept. */
   releaseAt: Instant | undefined;
 }
@@ -167,16 +169,17 @@ export class RelayControl {
       return this.#giveBack(relay.sessionId);
     }
     const renewMs = jittered(this.#options.rng, lifeMs * RENEW_PART, RENEW_JITTER);
-    const kept = known?.status;
+    const { status: kept, lost = false } = known ?? {};
     this.#held.set(relay.id, {
       info: this.#limited(relay),
       renewAt: after(now, renewMs),
       status: kept,
+      lost,
       releaseAt: undefined,
     });
     this.#chosen ??= relay.id;
     // The only one there is may have failed for its credentials, or come back soon.
-    if (kept?.state === "failed") this.#ask.later(now);
+    if (known !== undefined && hasFailed(known)) this.#ask.later(now);
     else this.#ask.end();
     this.#compareAt ??= after(now, COMPARE_FIRST_MS);
     if (known === undefined) this.#settleAt = after(now, MEASURE_MS);
@@ -205,14 +208,16 @@ export class RelayControl {
       if (held === undefined) continue;
       const was = held.status?.state;
       held.status = status;
-      if (status.state === "ready" && status.draining !== true) this.#failed.delete(status.id);
-      else if (status.state === "failed" || status.draining === true) {
+      held.lost = status.state !== "ready" && (was === "ready" || held.lost);
+      if (hasFailed(held) || isDraining(held)) {
         this.#failed.set(status.id, after(now, FAILED_MS));
-      }
+      } else if (status.state === "ready") this.#failed.delete(status.id);
       if (status.state !== was) this.#say(status);
     }
     this.#settle(now);
-    if (this.#held.size > 0 && !this.#hasHope()) this.#askAgain(now);
+    if ([...this.#held.values()].some((held) => isReady(held) && !isDraining(held))) {
+      this.#ask.end();
+    } else if (this.#held.size > 0 && !this.#hasHope()) this.#askAgain(now);
   }
 
   /** A peer that is reached over a relay does not answer: the relay may be gone before it was noticed. */
@@ -292,9 +297,7 @@ export class RelayControl {
   /** Chooses, once every relay is ready or has failed, or has had its time; whoever is not chosen is given back. */
   #settle(now: Instant): void {
     const late = this.#settleAt !== undefined && now >= this.#settleAt;
-    const pending = [...this.#held.values()].some(({ status }) =>
-      status === undefined || status.state === "connecting"
-    );
+    const pending = [...this.#held.values()].some((held) => !isReady(held) && !hasFailed(held));
     const doubted = this.#doubtedAt !== undefined && now < after(this.#doubtedAt, SECOND_MS);
     if (late) this.#settleAt = undefined;
     const ready = [...this.#held].filter(([, held]) => isReady(held) && !isDraining(held));
@@ -354,8 +357,8 @@ function isReady({ status }: Held): boolean {
   return status?.state === "ready";
 }
 
-function hasFailed({ status }: Held): boolean {
-  return status?.state === "failed";
+function hasFailed({ status, lost }: Held): boolean {
+  return lost || status?.state === "failed";
 }
 
 function isDraining({ status }: Held): boolean {

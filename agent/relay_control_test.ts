@@ -234,6 +234,42 @@ Deno.test("RelayControl takes another relay at once when one fails, and lets the
   assertEquals(world.control.reason, undefined);
 });
 
+Deno.test("RelayControl takes another relay at once when one is lost, though that is tried again", () => {
+  const world = new World(["eu", "us"]);
+  world.begin();
+  world.tell({ eu: "connecting" });
+  assertEquals(world.asked(), ["any but eu"]);
+  world.grant("us");
+  world.tell({ eu: "connecting", us: "connecting" });
+  assertEquals([world.asked(), world.ids], [[], ["eu", "us"]]);
+  world.tell({ eu: "connecting", us: 90 });
+  assertEquals([world.asked(), world.ids], [["release s0"], ["us"]]);
+
+  // The same one may be back first: then the other goes, after its time.
+  const back = new World(["eu", "us"]);
+  back.begin();
+  back.tell({ eu: "connecting" });
+  back.asked();
+  back.tell({ eu: 40 });
+  back.grant("us");
+  back.tell({ eu: 40, us: 90 });
+  back.run(40_000);
+  assertEquals([back.asked().includes("release s1"), back.ids], [true, ["eu"]]);
+
+  // Where there is no other, the only one is renewed after a while, unless it is back by then.
+  const only = new World(["eu"]);
+  only.begin();
+  only.tell({ eu: "connecting" });
+  assertEquals(only.asked(), []);
+  only.tell({ eu: 41 });
+  only.run(5000);
+  assertEquals(only.asked(), []);
+  only.tell({ eu: "connecting" });
+  only.run(1000);
+  only.run(0);
+  assertEquals(only.asked(), ["any but eu"]);
+});
+
 Deno.test("RelayControl asks again, ever more rarely, where the only relay has failed", () => {
   const world = new World(["eu"]);
   world.begin();
