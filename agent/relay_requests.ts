@@ -1,6 +1,16 @@
 /** What a mesh node asks of Discovery about relays, as `RelayControl` wants it. @module */
-import { formatSocketAddress, messageOf, MorayError } from "../core/mod.ts";
+import {
+  type Family,
+  familyOf,
+  formatSocketAddress,
+  isLocalScope,
+  messageOf,
+  MorayError,
+  parseSocketAddress,
+} from "../core/mod.ts";
 import type { DiscoveryClient, RelayTransport } from "../discovery/mod.ts";
+import { listInterfaces } from "../io/mod.ts";
+import { isVirtualInterface } from "../traversal/mod.ts";
 import type { MeshRequest } from "./mesh_messages.ts";
 import type { Role } from "./mesh_peers.ts";
 import type { Log } from "./options.ts";
@@ -34,7 +44,8 @@ export async function requestRelay(
   const query = { meshId, publicKey, role, relayId, failed };
   const grant = await discovery.requestRelay(query, { signal });
   const { relayId: id, sessionId, username, password, lifeMs } = grant;
-  const transports = await resolveTransports(grant.transports, log);
+  const resolved = await resolveTransports(grant.transports, log);
+  const transports = ownFamiliesFirst(resolved, ownFamilies());
   if (transports.length === 0) {
     throw new MorayError("unreachable", `Relay ${id} has no address that can be used here`);
   }
@@ -57,6 +68,29 @@ export async function releaseRelays(
       log("debug", `giving a relay back: ${messageOf(error)}`);
     }
   }));
+}
+
+/** Puts last what no address of this machine leads to: whatever is tried in vain costs the time until the next is tried. */
+export function ownFamiliesFirst(
+  transports: readonly RelayTransportInfo[],
+  own: ReadonlySet<Family>,
+): readonly RelayTransportInfo[] {
+  const leads = (transport: RelayTransportInfo): boolean => {
+    if (transport.kind === "websocket") return true;
+    const address = parseSocketAddress(transport.address);
+    return address !== undefined &&
+      (isLocalScope(address.hostname) || own.has(familyOf(address.hostname)));
+  };
+  const last = transports.filter((transport) => !leads(transport));
+  return [...transports.filter(leads), ...last];
+}
+
+/** The families of which this machine has an address that leads beyond it: everywhere, if the system tells. */
+function ownFamilies(): ReadonlySet<Family> {
+  const useful = listInterfaces()
+    .filter(({ name, address }) => !isVirtualInterface(name) && !isLocalScope(address));
+  const routed = useful.filter((address) => address.routed === true);
+  return new Set((routed.length > 0 ? routed : useful).map(({ family }) => family));
 }
 
 /** Returns the ways to a relay with every address of every name. */
