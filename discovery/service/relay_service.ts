@@ -364,10 +364,10 @@ function optionOf({ id, region, load, transports }: OfferedRelay): RelayOption {
   });
 }
 
+/** Not UNAVAILABLE, which clients take for a Discovery that does not answer. */
 function noRelay(relayId: string): ConnectError {
-  return relayId === ""
-    ? new ConnectError("no relay is available now", Code.Unavailable)
-    : new ConnectError(`relay ${relayId} is not offered`, Code.NotFound);
+  const what = relayId === "" ? "no relay is available now" : `relay ${relayId} is not offered`;
+  return new ConnectError(what, Code.NotFound);
 }
 
 function exhausted(message: string): ConnectError {

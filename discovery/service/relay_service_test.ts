@@ -221,7 +221,7 @@ Deno.test("what cannot be a request for a relay is refused, and says why", async
 Deno.test("without a relay that lives there is none to be had", async () => {
   await using world = new World({ secret: SECRET });
   assertEquals((await world.client.getServerInfo({})).features.includes("relay"), true);
-  const nothing = { code: Code.Unavailable, rawMessage: "no relay is available now" };
+  const nothing = { code: Code.NotFound, rawMessage: "no relay is available now" };
   await assertRejects(world.ask(2), nothing);
   await world.report();
   assertEquals((await world.ask(2)).relayId, "asia");
