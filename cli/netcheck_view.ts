@@ -84,11 +84,15 @@ function formatLifetime({ atLeastMs, belowMs }: NonNullable<FamilyReport["lifeti
   return atLeastMs === 0 ? `live less than ${high} s` : `live ${low} to ${high} s`;
 }
 
-function formatDiscovery({ url, reachable, reason }: DiscoveryReport, paint: Paint): string {
+function formatDiscovery(
+  { url, reachable, relay, reason }: DiscoveryReport,
+  paint: Paint,
+): string {
   const state = reachable
     ? paint("green", "answers")
     : paint("red", printable(reason ?? "no answer"));
-  return `${printable(url)}  ${state}`;
+  const relays = relay === undefined ? "" : relay ? ", has relays" : ", has no relays";
+  return `${printable(url)}  ${state}${relays}`;
 }
 
 function formatPortMapping(

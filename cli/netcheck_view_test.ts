@@ -33,12 +33,23 @@ const REPORT: NetcheckReport = {
       reason: "no answer",
     },
   ],
-  discovery: [{ url: "https://d.example.com", reachable: true, reason: null }],
+  discovery: [
+    { url: "https://d.example.com", reachable: true, reason: null },
+    { url: "https://e.example.com", reachable: true, relay: true, reason: null },
+  ],
   captivePortal: false,
   portMapping: [
     { protocol: "upnp", gateway: "192.168.1.1", external: "203.0.113.2:51820", reason: null },
     { protocol: "pcp", gateway: null, external: null, reason: "no answer" },
   ],
+  relays: [{
+    id: "eu",
+    state: "ready",
+    transport: "tls",
+    relayed: ["198.51.100.7:50000"],
+    rttMs: 20,
+    reason: null,
+  }],
   meaning: ["First.", "Second."],
 };
 
@@ -53,8 +64,10 @@ Deno.test("netcheck shows the facts, the servers and what they mean", () => {
     "IPv6             not available here, or no server to ask",
     "Hint for peers   symmetric",
     "Discovery        https://d.example.com  answers",
+    "Discovery        https://e.example.com  answers, has relays",
     "Port mapping     upnp of 192.168.1.1  203.0.113.2:51820",
     "Port mapping     pcp  no answer",
+    "Relay            eu by tls  ready  20.0 ms  198.51.100.7:50000",
     "",
     "STUN SERVER            FROM        RTT      SEES US AS",
     "198.51.100.1:3478      discovery   12.3 ms  203.0.113.2:40000",

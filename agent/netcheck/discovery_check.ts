@@ -27,9 +27,9 @@ export async function checkDiscovery(
 ): Promise<CheckedDiscovery> {
   try {
     const client = new DiscoveryClient({ urls: [url], log, timeoutMs: REQUEST_MS });
-    const { stunServers, stunCredentials } = await client.serverInfo({ signal });
+    const { stunServers, stunCredentials, features } = await client.serverInfo({ signal });
     return {
-      report: { url, reachable: true, reason: null },
+      report: { url, reachable: true, relay: features.relay, reason: null },
       captive: false,
       stunServers,
       credentials: stunCredentials,

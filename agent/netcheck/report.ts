@@ -65,6 +65,8 @@ export interface DiscoveryReport {
   readonly url: string;
   /** Whether it answered as a Discovery does. */
   readonly reachable: boolean;
+  /** Whether it has relays. Absent where it was not asked. */
+  readonly relay?: boolean;
   /** Why not. */
   readonly reason: string | null;
 }
