@@ -59,8 +59,8 @@ async function openLink(scope: Scope, server: TestRelay, kind = "udp", ca = ""):
 }
 
 /** A peer that sends everything back. */
-function openEcho(scope: Scope): SocketAddress {
-  const { socket, port } = openUdp(scope);
+function openEcho(scope: Scope, hostname = "127.0.0.1"): SocketAddress {
+  const { socket, port } = openUdp(scope, hostname);
   void (async () => {
     try {
       for await (const [payload, from] of socket) await socket.send(payload, from);
@@ -68,7 +68,7 @@ function openEcho(scope: Scope): SocketAddress {
       // Closed.
     }
   })();
-  return { hostname: "127.0.0.1", port };
+  return { hostname, port };
 }
 
 /** Says a text through the relay until it comes back `count` times. */
@@ -111,6 +111,34 @@ for (const driver of ["fast", "portable"] as const) {
       },
     );
   }
+}
+
+for (const driver of ["fast", "portable"] as const) {
+  e2e(`${driver}: one allocation relays both families, to a client of either`, {
+    needs: driver === "fast" ? ["full"] : [],
+  }, async (scope) => {
+    const server = await startTestRelay(scope, {
+      driver,
+      listenUdp: [{ hostname: "::", port: 0 }],
+      listenTcp: [],
+      listenWebsocket: [],
+      externalIps: ["127.0.0.1", "::1"],
+    });
+    const { port } = addressOf(server, "udp");
+    for (const hostname of ["127.0.0.1", "::1"]) {
+      const link = scope.use(
+        TurnLink.open({
+          server: { hostname, port },
+          credentials: restFor(server.secret, hostname),
+          families: [4, 6],
+        }),
+      );
+      const { relayed } = await link.event("allocated");
+      assertEquals(relayed.map((one) => one.hostname).sort(), ["127.0.0.1", "::1"]);
+      await echoThrough(link, openEcho(scope), "four");
+      await echoThrough(link, openEcho(scope, "::1"), "six");
+    }
+  });
 }
 
 e2e(
