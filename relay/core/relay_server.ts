@@ -12,22 +12,17 @@
  *
  * @module
  */
-import { after, familyOf, type Instant, type Rng, type SocketAddress } from "../../core/mod.ts";
+import { after, type Instant, type Rng, type SocketAddress } from "../../core/mod.ts";
 import {
   answerBinding,
-  CHANNEL_HEADER_BYTES,
-  DATA,
   decodeStun,
   DONT_FRAGMENT,
-  encodeStun,
   ERROR_UNKNOWN_ATTRIBUTE,
-  findAttribute,
   lifetimeAttribute,
   METHOD_ALLOCATE,
   METHOD_BINDING,
   METHOD_CHANNEL_BIND,
   METHOD_CREATE_PERMISSION,
-  METHOD_DATA,
   METHOD_REFRESH,
   METHOD_SEND,
   RFC_8656_ATTRIBUTES,
@@ -36,16 +31,13 @@ import {
   type StunMessage,
   unknownAttributesAttribute,
   unknownRequired,
-  XOR_PEER_ADDRESS,
-  xorAddressAttribute,
-  xorAddressOf,
 } from "../../traversal/mod.ts";
-import type { Allocation } from "./allocation.ts";
 import { AllocationTable, type SessionUsage } from "./allocation_table.ts";
 import { unsignedRefusal } from "./answers.ts";
 import { Authenticator } from "./authenticator.ts";
 import { Counters } from "./counters.ts";
-import { type Flow, type RelaySink, type Train, trainLength } from "./flow.ts";
+import type { Flow, RelaySink } from "./flow.ts";
+import { Forwarder } from "./forwarder.ts";
 import { type RelayLimits, ScopeTable } from "./limits.ts";
 import { Nonces } from "./nonces.ts";
 import { PeerFilter } from "./peer_filter.ts";
@@ -55,8 +47,6 @@ import { Requests, type SignedRequest } from "./requests.ts";
 /** How often what has expired is looked for. */
 const SWEEP_MS = 1000;
 const NONCE_KEY_BYTES = 32;
-/** Longest datagram that fits into a Data indication. */
-const INDICATION_BYTES_MAX = 65_400;
 const FIRST_CHANNEL_BYTE = 0x40;
 const BAD_REQUEST = 400;
 
@@ -99,7 +89,7 @@ export interface RelayServerOptions {
 export class RelayServer {
   readonly #options: RelayServerOptions;
   readonly #counters = new Counters();
-  readonly #filter: PeerFilter;
+  readonly #forwarder: Forwarder;
   readonly #ports: RelayedPorts;
   readonly #table: AllocationTable;
   readonly #requests: Requests;
@@ -114,7 +104,7 @@ export class RelayServer {
     this.#options = options;
     const { sink, rng, limits, externalIps, allowPrivatePeers, software } = options;
     const counters = this.#counters;
-    this.#filter = new PeerFilter({
+    const filter = new PeerFilter({
       allowPrivatePeers,
       ownAddresses: new Set([...options.ownAddresses, ...externalIps]),
     });
@@ -128,7 +118,7 @@ export class RelayServer {
       table,
       ports,
       scopes,
-      filter: this.#filter,
+      filter,
       limits,
       externalIps,
       software,
@@ -143,6 +133,7 @@ export class RelayServer {
     this.#known = options.canForbidSplitting
       ? RFC_8656_ATTRIBUTES
       : new Set([...RFC_8656_ATTRIBUTES].filter((type) => type !== DONT_FRAGMENT));
+    this.#forwarder = new Forwarder({ table, filter, sink, counters, rng, known: this.#known });
     this.#sweepAt = after(now, SWEEP_MS);
   }
 
@@ -177,7 +168,7 @@ export class RelayServer {
         this.#handleStun(now, flow, bytes.subarray(at, at + size));
         at += size;
       } else {
-        at += this.#handleChannelData(now, flow, bytes.subarray(at), segment);
+        at += this.#forwarder.handleChannelData(now, flow, bytes.subarray(at), segment);
       }
     }
   }
@@ -191,7 +182,7 @@ export class RelayServer {
   ): void {
     const entry = this.#table.ofNumber(relayed);
     if (entry === undefined) return this.#counters.add("peerLate");
-    this.#deliver(now, entry.allocation, source, { bytes, segment, skip: 0 });
+    this.#forwarder.deliver(now, entry.allocation, source, { bytes, segment, skip: 0 });
   }
 
   /** A stream has ended, and with it its allocation (RFC 8656 section 7.3). */
@@ -256,7 +247,7 @@ export class RelayServer {
       if (METHODS.has(message.method)) return this.#handleRequest(now, flow, bytes, message);
     }
     if (message.class === "indication" && message.method === METHOD_SEND) {
-      return this.#handleSend(now, flow, message);
+      return this.#forwarder.handleSend(now, flow, message);
     }
     this.#counters.add("ignored");
   }
@@ -310,137 +301,4 @@ export class RelayServer {
   #admitUnproven(now: Instant, { source }: Flow): boolean {
     return this.#unproven.admit(now, source.hostname);
   }
-
-  #handleSend(now: Instant, flow: Flow, message: StunMessage): void {
-    const allocation = this.#table.of(now, flow);
-    const peer = xorAddressOf(message, XOR_PEER_ADDRESS);
-    const data = findAttribute(message, DATA);
-    // Indications have no answer: what is wrong with them is counted (RFC 8656 section 11.2).
-    if (allocation === undefined) return this.#counters.add("sendUnallocated");
-    if (peer === undefined || peer.port === 0 || data === undefined) {
-      return this.#counters.add("sendMalformed");
-    }
-    if (unknownRequired(message, this.#known).length > 0) return this.#counters.add("sendUnknown");
-    if (!allocation.permits(now, peer.hostname)) return this.#counters.add("sendUnpermitted");
-    const whole = findAttribute(message, DONT_FRAGMENT) !== undefined;
-    this.#forward(now, allocation, peer, {
-      bytes: data,
-      segment: Math.max(1, data.length),
-      skip: 0,
-    }, whole);
-  }
-
-  /** Takes the datagrams at the start of `bytes` that have one header, and returns how many bytes these are. */
-  #handleChannelData(now: Instant, flow: Flow, bytes: Uint8Array, segment: number): number {
-    const size = Math.min(segment, bytes.length);
-    const number = (bytes[0] ?? 0) << 8 | (bytes[1] ?? 0);
-    const length = CHANNEL_HEADER_BYTES + ((bytes[2] ?? 0) << 8 | (bytes[3] ?? 0));
-    if (size < CHANNEL_HEADER_BYTES || length > size) {
-      this.#counters.add("malformed");
-      return size;
-    }
-    // Padding that was not asked for ends with its datagram.
-    const end = length < size ? length : runEnd(bytes, size);
-    const allocation = this.#table.of(now, flow);
-    const channel = allocation?.channel(now, number);
-    const train = { bytes: bytes.subarray(0, end), segment: length, skip: CHANNEL_HEADER_BYTES };
-    if (allocation === undefined || channel === undefined) {
-      this.#counters.add("channelUnbound", trainLength(train));
-    } else {
-      this.#forward(now, allocation, channel.peer, train, false);
-    }
-    return length < size ? size : end;
-  }
-
-  /** Sends what a client has sent on to a peer. */
-  #forward(
-    now: Instant,
-    allocation: Allocation,
-    peer: SocketAddress,
-    train: Train,
-    whole: boolean,
-  ): void {
-    if (!this.#admit(now, allocation, train, "received")) return;
-    const family = familyOf(peer.hostname);
-    const relayed = allocation.relayedOf(family);
-    if (relayed === undefined) return this.#counters.add("sendUnpermitted");
-    const neighbour = this.#table.ofAddress(peer);
-    if (neighbour !== undefined) {
-      this.#deliver(now, neighbour.allocation, relayed.address, train);
-    } else if (this.#filter.isOwn(peer.hostname)) {
-      this.#counters.add("peersRefused");
-    } else {
-      this.#options.sink.sendToPeer(relayed.number, peer, train, whole);
-    }
-  }
-
-  /** Sends what a peer has sent to a client, if the client wants to hear it. */
-  #deliver(now: Instant, allocation: Allocation, source: SocketAddress, train: Train): void {
-    if (now >= allocation.expiresAt || !allocation.permits(now, source.hostname)) {
-      return this.#counters.add("peerUnpermitted", trainLength(train));
-    }
-    if (!this.#admit(now, allocation, train, "sent")) return;
-    const channel = allocation.channelTo(now, source);
-    if (channel !== undefined) {
-      this.#options.sink.sendChannelData(allocation.flow, channel.number, train);
-      return;
-    }
-    const { bytes, segment, skip } = train;
-    for (let at = 0; at < bytes.length; at += segment) {
-      this.#indicate(allocation.flow, source, bytes.subarray(at + skip, at + segment));
-    }
-  }
-
-  #indicate(flow: Flow, source: SocketAddress, data: Uint8Array): void {
-    if (data.length > INDICATION_BYTES_MAX) return this.#counters.add("tooLong");
-    const transactionId = this.#options.rng.bytes(12);
-    this.#options.sink.sendMessage(
-      flow,
-      encodeStun({
-        class: "indication",
-        method: METHOD_DATA,
-        transactionId,
-        attributes: [
-          xorAddressAttribute(XOR_PEER_ADDRESS, source, transactionId),
-          { type: DATA, value: data },
-        ],
-      }),
-    );
-  }
-
-  /** Counts what passes, and says whether the limits let it. A train passes or is dropped as a whole. */
-  #admit(
-    now: Instant,
-    { limited, traffic }: Allocation,
-    train: Train,
-    direction: "received" | "sent",
-  ): boolean {
-    const packets = trainLength(train);
-    const bytes = train.bytes.length - packets * train.skip;
-    for (const { kind, gate } of limited) {
-      if (gate.admits(now, bytes, packets)) continue;
-      this.#counters.add(`limited:${kind}`, packets);
-      return false;
-    }
-    for (const { gate } of limited) gate.take(bytes, packets);
-    traffic.packets += packets;
-    if (direction === "received") traffic.receivedBytes += bytes;
-    else traffic.sentBytes += bytes;
-    return true;
-  }
-}
-
-/** Where the run of datagrams ends that have the header of the first; the last one may be shorter. */
-function runEnd(bytes: Uint8Array, segment: number): number {
-  const [a, b, c, d] = bytes;
-  let at = segment;
-  for (; at + segment <= bytes.length; at += segment) {
-    if (bytes[at] !== a || bytes[at + 1] !== b || bytes[at + 2] !== c || bytes[at + 3] !== d) {
-      return at;
-    }
-  }
-  const rest = bytes.length - at;
-  const isLast = rest > CHANNEL_HEADER_BYTES && bytes[at] === a && bytes[at + 1] === b &&
-    ((bytes[at + 2] ?? 0) << 8 | (bytes[at + 3] ?? 0)) === rest - CHANNEL_HEADER_BYTES;
-  return isLast ? bytes.length : at;
 }
