@@ -356,6 +356,23 @@ test("a reset by the client fails the pair, also one after its end", async (benc
   }
 });
 
+test("a last word before the client's reset gets its turns to leave", async (bench) => {
+  const { client, stream, ends } = await bench.join();
+  await client.write(Uint8Array.of(1, 2, 3));
+  const theirs = bench.sockets.take(client);
+  assert(theirs !== undefined);
+  theirs.reset();
+  await bench.until(() => bench.splices.unfinished);
+  assertEquals([stream.sent, ends], [[1, 2, 3], []]);
+  // The engine polls after this, and only then.
+  bench.splices.beginTurn();
+  assertEquals([bench.splices.unfinished, ends], [true, []]);
+  bench.splices.beginTurn();
+  const reason = "the local connection was reset";
+  assertEquals(ends, [{ toMesh: 3, toSocket: 0, end: "failed", reason }]);
+  assertEquals(bench.splices.unfinished, false);
+});
+
 test("a stream that breaks gives what has arrived, then a reset", async (bench) => {
   const { client, stream, splice, ends } = await bench.join();
   stream.incoming = Uint8Array.of(1, 2);

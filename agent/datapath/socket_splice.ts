@@ -28,6 +28,9 @@ export const TURN_BYTES: number = 256 << 10;
 /** Bytes that all may move together before the engine gets its turn: it must encrypt them, and acknowledge others. */
 export const TURN_BYTES_TOGETHER: number = 1 << 20;
 
+/** Turns that what came before a failure gets to leave: one may begin before the engine's next poll. */
+const LAST_TURNS = 2;
+
 /** MSG_DONTWAIT. */
 const RECEIVE_FLAGS = 0x40;
 /** MSG_DONTWAIT | MSG_NOSIGNAL. */
@@ -80,6 +83,8 @@ export class SocketSplice {
   toSocket = 0;
   /** The turn for which the allowances hold. */
   turn = -1;
+  /** The turn in which the socket's latest bytes were moved. */
+  toMeshTurn = -LAST_TURNS;
   /** Bytes that may still be moved in this turn. */
   toMeshAllowed = 0;
   /** Bytes that may still be moved in this turn. */
@@ -224,6 +229,7 @@ export class SocketSplices implements Disposable {
 
   #toSocket(splice: SocketSplice): void {
     const { slot, stream } = splice.parts;
+    if (splice.failure !== undefined) return;
     while (splice.writable && this.#allowed > 0 && splice.toSocketAllowed > 0) {
       const [head] = slot.toApp.peek();
       if (head.length > 0) slot.toApp.consume(this.#send(splice, head));
@@ -285,6 +291,7 @@ export class SocketSplices implements Disposable {
       const n = this.#libc.calls.recv(fd, part, BigInt(wanted), RECEIVE_FLAGS);
       if (n > 0) {
         splice.toMesh += n;
+        splice.toMeshTurn = this.#turn;
         splice.toMeshAllowed -= n;
         this.#allowed -= n;
         return n;
@@ -303,7 +310,11 @@ export class SocketSplices implements Disposable {
     const { fd, slot, stream } = splice.parts;
     // After its end the socket is not read any more, and a reset is told by the edge alone.
     if (splice.broken && splice.socketEnded) splice.failure ??= REASONS[ERRNO.ECONNRESET];
-    if (splice.failure !== undefined) return this.end(splice, "failed", splice.failure);
+    if (splice.failure !== undefined) {
+      // What the engine has not sent by then is lost with the stream's reset: a last word before the socket's own, say.
+      const leaves = this.#turn - splice.toMeshTurn < LAST_TURNS;
+      return leaves ? this.#wait(splice, "unfinished") : this.end(splice, "failed", splice.failure);
+    }
     const state = this.#engine.streamState(stream);
     if (state.receiveFinished && slot.toApp.length === 0) {
       if (state.error !== undefined) {
