@@ -46,7 +46,7 @@ fn loss_and_reordering_cost_little_more_than_themselves() {
             0.08,
             0.82,
         ),
-        ("1 % loss at 300 ms", 50.0, Impairment { loss: 10_000, ..at(50.0, 300.0, 1.0) }, 0.03, 0.75),
+        ("1 % loss at 300 ms", 50.0, Impairment { loss: 10_000, ..at(50.0, 300.0, 1.0) }, 0.05, 0.75),
     ] {
         let (early, late) = alone(link, mbit);
         assert!(early >= first && late >= later, "{name}: {early:.2} at first, then {late:.2}");
@@ -75,11 +75,11 @@ fn two_streams_share_a_bottleneck_within_60_to_40() {
     }
 }
 
-/// With a queue of two round trips and more as equals; CUBIC, which gives way to loss, is not starved by a shallower one either.
+/// CUBIC, which gives way to loss, is given way to: neither starves, whoever came first.
 #[test]
 fn bbr_and_cubic_share_a_bottleneck() {
     use Algorithm::{Bbr, Cubic};
-    for (queue, least) in [(0.5, 0.05), (1.0, 0.08), (2.0, 0.3), (4.0, 0.3)] {
+    for (queue, least) in [(0.5, 0.3), (1.0, 0.2), (2.0, 0.4), (4.0, 0.35)] {
         let link = bottleneck(20.0, 66.0, queue);
         for (first, second) in [(Bbr, Cubic), (Cubic, Bbr)] {
             let part = share(first, second, 5 * SEC, link);
@@ -90,7 +90,7 @@ fn bbr_and_cubic_share_a_bottleneck() {
 
 #[test]
 fn many_streams_share_and_none_starves() {
-    for (count, queue, fair) in [(8, 0.5, 0.9), (8, 1.0, 0.9), (8, 2.0, 0.7), (64, 1.0, 0.9)] {
+    for (count, queue, fair) in [(8, 0.5, 0.9), (8, 1.0, 0.9), (8, 2.0, 0.8), (64, 1.0, 0.9)] {
         let plans: Vec<Plan> = (0..count).map(|i| plan(Algorithm::Bbr, i * 50 * MS)).collect();
         let rates = Flows::new(&plans, bottleneck(100.0, 40.0, queue), 7).rates(10 * SEC, 25 * SEC);
         let (index, sum) = (jain(&rates), rates.iter().sum::<f64>());

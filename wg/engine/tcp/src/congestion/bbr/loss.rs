@@ -50,6 +50,11 @@ impl Losses {
         self.lost + self.delivered
     }
 
+    /// This round's smallest round trip; [`Time::MAX`] for none.
+    pub fn smallest_rtt(&self) -> Time {
+        self.smallest_rtt
+    }
+
     /// This round's smallest round trip is above the path's own.
     pub fn queue_seen(&self, minimum: Time) -> bool {
         self.smallest_rtt != Time::MAX && self.smallest_rtt.saturating_mul(100) > minimum.saturating_mul(QUEUE_PERCENT)

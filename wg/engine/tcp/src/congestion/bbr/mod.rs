@@ -2,24 +2,31 @@
 //! start-up that ends on loss. Loss is judged against what the path loses anyway (see `loss`): less than that is ridden out.
 //!
 //! The cycle is that of version 1 because its probes, every eight round trips, make streams of ours meet at equal shares; with
-//! version 3's, every two to three seconds, two of them stayed at 27 to 73 for as long as was simulated.
+//! version 3's, every two to three seconds, two of them stayed at 27 to 73 for as long as was simulated. Beside streams that give way to
+//! loss it may give way itself (see `rival`).
 
 mod loss;
+mod rival;
 
 use super::{carried, rate, Ack, CongestionControl};
 use crate::config::INITIAL_WINDOW;
 use crate::{Time, MS, SEC};
 use loss::Losses;
+use rival::{Loss, Outcome, Rival};
 
 /// Gains in percent.
 const STARTUP_GAIN: u64 = 277;
 const DRAIN_GAIN: u64 = 36;
 const STARTUP_WINDOW_GAIN: u64 = 200;
+/// Of the rate at which a window leaves in a round trip, the least that start-up sends at: less would delay the doubling.
+const STARTUP_WINDOW_PACE: u64 = 150;
 const WINDOW_GAIN: u64 = 200;
 const PROBE_RTT_WINDOW_GAIN: u64 = 50;
 const CYCLE: [u64; 8] = [125, 75, 100, 100, 100, 100, 100, 100];
 const PROBE_UP: usize = 0;
 const PROBE_DOWN: usize = 1;
+/// The first phase in which nothing of what the last probe sent is in the queue any more.
+const STEADY: usize = 5;
 /// Pace a little below the estimate so that queues drain.
 const PACING_MARGIN: u64 = 99;
 /// Rounds in the bandwidth maximum.
@@ -35,6 +42,8 @@ const BETA: u64 = 70;
 /// Each clean probe raises the ceiling to this many percent.
 const CEILING_GROWTH: u64 = 200;
 const MIN_RTT_WINDOW: Time = 10 * SEC;
+/// The smallest round trip is looked for this often where others keep a queue filled: who came when it was full would take it for the
+/// path's own, and more than a share.
 const PROBE_RTT_INTERVAL: Time = 5 * SEC;
 const PROBE_RTT_TIME: Time = 200 * MS;
 const MIN_SEGMENTS: u64 = 4;
@@ -77,6 +86,9 @@ pub struct Bbr {
     /// Most that may be in flight after losses, and what this round saw.
     ceiling: u64,
     losses: Losses,
+    rival: Rival,
+    /// A queue was seen in steady sending since the smallest round trip was last looked for.
+    crowded: bool,
     conserve_until: Option<u64>,
     /// Acknowledged beyond the estimate in this epoch, and the windowed maximum.
     extra_at: Time,
@@ -112,6 +124,8 @@ impl Bbr {
             phase_at: 0,
             ceiling: u64::MAX,
             losses: Losses::default(),
+            rival: Rival::default(),
+            crowded: false,
             conserve_until: None,
             extra_at: 0,
             extra_delivered: 0,
@@ -224,6 +238,10 @@ impl Bbr {
         } else if probing && self.ceiling != u64::MAX {
             self.ceiling = self.ceiling.saturating_mul(CEILING_GROWTH) / 100;
         }
+        if self.mode == Mode::ProbeBandwidth && self.phase >= STEADY {
+            self.crowded |= self.losses.queue_seen(self.min_rtt);
+            self.rival.on_steady_round(self.losses.smallest_rtt(), self.min_rtt);
+        }
         let asking = self.mode == Mode::ProbeBandwidth && self.phase <= PROBE_DOWN;
         if !heavy && !asking {
             self.losses.learn();
@@ -269,7 +287,8 @@ impl Bbr {
     }
 
     fn update_min_rtt(&mut self, ack: &Ack) {
-        let expired = ack.now > self.min_rtt_at + MIN_RTT_WINDOW.min(2 * PROBE_RTT_INTERVAL);
+        let window = if self.crowded { PROBE_RTT_INTERVAL } else { MIN_RTT_WINDOW };
+        let expired = ack.now > self.min_rtt_at + window;
         if let Some(rtt) = ack.rtt {
             if rtt <= self.min_rtt || expired {
                 self.min_rtt = rtt;
@@ -279,6 +298,7 @@ impl Bbr {
         if expired && self.mode != Mode::ProbeRtt && !self.idle {
             self.saved_window = self.saved_window.max(self.window);
             self.mode = Mode::ProbeRtt;
+            self.crowded = false;
             self.probe_rtt_done = None;
         }
         if self.mode == Mode::ProbeRtt {
@@ -314,8 +334,9 @@ impl Bbr {
         let base =
             if self.bandwidth > 0 { self.bandwidth } else { rate(INITIAL_WINDOW * self.mss, ack.smoothed.max(1)) };
         let pacing = base * gain / 100 * PACING_MARGIN / 100;
+        let window_rate = rate(self.window, ack.smoothed.max(1));
         // The estimate is a round trip old: in start-up alone it would leave the window unused.
-        let pacing = if self.full { pacing } else { pacing.max(rate(self.window, ack.smoothed.max(1))) };
+        let pacing = if self.full { pacing } else { pacing.max(window_rate * STARTUP_WINDOW_PACE / 100) };
         // What stood for the round trip before one was measured paces nothing any more.
         let first = std::mem::replace(&mut self.paced_by_guess, false);
         if self.full || pacing > self.pacing || self.bandwidth == 0 || first {
@@ -339,6 +360,47 @@ impl Bbr {
         if self.conserve_until.take().is_some() && self.mode != Mode::ProbeRtt {
             self.window = self.window.max(self.saved_window);
             self.saved_window = 0;
+        }
+    }
+
+    /// The other controller decides, and this one keeps its model of the path up to date.
+    fn on_ack_in_trial(&mut self, ack: &Ack, round_start: bool) {
+        self.rival.on_ack(ack);
+        if let Some(rtt) = ack.rtt.filter(|rtt| *rtt <= self.min_rtt) {
+            self.min_rtt = rtt;
+            self.min_rtt_at = ack.now;
+        }
+        let mut outcome = Outcome::Going;
+        if round_start {
+            outcome = self.rival.on_trial_round(self.round, self.losses.smallest_rtt(), self.min_rtt);
+            self.losses.end_round();
+        }
+        self.follow_trial(ack.now, outcome);
+    }
+
+    fn follow_trial(&mut self, now: Time, outcome: Outcome) {
+        match outcome {
+            Outcome::Going => {
+                if let Some(cubic) = self.rival.trial() {
+                    self.window = cubic.window();
+                    // Until it has heard of a round trip it has no rate of its own.
+                    if cubic.pacing_rate() > 0 {
+                        self.pacing = cubic.pacing_rate();
+                    }
+                    self.saved_window = 0;
+                    self.conserve_until = None;
+                }
+            }
+            Outcome::Over => {
+                self.ceiling = u64::MAX;
+                self.enter_probe_bandwidth(now);
+            }
+            Outcome::Failed(bandwidth) => {
+                let slot = &mut self.bandwidths[self.bandwidth_slot];
+                *slot = bandwidth.max(*slot);
+                self.bandwidth = self.bandwidth.max(*slot);
+                self.enter_probe_bandwidth(now);
+            }
         }
     }
 
@@ -378,10 +440,14 @@ impl CongestionControl for Bbr {
         let round_start = self.update_round(ack);
         self.update_bandwidth(ack);
         self.update_extra(ack);
+        if self.rival.trying() {
+            return self.on_ack_in_trial(ack, round_start);
+        }
         self.conserve(ack);
         if round_start {
             let grew = self.check_full(ack.rate.is_some_and(|s| s.app_limited));
             self.check_loss(ack, grew);
+            self.rival.on_round(self.round, self.bandwidth);
             if self.conserve_until.is_some_and(|r| self.round > r) {
                 self.end_conservation();
             }
@@ -392,7 +458,10 @@ impl CongestionControl for Bbr {
         self.update_window(ack);
     }
 
-    fn on_sent(&mut self, now: Time, _bytes: u64, pipe: u64) {
+    fn on_sent(&mut self, now: Time, bytes: u64, pipe: u64) {
+        if let Some(cubic) = self.rival.trial() {
+            cubic.on_sent(now, bytes, pipe);
+        }
         if pipe == 0 {
             self.idle = true;
             self.extra_at = now;
@@ -400,21 +469,36 @@ impl CongestionControl for Bbr {
         }
     }
 
-    fn on_recovery(&mut self, _now: Time, _pipe: u64) {}
+    fn on_recovery(&mut self, now: Time, pipe: u64) {
+        let &mut Bbr { round, mss, window, bandwidth, .. } = self;
+        let steady = self.mode == Mode::ProbeBandwidth;
+        let outcome = self.rival.on_loss(&Loss { now, round, mss, window, pipe, bandwidth, steady });
+        self.follow_trial(now, outcome);
+    }
 
-    fn on_recovered(&mut self, _now: Time) {
+    fn on_recovered(&mut self, now: Time) {
+        if let Some(cubic) = self.rival.trial() {
+            cubic.on_recovered(now);
+            return self.follow_trial(now, Outcome::Going);
+        }
         self.end_conservation();
     }
 
-    fn on_timeout(&mut self, _now: Time, pipe: u64) {
+    fn on_timeout(&mut self, now: Time, pipe: u64) {
+        let outcome = self.rival.fail(self.round);
+        self.follow_trial(now, outcome);
         self.saved_window = self.saved_window.max(self.window);
         self.window = pipe + self.mss;
         self.full_bandwidth = 0;
         self.conserve_until = Some(self.round);
     }
 
-    fn on_spurious(&mut self, _now: Time) {
+    fn on_spurious(&mut self, now: Time) {
         self.losses.forget_round();
+        if let Some(cubic) = self.rival.trial() {
+            cubic.on_spurious(now);
+            return self.follow_trial(now, Outcome::Going);
+        }
         self.end_conservation();
     }
 
@@ -422,6 +506,10 @@ impl CongestionControl for Bbr {
 
     /// As loss beyond the threshold: start-up and probes end, and the flight is bounded until a probe passes.
     fn on_marked(&mut self, now: Time, pipe: u64) {
+        if let Some(cubic) = self.rival.trial() {
+            cubic.on_marked(now, pipe);
+            return self.follow_trial(now, Outcome::Going);
+        }
         if self.mode == Mode::ProbeRtt {
             return;
         }
@@ -434,5 +522,8 @@ impl CongestionControl for Bbr {
 
     fn on_segment_size(&mut self, mss: u64) {
         self.mss = mss;
+        if let Some(cubic) = self.rival.trial() {
+            cubic.on_segment_size(mss);
+        }
     }
 }

@@ -1,0 +1,182 @@
+//! Beside a stream that fills the queue and gives way to loss, as CUBIC does, this one does the same for as long as that pays.
+//!
+//! Who the other is shows only in what it does: one that gives way leaves the share that CUBIC would have beside it, one that does
+//! not takes whatever is left to it, and loss on the air goes on whatever is in flight. So giving way is tried, judged by what is in
+//! flight from loss to loss, and given up for ever longer where it does not pay.
+
+use crate::congestion::{Ack, CongestionControl, Cubic};
+use crate::Time;
+
+/// Rounds without growth before a trial: a stream that is still finding its share has nothing to compare with.
+const SETTLED_ROUNDS: u64 = 40;
+/// Growth of the estimate that counts, in percent.
+const SETTLED_GROWTH: u64 = 108;
+/// Losses that come sooner than this many rounds after a reduction, so many in a row, are not answered by anybody.
+const EARLY_ROUNDS: u64 = 6;
+const EARLY_LOSSES: u32 = 3;
+/// A trial has failed when the window is below this many percent of what it was when it began: the first part is for all losses, the
+/// second is divided by their number. CUBIC beside us from nine tenths of a link to its half leaves more at each step.
+const KEPT: u64 = 45;
+const KEPT_AT_FIRST: u64 = 35;
+/// A window this many percent of the one of the last loss has found nobody to share with.
+const ALONE_GROWTH: u64 = 150;
+/// Rounds of giving way after which it is asked again whether anybody is there.
+const TERM: u64 = 1024;
+/// Rounds until the next trial after one that failed, doubled each time, so many times at most.
+const PATIENCE: u64 = 256;
+const DOUBLINGS_MAX: u32 = 4;
+/// Round trips above the smallest that mean that somebody keeps the queue filled, and up to which it is empty, in percent.
+const FILLED: u64 = 125;
+const EMPTY: u64 = 105;
+
+struct Trial {
+    cubic: Cubic,
+    since: u64,
+    reduced: u64,
+    early: u32,
+    losses: u64,
+    /// The window of the last loss.
+    peak: u64,
+    /// The estimate of before, for when the trial fails.
+    bandwidth: u64,
+}
+
+/// What has become of a trial.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// There is none, or it goes on.
+    Going,
+    /// It is over without a verdict: nobody is there, or it is time to look again.
+    Over,
+    /// It did not pay. The bandwidth was estimated at this before.
+    Failed(u64),
+}
+
+#[derive(Default)]
+pub struct Rival {
+    /// The last round of steady sending found the queue filled.
+    filled: bool,
+    trial: Option<Trial>,
+    /// No trial before this round, and how many have failed in a row.
+    retry: u64,
+    failures: u32,
+    /// The window that trials are judged by; zero for none yet.
+    reference: u64,
+    settled: u64,
+    settled_bandwidth: u64,
+}
+
+impl Rival {
+    /// The controller that decides while giving way is tried.
+    pub fn trial(&mut self) -> Option<&mut Cubic> {
+        self.trial.as_mut().map(|t| &mut t.cubic)
+    }
+
+    pub fn trying(&self) -> bool {
+        self.trial.is_some()
+    }
+
+    /// A round of steady sending, when what the last probe left has drained; the smallest round trips of it and of the path.
+    pub fn on_steady_round(&mut self, smallest: Time, minimum: Time) {
+        self.filled = above(smallest, minimum, FILLED);
+    }
+
+    /// A round outside of trials, and the estimate.
+    pub fn on_round(&mut self, round: u64, bandwidth: u64) {
+        if bandwidth * 100 > self.settled_bandwidth * SETTLED_GROWTH {
+            self.settled_bandwidth = bandwidth;
+            self.settled = round;
+        }
+    }
+
+    /// A round of a trial has ended.
+    pub fn on_trial_round(&mut self, round: u64, smallest: Time, minimum: Time) -> Outcome {
+        let Some(t) = &mut self.trial else { return Outcome::Going };
+        if round > t.reduced + 1 && !above(smallest, minimum, EMPTY) {
+            t.cubic.take_room();
+        }
+        let alone = t.cubic.window() * 100 > t.peak * ALONE_GROWTH;
+        if !alone && round - t.since <= TERM {
+            return Outcome::Going;
+        }
+        if !alone {
+            self.failures = 0;
+            self.reference = 0;
+        }
+        self.end(round);
+        Outcome::Over
+    }
+
+    /// An acknowledgment during a trial.
+    pub fn on_ack(&mut self, ack: &Ack) {
+        if let Some(t) = &mut self.trial {
+            t.cubic.on_ack(ack);
+        }
+    }
+
+    /// A loss that ends a time without: begins a trial where one is due, and judges the one that there is.
+    pub fn on_loss(&mut self, loss: &Loss) -> Outcome {
+        let Some(t) = &mut self.trial else {
+            if self.filled && loss.steady && loss.round >= self.retry && loss.round >= self.settled + SETTLED_ROUNDS {
+                self.begin(loss);
+            }
+            return Outcome::Going;
+        };
+        let window = t.cubic.window();
+        t.losses += 1;
+        t.early = if loss.round - t.reduced < EARLY_ROUNDS { t.early + 1 } else { 0 };
+        let shrunk = window * 100 < self.reference * (KEPT + KEPT_AT_FIRST / t.losses);
+        if t.early >= EARLY_LOSSES || shrunk {
+            return self.fail(loss.round);
+        }
+        t.reduced = loss.round;
+        t.peak = window;
+        t.cubic.on_recovery(loss.now, loss.pipe);
+        Outcome::Going
+    }
+
+    fn begin(&mut self, loss: &Loss) {
+        let mut cubic = Cubic::taking_over(loss.mss, loss.window.min(loss.pipe).max(loss.mss));
+        let peak = cubic.window();
+        if self.reference == 0 {
+            self.reference = peak;
+        }
+        cubic.on_recovery(loss.now, loss.pipe);
+        let (since, reduced, bandwidth) = (loss.round, loss.round, loss.bandwidth);
+        self.trial = Some(Trial { cubic, since, reduced, early: 0, losses: 0, peak, bandwidth });
+    }
+
+    /// Ends a trial that does not pay.
+    pub fn fail(&mut self, round: u64) -> Outcome {
+        let Some(bandwidth) = self.trial.as_ref().map(|t| t.bandwidth) else { return Outcome::Going };
+        self.end(round);
+        self.reference = 0;
+        self.retry = round + (PATIENCE << self.failures);
+        self.failures = (self.failures + 1).min(DOUBLINGS_MAX);
+        Outcome::Failed(bandwidth)
+    }
+
+    fn end(&mut self, round: u64) {
+        self.trial = None;
+        self.filled = false;
+        self.settled = round;
+        self.settled_bandwidth = 0;
+    }
+}
+
+/// The situation that a loss is found in.
+pub struct Loss {
+    pub now: Time,
+    pub round: u64,
+    pub mss: u64,
+    pub window: u64,
+    pub pipe: u64,
+    pub bandwidth: u64,
+    /// The window was that of the cycle, and not one of start-up or of a search for the smallest round trip.
+    pub steady: bool,
+}
+
+/// A round trip that is more than this many percent of the smallest; false when there was none.
+fn above(rtt: Time, minimum: Time, percent: u64) -> bool {
+    rtt != Time::MAX && rtt.saturating_mul(100) > minimum.saturating_mul(percent)
+}
