@@ -78,6 +78,7 @@ export class SimNode {
   /** Where its cards are, in their order. */
   #sites: readonly string[] = [];
   #process: Process | undefined;
+  #publicKey: string | undefined;
   #runs = 0;
   #cards = 0;
   #sleep: { readonly kind: Sleep; readonly since: Instant } | undefined;
@@ -117,8 +118,13 @@ export class SimNode {
 
   /** Its key; throws before the first start. */
   get publicKey(): string {
-    if (this.#process === undefined) throw new RangeError(`${this.name} does not run`);
-    return this.#process.publicKey;
+    if (this.#publicKey === undefined) throw new RangeError(`${this.name} has never run`);
+    return this.#publicKey;
+  }
+
+  /** Whether it has a key: it has run, and does now or will again. */
+  owns(publicKey: string): boolean {
+    return this.#publicKey === publicKey;
   }
 
   /** Its monotonic clock. */
@@ -159,6 +165,7 @@ export class SimNode {
         enter: (happening, droppable) => this.#enter(happening, droppable),
       },
     });
+    this.#publicKey = this.#process.publicKey;
     this.wake();
   }
 

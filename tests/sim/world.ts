@@ -237,9 +237,7 @@ class World {
   }
 
   #nameOf(publicKey: string): string {
-    for (const { name, process } of this.#nodes.values()) {
-      if (process?.publicKey === publicKey) return name;
-    }
+    for (const node of this.#nodes.values()) if (node.owns(publicKey)) return node.name;
     return publicKey.slice(0, 8);
   }
 
