@@ -7,6 +7,8 @@
  *  a port per dest.      one port, filtered      from 256 extra ends to that port                            over 64,512 ports
  *  a port per dest.      the same, one           from 128 extra ends to one of the ports that the peer       both know which ports
  *                          after another           gets next; then to each of those from the own socket        come next
+ *  a port per dest.,      the same, at random   from 128 extra ends to its address, and nothing else                the peer aims at the ports
+ *  one after another                                                                                      that those ends get
  *  a port per dest., at random, both sides       nothing: a relay
  * ```
  *
@@ -14,7 +16,8 @@
  * the other side from `b + 1` on. All of the first aim at `b + 96`, all of the second at `a + 96`: so the end that has `a + 96` and
  * the one that has `b + 96` send to each other, however the NATs filter, and whether their mappings depend on ports or on addresses
  * alone. It takes that each NAT gave away less than 96 ports otherwise since its last port was seen. Where only one side counts, and
- * lets everybody in, it answers from a port of its next ones: that is what the other side's own socket looks for.
+ * lets everybody in, or everybody at an address that it has sent to, it is found at one of its next ports: that is what the other
+ * side's own socket looks for. The own sockets of the side that counts have had their ports for long, so its extra ends take the next.
  *
  * @module
  */
@@ -30,6 +33,8 @@ export interface NatCircumstances {
   readonly peer: NatHint;
   /** Whether no server was ever heard by UDP from this network. */
   readonly udpBlocked: boolean;
+  /** Whether this node's NAT was seen to give out ports one after another. @default false */
+  readonly ownCounts?: boolean;
 }
 
 /** What to send for a guess. */
@@ -87,7 +92,7 @@ const STRIDE_MAX = 16;
 /** Plans a guess; `undefined` where none is needed or none could hit. */
 export function planGuess(clues: GuessClues, rng: Rng): GuessPlan | undefined {
   if (clues.udpBlocked) return undefined;
-  const { own, candidates, attempt } = clues;
+  const { own, candidates, attempt, ownCounts = false } = clues;
   const ipv4 = candidates.filter(({ address }) => familyOf(address.hostname) === 4);
   const reflexive = ipv4.filter(({ kind }) => kind === "serverReflexive" || kind === "portMapped");
   const ownVaries = varies(own);
@@ -114,6 +119,13 @@ export function planGuess(clues: GuessClues, rng: Rng): GuessPlan | undefined {
     const targets = predicted({ sequence, from, count: PREDICTED_PORTS });
     const turns = { batch: 32, rounds: 8, roundMs: 1_200 };
     return { kind: "predict", ends: PREDICTED_PORTS, aims, targets, ...turns };
+  }
+  // A filter by port would have to know which one the peer sends from.
+  if (ownVaries && peerVaries && ownCounts && own.filtering !== "addressAndPortDependent") {
+    const aims = reflexive.map(({ address }) => address).slice(0, 1);
+    if (aims.length === 0) return undefined;
+    const turns = { batch: 32, rounds: 8, roundMs: 1_200 };
+    return { kind: "predict", ends: PREDICTED_PORTS, aims, targets: [], ...turns };
   }
   return undefined;
 }

@@ -60,6 +60,24 @@ Deno.test("two symmetric sides predict where ports come in order", () => {
   assertEquals(planGuess(again, seeded(1))?.aims[0]?.port, 40_004 + 2 * (128 + 96));
 });
 
+Deno.test("a side that counts opens 128 ends towards a random one, which looks for their ports", () => {
+  for (const filtering of ["endpointIndependent", "addressDependent", "unknown"] as const) {
+    const own = { ...SYMMETRIC, filtering };
+    const here = clues(own, "NAT_SYMMETRIC", RANDOM_PORTS, { ownCounts: true });
+    const plan = planGuess(here, seeded(1));
+    assertEquals([plan?.kind, plan?.ends, plan?.targets], ["predict", 128, []]);
+    assertEquals(plan?.aims, [RANDOM_PORTS[0]?.address]);
+    assertEquals(planGuess({ ...here, ownCounts: false }, seeded(1)), undefined, "nobody counts");
+    assertEquals(planGuess({ ...here, candidates: [] }, seeded(1)), undefined);
+  }
+  const filtered = clues(SYMMETRIC, "NAT_SYMMETRIC", RANDOM_PORTS, { ownCounts: true });
+  assertEquals(
+    planGuess(filtered, seeded(1)),
+    undefined,
+    "which lets in only a port that is asked",
+  );
+});
+
 Deno.test("nothing is guessed where it cannot hit or is not needed", () => {
   const nothing: readonly GuessClues[] = [
     clues(SYMMETRIC, "NAT_SYMMETRIC", RANDOM_PORTS),

@@ -522,8 +522,8 @@ export class Datapath implements EngineSink {
   }
 
   #ownNat(): OwnNat {
-    const { nat: own, udpBlocked, keepaliveMs } = this.#stun;
-    return { own, udpBlocked, keepaliveMs };
+    const { nat: own, udpBlocked, keepaliveMs, sampled } = this.#stun;
+    return { own, udpBlocked, keepaliveMs, ownCounts: sampled.length > 0 };
   }
 
   #stepStun(): void {

@@ -95,6 +95,8 @@ export interface OwnNat {
   readonly udpBlocked: boolean;
   /** How often a mapping has to be used, in milliseconds. */
   readonly keepaliveMs: number;
+  /** Whether it was seen to give out ports one after another. */
+  readonly ownCounts: boolean;
 }
 
 /** What a table works with. */
@@ -269,9 +271,9 @@ export class PeerTable {
 
   /** Takes what is known of the own NAT. */
   setNat(now: Instant, nat: OwnNat): void {
-    const { own, udpBlocked, keepaliveMs } = this.#nat;
+    const { own, udpBlocked, keepaliveMs, ownCounts } = this.#nat;
     const same = sameFacts(own, nat.own) && udpBlocked === nat.udpBlocked;
-    if (same && keepaliveMs === nat.keepaliveMs) return;
+    if (same && keepaliveMs === nat.keepaliveMs && ownCounts === nat.ownCounts) return;
     this.#nat = nat;
     for (const peer of this.#byKey.values()) this.#tellNat(now, peer);
   }
@@ -382,10 +384,10 @@ export class PeerTable {
   }
 
   #tellNat(now: Instant, peer: Peer): void {
-    const { own, udpBlocked, keepaliveMs } = this.#nat;
+    const { own, udpBlocked, keepaliveMs, ownCounts } = this.#nat;
     this.withAgent(now, peer, (agent) => {
       agent.setKeepalive(now, keepaliveMs);
-      agent.setNat(now, { own, udpBlocked, peer: peer.nat });
+      agent.setNat(now, { own, udpBlocked, ownCounts, peer: peer.nat });
     });
   }
 

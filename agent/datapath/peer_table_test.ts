@@ -72,7 +72,7 @@ class Node {
       transport: this.#transport(),
       rng: { bytes },
       listener: (_, event) => this.events.push(event.kind),
-      nat: { own: NAT, udpBlocked: false, keepaliveMs: 25_000 },
+      nat: { own: NAT, udpBlocked: false, keepaliveMs: 25_000, ownCounts: false },
       noGuess: false,
       noDirect: false,
       samplePorts: () => this.samples++,
@@ -362,7 +362,7 @@ Deno.test("PeerTable: ends held by a guess go to a peer that was just told to tr
   const pair = new Pair();
   const { table, locals } = pair.a;
   const own: NatFacts = { ...NAT, mapping: "addressAndPortDependent", hint: "NAT_SYMMETRIC" };
-  table.setNat(pair.now, { own, udpBlocked: false, keepaliveMs: 25_000 });
+  table.setNat(pair.now, { own, udpBlocked: false, keepaliveMs: 25_000, ownCounts: false });
   const stranger = (index: number, punch: boolean): Peer => {
     const publicKey = formatBase64(new Uint8Array(32).fill(index));
     const allowedIps = [`10.42.1.${index}/32`];
