@@ -39,8 +39,8 @@ export interface NatCircumstances {
 
 /** What to send for a guess. */
 export interface GuessPlan {
-  /** `spray`: to many ports. `open`: from many ends. `predict`: to or from ports that come next. */
-  readonly kind: "spray" | "open" | "predict";
+  /** `spray`: to many ports. `open`: from many ends. `predict`: to or from ports that come next. `show`: from ends for the peer to find. */
+  readonly kind: "spray" | "open" | "predict" | "show";
   /** Extra local ends to open. */
   readonly ends: number;
   /** Where each extra end sends to, in this order. */
@@ -125,7 +125,7 @@ export function planGuess(clues: GuessClues, rng: Rng): GuessPlan | undefined {
     const aims = reflexive.map(({ address }) => address).slice(0, 1);
     if (aims.length === 0) return undefined;
     const turns = { batch: 32, rounds: 8, roundMs: 1_200 };
-    return { kind: "predict", ends: PREDICTED_PORTS, aims, targets: [], ...turns };
+    return { kind: "show", ends: PREDICTED_PORTS, aims, targets: [], ...turns };
   }
   return undefined;
 }

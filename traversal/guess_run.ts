@@ -68,6 +68,8 @@ const PERIODS_MS = [20_000, 60_000, 240_000, 960_000, 3_600_000] as const;
 const SAMPLE_MS = 1_500;
 /** Where nothing can be planned with what is known, the next look. */
 const UNPLANNED_MS = 60_000;
+/** Ends to be found are of use for as long as the peer looks; what it tells of its ports may still come, and is worth more. */
+const SHOW_AFTER_MS = 3_000;
 /** Where another peer's guess has all the ends, the next try. */
 const NO_ENDS_MS = 4_000;
 /** The same where Discovery has both sides punch, which it has for ever: so often at once, and the time that gives one back. */
@@ -107,6 +109,8 @@ export class GuessRun {
   #sampledFor: Instant | undefined;
   /** The last port that was predicted from, and how often. */
   #predicted = { last: 0, times: 0 };
+  /** When ends are opened to be found, unless the peer's ports turn out to follow an order until then. */
+  #showAt: Instant | undefined;
   #notBefore: Instant | undefined;
   #readyAt: Instant | undefined;
   #open = new Set<number>();
@@ -192,6 +196,7 @@ export class GuessRun {
     if (missingSince === undefined) {
       this.#end(situation);
       this.#readyAt = undefined;
+      this.#showAt = undefined;
       return;
     }
     const begin = after(missingSince, GUESS_DELAY_MS);
@@ -316,6 +321,15 @@ export class GuessRun {
       this.#readyAt = this.#notBefore;
       return;
     }
+    if (plan.kind === "show") {
+      this.#showAt ??= after(now, SHOW_AFTER_MS);
+      if (now < this.#showAt) {
+        this.#notBefore = this.#showAt;
+        this.#readyAt = this.#showAt;
+        return;
+      }
+    }
+    this.#showAt = undefined;
     if (last !== undefined) this.#predicted = { last, times: attempt + 1 };
     this.#attempts++;
     this.#begunAt = now;

@@ -80,6 +80,41 @@ Deno.test("a GuessRun makes do with few ends, and ends at once without any", () 
   assertEquals(none.dueAt(), at(5500), "another peer's guess is over then");
 });
 
+Deno.test("a GuessRun that counts opens ends to be found 3 s later, and predicts if the peer's ports come before that", () => {
+  const own = { ...SYMMETRIC, filtering: "unknown" } as const;
+  const nat = { own, peer: "NAT_SYMMETRIC", udpBlocked: false, ownCounts: true } as const;
+  const begun = (): GuessRun => {
+    const run = new GuessRun({ rng: seeded(1), noGuess: false });
+    run.setNat(nat);
+    run.handle(at(0), MISSING);
+    assertEquals(requests(run), [{ kind: "sample" }]);
+    run.handle(at(1500), MISSING);
+    return run;
+  };
+  const random = begun();
+  assertEquals([random.attempts, random.dueAt()], [0, at(3000)], "to look at the ports again");
+  random.handle(at(3000), MISSING);
+  assertEquals(requests(random), [{ kind: "sample" }]);
+  random.reconsider();
+  random.handle(at(4499), MISSING);
+  assertEquals(random.attempts, 0, "also if other candidates have come");
+  random.handle(at(4500), MISSING);
+  assertEquals(requests(random), [{ kind: "open", count: 128, urgent: false }]);
+  random.handleLocals(at(4500), [1, 2]);
+  assertEquals(
+    runFor(random, 5_000, MISSING, 4_500)[0]?.paths,
+    [1, 2].map((local) => ({ local, remote: REMOTE })),
+  );
+  const counting = begun();
+  const next = { hostname: REMOTE.hostname, port: REMOTE.port + 1 };
+  const candidates = [...MISSING.candidates, { kind: "serverReflexive", address: next } as const];
+  counting.reconsider();
+  counting.handle(at(1700), { ...MISSING, candidates });
+  counting.handleLocals(at(1700), [1]);
+  const [first] = runFor(counting, 2_000, { ...MISSING, candidates }, 1_700);
+  assertEquals(first?.paths[0], { local: 1, remote: { ...next, port: next.port + 96 } });
+});
+
 Deno.test("a GuessRun whose network changes while it waits for ends goes on as usual", () => {
   const run = opening();
   run.handle(at(1500), MISSING);

@@ -65,7 +65,7 @@ Deno.test("a side that counts opens 128 ends towards a random one, which looks f
     const own = { ...SYMMETRIC, filtering };
     const here = clues(own, "NAT_SYMMETRIC", RANDOM_PORTS, { ownCounts: true });
     const plan = planGuess(here, seeded(1));
-    assertEquals([plan?.kind, plan?.ends, plan?.targets], ["predict", 128, []]);
+    assertEquals([plan?.kind, plan?.ends, plan?.targets], ["show", 128, []]);
     assertEquals(plan?.aims, [RANDOM_PORTS[0]?.address]);
     assertEquals(planGuess({ ...here, ownCounts: false }, seeded(1)), undefined, "nobody counts");
     assertEquals(planGuess({ ...here, candidates: [] }, seeded(1)), undefined);
