@@ -121,7 +121,8 @@ export class StunDesk {
 
   /** Addresses that the NAT gave fresh sockets last, by which peers predict the next; nobody is ever there. */
   get sampled(): readonly SocketAddress[] {
-    return this.#sampled;
+    // Of a NAT that turns out to give one port only, peers would predict others.
+    return this.nat.mapping === "endpointIndependent" ? [] : this.#sampled;
   }
 
   /** The verdict on the NAT now. */
