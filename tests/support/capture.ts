@@ -40,7 +40,7 @@ const FILE_HEADER_BYTES = 24;
 const RECORD_HEADER_BYTES = 16;
 const ETHERNET_BYTES = 14;
 
-/** A running capture of UDP on one device. */
+/** A running capture on one device: of UDP, unless another filter is given. */
 export class Capture implements AsyncDisposable {
   readonly #child: Child;
   readonly #file: string;
@@ -50,12 +50,13 @@ export class Capture implements AsyncDisposable {
     this.#file = file;
   }
 
-  /** Starts tcpdump and waits until it listens. `bytes` of each packet are kept. */
+  /** Starts tcpdump and waits until it listens. `bytes` of each packet are kept; an empty `filter` takes every packet. */
   static async start(
-    { namespace, device, bytes = 256 }: {
+    { namespace, device, bytes = 256, filter = "udp" }: {
       namespace?: string | undefined;
       device: string;
       bytes?: number;
+      filter?: string;
     },
   ): Promise<Capture> {
     const file = Deno.makeTempFileSync({ prefix: "moray-capture-", suffix: ".pcap" });
@@ -73,7 +74,7 @@ export class Capture implements AsyncDisposable {
         String(bytes),
         "-w",
         file,
-        "udp",
+        ...(filter === "" ? [] : [filter]),
       ],
       { namespace },
     );
@@ -105,9 +106,14 @@ export class Capture implements AsyncDisposable {
 
   /** Ends the capture and returns its datagrams in order. */
   async stop(): Promise<CapturedDatagram[]> {
+    return parsePcap(await this.stopRaw());
+  }
+
+  /** Ends the capture and returns its file: whatever was captured, also what is no UDP. */
+  async stopRaw(): Promise<Uint8Array> {
     this.#child.signal("SIGINT");
     await this.#child.exited;
-    return parsePcap(Deno.readFileSync(this.#file));
+    return Deno.readFileSync(this.#file);
   }
 
   /** Ends the capture and removes its file. */
