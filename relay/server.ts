@@ -290,8 +290,10 @@ class Relay implements RunningRelay {
     for (const listener of this.#streams) listener.close();
     this.#core.close();
     this.#desk.close();
-    const late = new Promise<void>((resolve) => setTimeout(resolve, STREAMS_END_MS));
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, STREAMS_END_MS);
     await Promise.race([Promise.all(this.#streams.map((listener) => listener.ended())), late]);
+    clearTimeout(timer);
     await Promise.all([this.#udp.close(), this.#metrics?.close()]);
     this.#ender?.[Symbol.dispose]();
   }
