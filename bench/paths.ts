@@ -8,7 +8,7 @@ import { aloneBinary, SOURCE } from "../tests/support/moray.ts";
 import { unmet } from "../tests/support/needs.ts";
 import { OwnScope } from "../tests/support/scope.ts";
 import { parseArguments } from "./arguments.ts";
-import { type NatPair, openTrials, type Trial, TRIAL_MS_MAX } from "./cases/trials.ts";
+import { type NatPair, openTrials, type Trial, TRIAL_MS_MAX, type Way } from "./cases/trials.ts";
 import { unbuildable } from "./peers/cache.ts";
 import { nativeProgram } from "./peers/programs.ts";
 import type { Measure, Series, Target } from "./result.ts";
@@ -21,6 +21,8 @@ interface Kind {
   readonly title: string;
   /** Taken in turn. */
   readonly pairs: readonly NatPair[];
+  /** @default "direct" */
+  readonly way?: Way;
 }
 
 const TRIALS = 100;
@@ -47,15 +49,21 @@ const KINDS: readonly Kind[] = [
     title: "prediction: both sequential",
     pairs: [["symseq", "symseq"]],
   },
+  {
+    name: "relayed",
+    title: "relayed: both symmetric, over Discovery's relay",
+    pairs: [["symmetric", "symmetric"]],
+    way: "relayed",
+  },
 ];
 
 const LATE = `${TRIAL_MS_MAX / 1000} s`;
 const MEASURES: readonly Measure[] = [
-  measure("direct", `direct within ${LATE}`, "%", "more"),
+  measure("direct", `direct (or relayed, where that is waited for) within ${LATE}`, "%", "more"),
   measure("firstByteP50", "agent's start to the first byte, p50", "ms", "less"),
   measure("firstByteP95", "agent's start to the first byte, p95", "ms", "less"),
-  measure("directP50", "no path to a direct one, p50", "ms", "less"),
-  measure("directP95", "no path to a direct one, p95", "ms", "less"),
+  measure("directP50", "no path to such a one, p50", "ms", "less"),
+  measure("directP95", "no path to such a one, p95", "ms", "less"),
 ];
 
 const TARGETS: readonly Target[] = [
@@ -64,6 +72,12 @@ const TARGETS: readonly Target[] = [
   { ...target("directP50", "no path to direct, p50, ms"), atMost: 1_000 },
   { ...target("directP95", "no path to direct, p95, ms"), atMost: 3_000 },
   { ...target("direct", "direct, %"), atLeast: 100 },
+  {
+    title: "first byte, p50, ms (relayed)",
+    measure: "firstByteP50",
+    ours: "relayed",
+    atMost: 1_000,
+  },
   ...["guessedAgent", "guessedColony"].map((ours) => ({
     title: `direct, % (${ours})`,
     measure: "direct",
@@ -81,23 +95,23 @@ if (import.meta.main) {
   const series: Series[] = [];
   await using scope = new OwnScope();
   const program = args.binary ? aloneBinary(scope) : SOURCE;
-  const kindCase = ({ name, title, pairs }: Kind): Case => ({
+  const kindCase = ({ name, title, pairs, way = "direct" }: Kind): Case => ({
     name,
     title,
     ours: true,
     unmet: async () => unmet(["natlab"]) ?? unbuildable(await nativeProgram("start_time")),
     open: async (scope) => {
-      const lab = await openTrials(scope, { program, pairs });
+      const lab = await openTrials(scope, { program, pairs, way });
       return [async (): Promise<Figures> => {
         const trials: Trial[] = [];
         for (let i = 0; i < args.runs; i++) {
           const pair = pairs[i % pairs.length] ?? ["", ""];
           const trial = await lab.trial(pair);
           trials.push(trial);
-          progress(`${i + 1}: ${pair.join(" x ")}: ${told(trial)}`);
+          progress(`${i + 1}: ${pair.join(" x ")}: ${told(trial, way)}`);
         }
-        series.push(...distributions(title, trials));
-        progress(`${title}: ${directOf(trials)} of ${trials.length} direct within ${LATE}`);
+        series.push(...distributions(title, trials, way));
+        progress(`${title}: ${arrivedOf(trials)} of ${trials.length} ${way} within ${LATE}`);
         return figuresOf(trials);
       }];
     },
@@ -124,9 +138,9 @@ function isHard(colony: string, agent: string): boolean {
 
 function figuresOf(trials: readonly Trial[]): Figures {
   const first = trials.map(({ firstByteMs }) => firstByteMs ?? TRIAL_MS_MAX);
-  const direct = trials.map(({ directMs }) => directMs ?? TRIAL_MS_MAX);
+  const direct = trials.map(({ pathMs }) => pathMs ?? TRIAL_MS_MAX);
   return {
-    direct: directOf(trials) / trials.length * 100,
+    direct: arrivedOf(trials) / trials.length * 100,
     firstByteP50: percentile(first, 0.5),
     firstByteP95: percentile(first, 0.95),
     directP50: percentile(direct, 0.5),
@@ -134,12 +148,16 @@ function figuresOf(trials: readonly Trial[]): Figures {
   };
 }
 
-function directOf(trials: readonly Trial[]): number {
-  return trials.filter(({ directMs }) => directMs !== undefined).length;
+function arrivedOf(trials: readonly Trial[]): number {
+  return trials.filter(({ pathMs }) => pathMs !== undefined).length;
 }
 
 /** The share of the trials that were done by then, for each of the two times. */
-function distributions(title: string, trials: readonly Trial[]): readonly Series[] {
+function distributions(
+  title: string,
+  trials: readonly Trial[],
+  way: Way,
+): readonly Series[] {
   const line = (what: string, times: readonly (number | undefined)[]): Series => {
     const sorted = times.filter((ms) => ms !== undefined).sort((a, b) => a - b);
     const points = sorted.map((ms, i) => [ms / 1000, (i + 1) / trials.length * 100] as const);
@@ -147,7 +165,7 @@ function distributions(title: string, trials: readonly Trial[]): readonly Series
   };
   return [
     line("agent's start to the first byte", trials.map(({ firstByteMs }) => firstByteMs)),
-    line("no path to a direct one", trials.map(({ directMs }) => directMs)),
+    line(`no path to a ${way} one`, trials.map(({ pathMs }) => pathMs)),
   ];
 }
 
@@ -164,8 +182,8 @@ function target(measure: string, title: string): Target {
   return { title: `${title} (punchable)`, measure, ours: "punchable" };
 }
 
-function told({ firstByteMs, directMs }: Trial): string {
+function told({ firstByteMs, pathMs }: Trial, way: Way): string {
   const ms = (value: number | undefined): string =>
     value === undefined ? "never" : `${Math.round(value)} ms`;
-  return `first byte ${ms(firstByteMs)}, direct ${ms(directMs)}`;
+  return `first byte ${ms(firstByteMs)}, ${way} ${ms(pathMs)}`;
 }

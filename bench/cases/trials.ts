@@ -18,8 +18,8 @@ export type NatPair = readonly [colony: string, agent: string];
 export interface Trial {
   /** From the start of the agent's process to the first byte of an answer through the tunnel; `undefined` for never. */
   readonly firstByteMs: number | undefined;
-  /** From the agent's first word about itself, when it has no path, to a direct one; `undefined` for never. */
-  readonly directMs: number | undefined;
+  /** From the agent's first word about itself, when it has no path, to one of the kind that is waited for; `undefined` for never. */
+  readonly pathMs: number | undefined;
 }
 
 /** A lab in which agents can start. */
@@ -28,11 +28,15 @@ export interface TrialLab {
   trial(pair: NatPair): Promise<Trial>;
 }
 
+/** A way from an agent to its colony that a trial waits for. */
+export type Way = "direct" | "relayed";
+
 /** When a trial is over, come what may. */
 export const TRIAL_MS_MAX = 15_000;
 /** One-way delay of each site's link. */
 const DELAY = "20ms";
 const WEB_PORT = 8080;
+const RELAY_PORT = 3480;
 /** Every agent's, in a namespace that only one uses at a time. */
 const FORWARD_PORT = 18_080;
 /** How often a question is repeated: what the times are exact to. */
@@ -41,7 +45,12 @@ const ASK_EVERY_MS = 5;
 /** Builds a lab with a colony behind each type of NAT that a pair wants. */
 export async function openTrials(
   scope: Scope,
-  { program, pairs }: { readonly program: Program; readonly pairs: readonly NatPair[] },
+  { program, pairs, way = "direct" }: {
+    readonly program: Program;
+    readonly pairs: readonly NatPair[];
+    /** What to wait for; `relayed` gives Discovery a relay. @default "direct" */
+    readonly way?: Way;
+  },
 ): Promise<TrialLab> {
   const colonies = [...new Set(pairs.map(([colony]) => colony))];
   const agents = [...new Set(pairs.map(([, agent]) => agent))];
@@ -50,10 +59,18 @@ export async function openTrials(
     ...agents.map((type) => `a${type.slice(0, 8)}=${type},delay=${DELAY}`),
   ];
   const lab = scope.use(await Lab.up("trials", { sites }));
-  const world = await startNatWorld(scope, { lab, program });
+  const world = await startNatWorld(scope, {
+    lab,
+    program,
+    discoveryFlags: way === "relayed" ? relayFlags(lab.address("disco", 4)) : [],
+  });
   for (const type of colonies) await openColony(scope, { lab, world, type });
   const watch = await built(await nativeProgram("start_time"));
-  return { trial: (pair) => tryOnce({ lab, program, watch, pair }) };
+  return { trial: (pair) => tryOnce({ lab, program, watch, pair, way }) };
+}
+
+function relayFlags(address: string): readonly string[] {
+  return ["--relay", "--relay-listen", `${address}:${RELAY_PORT}`, "--relay-external-ip", address];
 }
 
 async function openColony(
@@ -71,12 +88,13 @@ async function openColony(
 }
 
 async function tryOnce(
-  { lab, program, watch, pair: [colony, agent] }: {
+  { lab, program, watch, pair: [colony, agent], way }: {
     readonly lab: Lab;
     readonly program: Program;
     /** Path of the native program that waits for a byte. */
     readonly watch: string;
     readonly pair: NatPair;
+    readonly way: Way;
   },
 ): Promise<Trial> {
   const host = `a${agent.slice(0, 8)}1`;
@@ -89,9 +107,9 @@ async function tryOnce(
   const startedAt = performance.timeOrigin + performance.now();
   try {
     await using child = new Child([...program.command, ...args], { ...program.options, namespace });
-    const [output, directMs] = await Promise.all([byte, untilDirect(child, state)]);
+    const [output, pathMs] = await Promise.all([byte, untilPath(child, state, way)]);
     const atMs = atMsOf(output);
-    return { firstByteMs: atMs === undefined ? undefined : atMs - startedAt, directMs };
+    return { firstByteMs: atMs === undefined ? undefined : atMs - startedAt, pathMs };
   } finally {
     await byte;
     await Deno.remove(state, { recursive: true });
@@ -102,8 +120,8 @@ function atMsOf(output: Output | undefined): number | undefined {
   return output?.code === 0 ? (JSON.parse(output.stdout) as { atMs: number }).atMs : undefined;
 }
 
-/** From the first status to the first one with a direct path. */
-async function untilDirect(child: Child, state: string): Promise<number | undefined> {
+/** From the first status to the first one with a path of that kind. */
+async function untilPath(child: Child, state: string, way: Way): Promise<number | undefined> {
   const end = performance.now() + TRIAL_MS_MAX;
   let api: (NodeHandle & Disposable) | undefined;
   let firstAt: number | undefined;
@@ -115,7 +133,7 @@ async function untilDirect(child: Child, state: string): Promise<number | undefi
         api ??= await connectLocalApi(state);
         const { peers } = await api.status();
         firstAt ??= performance.now();
-        if (peers.some(({ path }) => path.kind === "direct")) return performance.now() - firstAt;
+        if (peers.some(({ path }) => path.kind === way)) return performance.now() - firstAt;
       } catch (error) {
         // It has only just started.
         last = messageOf(error);
