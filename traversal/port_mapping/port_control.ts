@@ -475,11 +475,14 @@ export class PortControl implements Machine<MappingEvent> {
     return false;
   }
 
+  /** Asks again within seconds; what comes too soon after the last time waits, and one that waits is enough. */
   #askSoon(now: Instant): void {
-    if (!this.#mayRecreate(now)) return;
     if (this.#phase !== "mapped" && this.#phase !== "resting") return;
-    this.#recreatedAt = now;
-    const at = after(now, this.#random() * ANNOUNCED_MS_MAX);
+    const last = this.#recreatedAt;
+    if (last !== undefined && last > now) return;
+    const from = last === undefined || this.#mayRecreate(now) ? now : after(last, RECREATE_MS_MIN);
+    this.#recreatedAt = from;
+    const at = after(from, this.#random() * ANNOUNCED_MS_MAX);
     if (this.#phase === "mapped") this.#renewAt = at;
     else this.#dueAt = at;
   }

@@ -284,6 +284,21 @@ Deno.test("PortControl asks again after an announcement of a new clock, at most 
   assert(wire.sent.length - before >= 1, "at least one");
 });
 
+Deno.test("PortControl asks after an announcement that comes too soon after the last question, and once", () => {
+  const wire = new Wire().run(60_000);
+  wire.client.check(wire.now);
+  wire.run(1000);
+  const before = wire.sent.length;
+  for (const epoch of [0, 1, 0]) {
+    const payload = pcpAnswer(encodePcpAnnounce("0.0.0.0"), { epoch });
+    wire.client.handleAnnouncement(wire.now, { source: SERVER, payload });
+  }
+  wire.run(3900);
+  assertEquals(wire.sent.length, before, "five seconds are not over");
+  wire.run(5200);
+  assertEquals(wire.sent.length, before + 1);
+});
+
 Deno.test("PortControl takes a NAT-PMP announcement of another address for a reason to ask", () => {
   const wire = new Wire({ speaks: "nat-pmp" }).run(10_000);
   wire.take();
