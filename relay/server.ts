@@ -138,7 +138,7 @@ class Relay implements RunningRelay {
   readonly #udp: UdpSockets;
   readonly #desk: StreamDesk;
   readonly #streams: readonly StreamListener[];
-  readonly #ender = ConnectionEnder.open();
+  readonly #ender: ConnectionEnder | undefined;
   readonly #metrics: MetricsServer | undefined;
   readonly #timer: ReturnType<typeof setInterval>;
   #draining: Promise<void> | undefined;
@@ -146,7 +146,9 @@ class Relay implements RunningRelay {
 
   constructor(options: RelayOptions) {
     checkOptions(options);
+    using opened = new DisposableStack();
     this.#options = options;
+    this.#ender = opened.use(ConnectionEnder.open());
     const { externalIps, limits = RELAY_LIMITS, portRange = PORT_RANGE } = options;
     const ownAddresses = ownAddressesOf(options);
     const now = (): Instant => systemClock.now();
@@ -163,6 +165,7 @@ class Relay implements RunningRelay {
       },
       taker,
     }, this.#counters);
+    opened.defer(() => void this.#udp.close());
     this.#core = new RelayServer(now(), {
       sink: this.#sink(),
       rng: systemRng,
@@ -178,19 +181,10 @@ class Relay implements RunningRelay {
       canForbidSplitting: this.#udp.canForbidSplitting,
     });
     this.#desk = new StreamDesk({ core: this.#core, counters: this.#counters, now });
-    try {
-      this.#streams = openStreams(options, { desk: this.#desk, ender: this.#ender });
-    } catch (error) {
-      void this.#udp.close();
-      throw error;
-    }
-    try {
-      this.#metrics = options.metrics && serveMetrics(options.metrics, () => this.counters());
-    } catch (error) {
-      for (const listener of this.#streams) listener.close();
-      void this.#udp.close();
-      throw error;
-    }
+    this.#streams = openStreams(options, { desk: this.#desk, ender: this.#ender });
+    opened.defer(() => this.#streams.forEach((listener) => listener.close()));
+    this.#metrics = options.metrics && serveMetrics(options.metrics, () => this.counters());
+    opened.move();
     this.#timer = setInterval(() => {
       this.#core.handleTimeout(now());
       this.#desk.sweep(now());
