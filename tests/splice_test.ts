@@ -63,12 +63,10 @@ for (const way of WAYS) {
     await Promise.all(Array.from({ length: 200 }, (_, i) => exchange(lab, i * 977 % 200_000)));
     await lab.idle();
     await lab.assertCarried(201);
-    assertEquals(
-      await eventually("descriptors to be closed", () => {
-        const now = descriptorCount();
-        return now === before ? now : undefined;
-      }),
-      before,
+    // What an earlier test of this process has left may close meanwhile: then there are fewer.
+    await eventually(
+      "descriptors to be closed",
+      () => descriptorCount() <= before ? true : undefined,
     );
   });
 
