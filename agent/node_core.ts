@@ -154,6 +154,7 @@ export class NodeCore {
       if (end.status === "rejected") this.#options.log("warn", `stop: ${messageOf(end.reason)}`);
     }
     await this.datapath.stop(DATAPATH_GRACE_MS);
+    await this.#relayStreams.stop();
     this.#finished.resolve();
   }
 

@@ -24,6 +24,8 @@ export const RELAY_STREAMS_MAX = 32;
 const SUBPROTOCOL = "turn";
 /** How long a connection may take. */
 const CONNECT_MS = 10_000;
+/** How long the ends of all connections may take. */
+const STOP_MS = 500;
 
 /** Options of {@linkcode RelayStreams}. */
 export interface RelayStreamsOptions {
@@ -35,10 +37,11 @@ export interface RelayStreamsOptions {
   readonly log: Log;
 }
 
-/** The connections to relays of one node. They end with the datapath. */
+/** The connections to relays of one node. Each ends with its slot, at the latest with the datapath. */
 export class RelayStreams {
   readonly #options: RelayStreamsOptions;
-  #open = 0;
+  readonly #open = new Set<Promise<void>>();
+  readonly #stopping = new AbortController();
 
   /** None yet. */
   constructor(options: RelayStreamsOptions) {
@@ -48,17 +51,27 @@ export class RelayStreams {
   /** Opens a connection and joins it to its slot until either ends. Never throws. */
   connect({ slot, transport }: RelayConnectEvent): void {
     const stream = this.#options.adopt(slot);
-    if (this.#open >= RELAY_STREAMS_MAX) {
+    if (this.#open.size >= RELAY_STREAMS_MAX) {
       this.#fail(slot, stream, "too many connections");
       return;
     }
-    this.#open++;
-    this.#carry(slot, stream, transport).finally(() => this.#open--);
+    const carried = this.#carry(slot, stream, transport).finally(() => this.#open.delete(carried));
+    this.#open.add(carried);
+  }
+
+  /** Gives up what still connects and waits, at most half a second, until every connection is gone. For after the datapath's end. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, STOP_MS);
+    await Promise.race([Promise.all(this.#open), promise]);
+    clearTimeout(timer);
   }
 
   async #carry(slot: number, stream: SlotStream, transport: RelayTransportInfo): Promise<void> {
     const { log } = this.#options;
-    const signal = AbortSignal.timeout(CONNECT_MS);
+    const late = AbortSignal.timeout(CONNECT_MS);
+    const signal = AbortSignal.any([late, this.#stopping.signal]);
     try {
       const conn = await unlessAborted(open(transport, signal), signal);
       log("debug", `relay: connected by ${transport.kind}`);
@@ -66,8 +79,9 @@ export class RelayStreams {
       const { end, error } = await splice(conn, bytesOf(stream));
       log("debug", `relay: ${transport.kind} ${end}`);
       this.#fail(slot, stream, error === undefined ? "the connection has ended" : messageOf(error));
+      if (conn instanceof WebSocketBytes) await conn.gone();
     } catch (error) {
-      const reason = signal.aborted ? "no connection within 10 s" : messageOf(error);
+      const reason = late.aborted ? "no connection within 10 s" : messageOf(error);
       log("debug", `relay: no connection by ${transport.kind}: ${reason}`);
       this.#fail(slot, stream, reason);
     }

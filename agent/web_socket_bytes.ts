@@ -16,6 +16,7 @@ export class WebSocketBytes implements ByteStream {
   readonly #writer: WritableStreamDefaultWriter<Uint8Array | string>;
   /** What of the last message has not been read. */
   #rest = new Uint8Array(0);
+  #closing = false;
 
   private constructor(socket: WebSocketStream, connection: WebSocketConnection) {
     this.#socket = socket;
@@ -28,10 +29,21 @@ export class WebSocketBytes implements ByteStream {
     url: string,
     { protocol, signal }: WebSocketBytesOptions,
   ): Promise<WebSocketBytes> {
-    const socket = new WebSocketStream(url, { protocols: [protocol], ...(signal && { signal }) });
+    signal?.throwIfAborted();
+    const attempt = new AbortController();
+    const socket = new WebSocketStream(url, { protocols: [protocol], signal: attempt.signal });
     // How it ends is told by `opened` and by reading; nobody has to await this.
     socket.closed.catch(() => {});
-    const connection = await socket.opened;
+    const onAbort = (): void => {
+      try {
+        attempt.abort(signal?.reason);
+      } catch {
+        // Deno 2.8.3 throws in here where the attempt has failed already.
+      }
+    };
+    signal?.addEventListener("abort", onAbort);
+    const connection = await socket.opened
+      .finally(() => signal?.removeEventListener("abort", onAbort));
     if (connection.protocol !== protocol) {
       socket.close();
       throw new TypeError(`the server does not speak ${protocol}`);
@@ -58,15 +70,27 @@ export class WebSocketBytes implements ByteStream {
     return source.length;
   }
 
+  /** Closes both directions: a WebSocket has no end of one. */
   async closeWrite(): Promise<void> {
+    if (this.#closing) return;
+    this.#closing = true;
     await this.#writer.close();
   }
 
   close(): void {
+    if (this.#closing) return;
+    this.#closing = true;
     try {
       this.#socket.close();
     } catch {
       // Closed already.
     }
+  }
+
+  /** Resolves when the connection is gone, whoever closed it. Never rejects. */
+  async gone(): Promise<void> {
+    await this.#socket.closed.catch(() => {});
+    // Deno sets a timer of 0 ms when it has sent its close; the one set here fires after it.
+    await new Promise((resolve) => setTimeout(resolve, 0));
   }
 }

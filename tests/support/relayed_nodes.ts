@@ -62,7 +62,10 @@ export class RelayedNode {
         else events.push(event);
       },
     });
-    scope.defer(() => datapath.stop(2_000));
+    scope.defer(async () => {
+      await datapath.stop(2_000);
+      await carrying[0]?.stop();
+    });
     const node = new RelayedNode(datapath, number, events);
     carrying.push(
       new RelayStreams({

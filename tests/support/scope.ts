@@ -122,10 +122,16 @@ async function bounded(timeoutMs: number, body: (scope: Scope) => Promise<void>)
       .catch((error) => say(String(error)));
   }
   await within(CLEANUP_MS_MAX, "clean-up", scope[Symbol.asyncDispose]())
-    .catch((error) => failures.push(error));
-  const [first, second] = failures;
-  if (second !== undefined) say(`clean-up failed as well: ${String(second)}`);
+    .catch((error) => failures.push(...withoutSuppression(error)));
+  const [first, ...others] = failures;
+  for (const other of others) say(`clean-up failed as well: ${String(other)}`);
   if (failures.length > 0) throw first;
+}
+
+/** The failures of a disposal, first to last. */
+function withoutSuppression(error: unknown): unknown[] {
+  if (!(error instanceof SuppressedError)) return [error];
+  return [...withoutSuppression(error.suppressed), ...withoutSuppression(error.error)];
 }
 
 /** Resolves with `work`, or rejects after `ms` milliseconds with an error that names `what`. */
