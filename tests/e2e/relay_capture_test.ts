@@ -12,7 +12,7 @@ import { e2e, eventually } from "../support/scope.ts";
 const PORT = 3480;
 const DELAY = "delay=10ms";
 /** Whole packets, also the long ones that offloading makes. */
-const WHOLE = { bytes: 262_144, filter: "" };
+const WHOLE = { bytes: 66_000, filter: "" };
 /** In the request's path, in the page, and at the beginning of a longer one. */
 const REQUEST_MARK = "what-was-asked-for-4711";
 const PAGE_MARK = "hello from behind the colony";

@@ -39,6 +39,8 @@ export type PayloadKind =
 const FILE_HEADER_BYTES = 24;
 const RECORD_HEADER_BYTES = 16;
 const ETHERNET_BYTES = 14;
+/** The kernel's buffer for a capture: in immediate mode each packet takes as much of it as may be kept of one. */
+const BUFFER_KIB = 65_536;
 
 /** A running capture on one device: of UDP, unless another filter is given. */
 export class Capture implements AsyncDisposable {
@@ -70,6 +72,8 @@ export class Capture implements AsyncDisposable {
         "-n",
         "-i",
         device,
+        "-B",
+        String(BUFFER_KIB),
         "-s",
         String(bytes),
         "-w",
@@ -109,10 +113,12 @@ export class Capture implements AsyncDisposable {
     return parsePcap(await this.stopRaw());
   }
 
-  /** Ends the capture and returns its file: whatever was captured, also what is no UDP. */
+  /** Ends the capture and returns its file: whatever was captured, also what is no UDP. Rejects where tcpdump missed packets. */
   async stopRaw(): Promise<Uint8Array> {
     this.#child.signal("SIGINT");
     await this.#child.exited;
+    const [, dropped = "0"] = /(\d+) packets? dropped by kernel/.exec(this.#child.log) ?? [];
+    if (dropped !== "0") throw new Error(`tcpdump missed ${dropped} packets`);
     return Deno.readFileSync(this.#file);
   }
 
