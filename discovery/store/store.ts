@@ -150,10 +150,46 @@ export interface SessionUsage {
   readonly txBytes: number;
 }
 
+/** A registration that was made, changed or ended. */
+export interface NodeChange extends NodeKey {
+  /** Colony or agent. */
+  readonly role: Role;
+  /** Generation of the record; of the one that was removed. */
+  readonly generation: number;
+  /** The record. Absent where another replica may have made it: it is to be read. */
+  readonly record?: NodeRecord;
+}
+
+/** What those who listen to a store are told, in the order in which it happened. */
+export type StoreEvent =
+  /** A registration is new, or its content has changed. */
+  | { readonly kind: "upserted"; readonly change: NodeChange }
+  /** A registration is gone. */
+  | { readonly kind: "removed"; readonly change: NodeChange }
+  /** What a replica said to all. */
+  | { readonly kind: "said"; readonly text: string }
+  /** Events of other replicas may have been missed. */
+  | { readonly kind: "gap" };
+
+/** Longest text of {@linkcode Store.say}, in UTF-8 bytes. */
+export const SAID_BYTES_MAX = 7000;
+
 /**
- * Registrations and relay sessions. Every method rejects with `MorayError`: `diskFull`, `corrupt`, `permission` or `internal`.
+ * Registrations and relay sessions. Every method rejects with `MorayError`: `diskFull`, `corrupt`, `permission`, `unreachable`,
+ * `closed` or `internal`.
  */
 export interface Store {
+  /** Whether other replicas use it too. */
+  readonly shared: boolean;
+  /** How far the clock that replicas go by is ahead of this machine's, in milliseconds. */
+  readonly clockAheadMs: number;
+  /**
+   * Has `listener` called with every change, whoever made it, and with what replicas say. One listener; it must not throw.
+   * Changes of this process's own file come before the method that made them resolves.
+   */
+  listen(listener: (event: StoreEvent) => void): void;
+  /** Says something to every replica, this one too; they do not keep it. At most {@linkcode SAID_BYTES_MAX} bytes. */
+  say(text: string): Promise<void>;
   /**
    * Registers a node or refreshes its registration.
    *
@@ -201,5 +237,5 @@ export const SESSIONS_PER_NODE_MAX = 8;
 export const SESSIONS_PER_MESH_MAX = 20_000;
 /** Sessions in a store. Further ones are refused. */
 export const SESSIONS_MAX = 1_000_000;
-/** Nodes in a store. Further ones are refused. */
+/** Nodes in a store. Further ones are refused; by replicas as soon as they have counted what others added. */
 export const NODES_MAX = 1_000_000;

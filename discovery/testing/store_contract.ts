@@ -305,6 +305,43 @@ export function testStore(
     assertEquals([kind, await store.sessionCount(NOW)], ["opened", 2]);
   });
 
+  test("tells of every change and of what is said, in order", async (store) => {
+    const told: string[] = [];
+    const { promise, resolve } = Promise.withResolvers<void>();
+    store.listen((event) => {
+      if (event.kind === "gap") throw new Error("nothing was missed");
+      if (event.kind === "said" && event.text === "end") return resolve();
+      const { meshId, publicKey, role, generation } = event.kind === "said"
+        ? { meshId: event.text, publicKey: "", role: "", generation: NOW }
+        : event.change;
+      const seed = publicKey === "" ? "" : atob(publicKey).charCodeAt(0);
+      told.push(`${event.kind} ${meshId} ${role} ${seed} ${generation - NOW}`);
+    });
+    await store.register(agent(2), { now: NOW, ttlMs: TTL_MS });
+    // A refresh is no change, and neither is what is refused.
+    await store.register(agent(2), { now: NOW + 1, ttlMs: TTL_MS });
+    await store.register(colony(), { now: NOW + 2, ttlMs: TTL_MS });
+    await store.register(colony({ publicKey: key(9) }), { now: NOW + 3, ttlMs: TTL_MS });
+    await store.register(agent(2, { nat: 3 }), { now: NOW + 4, ttlMs: TTL_MS });
+    await store.say("hello");
+    await store.register(agent(3, { agentId: "a2" }), { now: NOW + 5, ttlMs: TTL_MS });
+    await store.remove({ meshId: "reef", publicKey: key(3) }, "agent");
+    await store.remove({ meshId: "reef", publicKey: key(3) }, "agent");
+    await store.sweep(NOW + 2 + TTL_MS, 10);
+    await store.say("end");
+    await promise;
+    assertEquals(told, [
+      "upserted reef agent 2 0",
+      "upserted reef colony 1 2",
+      "upserted reef agent 2 4",
+      "said hello   0",
+      "removed reef agent 2 4",
+      "upserted reef agent 3 5",
+      "removed reef agent 3 5",
+      "removed reef colony 1 2",
+    ]);
+  });
+
   test("rejects once closed", async (store) => {
     await store.close();
     await assertRejects(store.colony("reef", NOW), { name: "MorayError" });
