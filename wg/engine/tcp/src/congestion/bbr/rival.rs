@@ -180,3 +180,131 @@ pub struct Loss {
 fn above(rtt: Time, minimum: Time, percent: u64) -> bool {
     rtt != Time::MAX && rtt.saturating_mul(100) > minimum.saturating_mul(percent)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MSS: u64 = 1_000;
+    const WINDOW: u64 = 100 * MSS;
+    const MIN_RTT: Time = 50_000;
+    const QUEUED: Time = MIN_RTT * 2;
+    const BANDWIDTH: u64 = 1_000_000;
+
+    fn loss(round: u64, window: u64) -> Loss {
+        Loss { now: round * MIN_RTT, round, mss: MSS, window, pipe: window, bandwidth: BANDWIDTH, steady: true }
+    }
+
+    /// One that has found its share beside somebody who keeps the queue filled.
+    fn settled() -> Rival {
+        let mut rival = Rival::default();
+        rival.on_round(1, BANDWIDTH);
+        rival.on_steady_round(QUEUED, MIN_RTT);
+        rival
+    }
+
+    /// Loses at `round`; a recovery later the window is what is left of it.
+    fn lose(rival: &mut Rival, round: u64) -> Outcome {
+        let outcome = rival.on_loss(&loss(round, WINDOW));
+        if let Some(cubic) = rival.trial() {
+            cubic.on_recovered(round * MIN_RTT);
+        }
+        outcome
+    }
+
+    #[test]
+    fn a_trial_needs_a_filled_queue_and_an_estimate_that_stands() {
+        let mut empty = Rival::default();
+        empty.on_round(1, BANDWIDTH);
+        empty.on_steady_round(MIN_RTT * FILLED / 100, MIN_RTT);
+        lose(&mut empty, 100);
+        assert!(!empty.trying());
+
+        let mut unsteady = settled();
+        unsteady.on_loss(&Loss { steady: false, ..loss(100, WINDOW) });
+        assert!(!unsteady.trying());
+
+        let mut growing = settled();
+        growing.on_round(90, BANDWIDTH * 2);
+        lose(&mut growing, 100);
+        assert!(!growing.trying());
+        lose(&mut growing, 90 + SETTLED_ROUNDS);
+        assert!(growing.trying());
+    }
+
+    #[test]
+    fn a_trial_gives_way_as_cubic_does() {
+        let mut rival = settled();
+        lose(&mut rival, 100);
+        assert_eq!(rival.trial().map(|cubic| cubic.window()), Some(WINDOW * 7 / 10));
+    }
+
+    #[test]
+    fn a_share_that_shrinks_ends_a_trial_and_gives_the_estimate_back() {
+        let mut rival = settled();
+        lose(&mut rival, 100);
+        // Seven tenths of what it was, where the first loss has to leave eight.
+        assert_eq!(lose(&mut rival, 100 + EARLY_ROUNDS), Outcome::Failed(BANDWIDTH));
+        assert!(!rival.trying());
+    }
+
+    #[test]
+    fn losses_that_come_whatever_is_in_flight_end_a_trial() {
+        let mut rival = settled();
+        lose(&mut rival, 100);
+        let mut outcomes = Vec::new();
+        for step in 1..=EARLY_LOSSES as u64 {
+            let window = |rival: &mut Rival| rival.trial().map_or(WINDOW, |cubic| cubic.window());
+            while window(&mut rival) < WINDOW {
+                rival.trial().expect("a trial").take_room();
+            }
+            outcomes.push(lose(&mut rival, 100 + step * (EARLY_ROUNDS - 1)));
+        }
+        assert_eq!(outcomes, [Outcome::Going, Outcome::Going, Outcome::Failed(BANDWIDTH)]);
+    }
+
+    #[test]
+    fn a_share_that_does_not_shrink_goes_on_and_is_looked_at_again_after_a_term() {
+        let mut rival = settled();
+        lose(&mut rival, 100);
+        for round in 101..=100 + TERM {
+            assert_eq!(rival.on_trial_round(round, QUEUED, MIN_RTT), Outcome::Going);
+        }
+        assert_eq!(rival.on_trial_round(101 + TERM, QUEUED, MIN_RTT), Outcome::Over);
+        assert!(!rival.trying());
+    }
+
+    #[test]
+    fn an_empty_queue_is_filled_until_nobody_is_found_there() {
+        let mut rival = settled();
+        lose(&mut rival, 100);
+        let over = (101..150).find(|round| rival.on_trial_round(*round, MIN_RTT, MIN_RTT) == Outcome::Over);
+        // From 0.7 of the window to 1.5 of it by an eighth a round, from the second round after the loss.
+        assert_eq!(over, Some(108));
+    }
+
+    #[test]
+    fn each_failure_waits_for_longer_up_to_a_limit() {
+        let mut rival = settled();
+        let mut round = 100;
+        for failures in 0..8 {
+            lose(&mut rival, round);
+            assert!(rival.trying(), "after {failures} failures");
+            assert_eq!(rival.fail(round), Outcome::Failed(BANDWIDTH));
+            let wait = PATIENCE << u32::min(failures, DOUBLINGS_MAX);
+            rival.on_steady_round(QUEUED, MIN_RTT);
+            lose(&mut rival, round + wait - 1);
+            assert!(!rival.trying());
+            round += wait;
+        }
+        assert_eq!(rival.fail(round), Outcome::Going);
+    }
+
+    #[test]
+    fn no_round_trip_is_no_queue() {
+        let mut rival = settled();
+        rival.on_steady_round(Time::MAX, MIN_RTT);
+        lose(&mut rival, 100);
+        assert!(!rival.trying());
+    }
+}
