@@ -18,6 +18,7 @@ export const command: Command = defineCommand({
     "moray discovery --relay --relay-listen 203.0.113.7:3480",
     "moray discovery --relay-server eu=turn:turn.example.com:3478 --relay-server-secret eu=SECRET",
     "moray discovery --listen 127.0.0.1:0 --stun-listen 127.0.0.1:0 --store :memory:",
+    "MORAY_STORE=postgres://moray:SECRET@db.example.com/moray moray discovery",
   ],
   run: async (settings, context) => {
     const { startDiscoveryService } = await import("./discovery_relay.ts");

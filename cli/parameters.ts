@@ -22,6 +22,7 @@ import {
   RELAY_SERVER_SECRET,
   relayName,
 } from "./relay_values.ts";
+import { STORE } from "./store_value.ts";
 import {
   choice,
   DIRECTORY,
@@ -239,9 +240,12 @@ export const DISCOVERY_SERVICE = {
       "the other family.",
     fallback: "none",
   }),
-  store: withDefault("store", { ...text("FILE", "a file or :memory:"), completes: "file" }, {
+  store: withDefault("store", STORE, {
     group: "Service",
-    description: "SQLite file with the registrations; :memory: keeps nothing.",
+    description:
+      "SQLite file with the registrations; :memory: keeps nothing. Several services share " +
+      "a PostgreSQL database: postgres://USER:PASSWORD@HOST/DATABASE, better in MORAY_STORE or the " +
+      "file, as others on this machine can read a flag.",
     fallback: "moray-discovery.sqlite",
   }),
 } as const satisfies Parameters;

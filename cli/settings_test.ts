@@ -203,9 +203,9 @@ const CASES: readonly Case[] = [
   {
     parameter: DISCOVERY_SERVICE.store,
     flag: ["--store", ":memory:"],
-    env: "b.sqlite",
+    env: "postgres://u:p@h/db",
     toml: '"c.sqlite"',
-    values: [":memory:", "b.sqlite", "c.sqlite"],
+    values: [":memory:", "postgres://u:p@h/db", "c.sqlite"],
     absent: "moray-discovery.sqlite",
   },
   {

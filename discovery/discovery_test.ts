@@ -355,7 +355,7 @@ Deno.test("Discovery refuses a damaged store in one line", async () => {
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
-  await assertRejects(start({ store: "postgres://localhost/x" }), { code: "unsupported" });
+  await assertRejects(start({ store: "mysql://localhost/x" }), { code: "unsupported" });
 });
 
 Deno.test("Discovery answers after its disk has filled up", async () => {

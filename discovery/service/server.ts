@@ -1,7 +1,7 @@
 /** Discovery as a running server: HTTP, STUN, store and timers. @module */
 import { formatSocketAddress, messageOf, MorayError, type SocketAddress } from "../../core/mod.ts";
 import type { Log } from "../log.ts";
-import { SqliteStore } from "../store/sqlite_store.ts";
+import { openStore } from "../store/open_store.ts";
 import type { Store } from "../store/store.ts";
 import { HttpHandler, type TurnHandler } from "./http.ts";
 import { listenError } from "./listen_error.ts";
@@ -28,7 +28,10 @@ export interface DiscoveryOptions {
    * port, for the first listener of the family that has an address of its own. @default none
    */
   readonly stunAlternates?: readonly SocketAddress[];
-  /** `:memory:` or the path of a SQLite file, created if it does not exist. */
+  /**
+   * `:memory:`, the path of a SQLite file, created if it does not exist, or `postgres://USER:PASSWORD@HOST/DATABASE`, which several
+   * servers may share: then each tells its Watch streams of what happens at the others.
+   */
   readonly store: string;
   /** Life of a registration in milliseconds, a whole number of seconds. @default 300000 */
   readonly ttlMs?: number;
@@ -40,7 +43,7 @@ export interface DiscoveryOptions {
   readonly storeBytesMax?: number;
   /** Where the log goes. */
   readonly log: Log;
-  /** Now, unix milliseconds. @default Date.now */
+  /** Now, unix milliseconds. @default Date.now, or the clock of the database that replicas share */
   readonly now?: () => number;
   /** Relays for the nodes. Absent: none, and none may report itself. */
   readonly relays?: RelayOptions;
@@ -64,15 +67,20 @@ export interface RunningDiscovery extends AsyncDisposable {
 
 /**
  * Starts Discovery. Rejects with `MorayError`: `portInUse`, `permission`, `usage` (an address that this machine does
- * not have), or what opening the store says: `corrupt`, `diskFull`, `refused`, `unsupported`.
+ * not have), or what opening the store says: `corrupt`, `diskFull`, `refused`, `unreachable`, `unsupported`.
  */
 export async function startDiscovery(options: DiscoveryOptions): Promise<RunningDiscovery> {
   const { listen, stunListen, log, ttlMs = TTL_MS, heartbeatMs = HEARTBEAT_MS } = options;
-  const now = options.now ?? Date.now;
   if (!(heartbeatMs > 0 && heartbeatMs <= HEARTBEAT_MS)) {
     throw new RangeError(`Heartbeat of ${heartbeatMs} ms is not within ${HEARTBEAT_MS} ms`);
   }
-  const store = openStore(options);
+  const { storeBytesMax: bytesMax } = options;
+  const store = await openStore(options.store, {
+    log,
+    ...(bytesMax !== undefined && { bytesMax }),
+  });
+  // Replicas go by one clock, or one that is wrong would end what others keep alive.
+  const now = options.now ?? (() => Date.now() + store.clockAheadMs);
   let stun: StunService | undefined;
   try {
     const issuer = new StunCredentialIssuer(crypto.getRandomValues(new Uint8Array(32)));
@@ -185,14 +193,6 @@ class DiscoveryServer implements RunningDiscovery {
     clearTimeout(timer);
     await store.close();
   }
-}
-
-function openStore({ store, storeBytesMax }: DiscoveryOptions): Store {
-  const scheme = /^([a-z][a-z0-9+.-]*):\/\//.exec(store)?.[1];
-  if (scheme !== undefined) {
-    throw new MorayError("unsupported", `Cannot open the store: ${scheme}:// is not supported`);
-  }
-  return SqliteStore.open(store, storeBytesMax === undefined ? {} : { bytesMax: storeBytesMax });
 }
 
 function listenHttp(

@@ -436,6 +436,9 @@ function storeError(error: unknown): ConnectError {
     return new ConnectError("Discovery's disk is full: nothing was stored", Code.ResourceExhausted);
   }
   if (code === "corrupt") return new ConnectError("Discovery's database is damaged", Code.DataLoss);
+  if (code === "unreachable" || code === "closed") {
+    return new ConnectError("Discovery's database does not answer", Code.Unavailable);
+  }
   return new ConnectError("Discovery's store failed", Code.Internal);
 }
 

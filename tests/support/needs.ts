@@ -9,6 +9,7 @@
  * - `wireguard-go`: found, or Go to build it, and `wg`
  * - `go`: Go, to build what is compared with
  * - `gateway`: root, miniupnpd and nft
+ * - `postgres`: a PostgreSQL server that can be started, as another user where we are root
  * - `binary`: the compiled program
  * - any other: a command of that name
  */
@@ -27,6 +28,7 @@ export type Need =
   | "tcpdump"
   | "iperf3"
   | "turnserver"
+  | "postgres"
   | "go";
 
 /** The root of the repository. */
@@ -61,6 +63,20 @@ export function toolFolder(): string {
   return Deno.env.get("MORAY_TEST_TOOLS") ?? `${cache}/moray-tests`;
 }
 
+/** The folder of PostgreSQL's programs, which Debian keeps out of `PATH`; the newest version's. `undefined` if there is none. */
+export function postgresFolder(): string | undefined {
+  const versions = "/usr/lib/postgresql";
+  const packaged = exists(versions)
+    ? [...Deno.readDirSync(versions)].map(({ name }) => Number(name)).sort((a, b) => b - a)
+      .map((version) => `${versions}/${version}/bin`)
+    : [];
+  const inPath = which("initdb")?.replace(/\/initdb$/, "");
+  return [...packaged, ...inPath === undefined ? [] : [inPath]]
+    .find((folder) =>
+      ["initdb", "pg_ctl", "postgres"].every((it) => isExecutable(`${folder}/${it}`))
+    );
+}
+
 function missing(need: Need): string | undefined {
   switch (need) {
     case "full":
@@ -85,6 +101,13 @@ function missing(need: Need): string | undefined {
       return command("go", "golang");
     case "gateway":
       return missing("root") ?? command("miniupnpd", "miniupnpd") ?? command("nft", "nftables");
+    case "postgres":
+      if (Deno.build.os !== "linux") return "needs Linux";
+      return postgresFolder() === undefined
+        ? "needs a PostgreSQL server (package postgresql)"
+        : Deno.uid() === 0
+        ? command("setpriv", "util-linux")
+        : undefined;
     case "binary":
       return binaryPath() === undefined
         ? "needs the compiled program: deno task compile, or MORAY_BIN"
