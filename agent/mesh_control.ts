@@ -32,7 +32,7 @@ import type { NatStatus } from "./status.ts";
 
 /** Waits before something is asked again that was not there or failed. */
 const RETRY = { first: 2000, longest: 60_000 };
-/** The same for the Watch stream while a peer is not reached: what mends that, Discovery tells. */
+/** While a peer is not reached, what mends that is known to Discovery: the same for a broken Watch stream, and for look-ups beside one that stands. */
 const MISSED_RETRY = { first: 2000, longest: 4000 };
 /** After a doubt, how long a new STUN answer may take before the punch goes out with what is known. */
 const REGATHER_FIRST_MS = 300;
@@ -58,8 +58,8 @@ export class MeshControl {
   #saidNoColony = false;
   /** Discovery refuses the Watch stream of a node that it does not know. */
   #unwatched = false;
-  /** The Watch stream is broken. */
-  #unheard = false;
+  /** How the Watch stream is, as far as one knows. */
+  #stream: "unopened" | "stands" | "broken" = "unopened";
   readonly #missed: Retry;
   /** Peers of an earlier run that Discovery has not told of in this one. */
   readonly #unconfirmed = new Set<string>();
@@ -198,7 +198,7 @@ export class MeshControl {
   handleWatchState(now: Instant, state: WatchState): void {
     const was = this.#connected;
     this.#connected = state.connected;
-    this.#unheard = !state.connected;
+    this.#stream = state.connected ? "stands" : "broken";
     if (state.connected) {
       this.#unwatched = false;
       this.#missed.end();
@@ -459,16 +459,35 @@ export class MeshControl {
     this.#sweep(now);
   }
 
-  /** Has the Watch stream tried again soon while it is broken and a peer is not reached. */
+  /**
+   * Asks Discovery every few seconds while a peer is missed: has a broken Watch stream opened again, and looks the peer up beside one
+   * that stands, since a NAT that restarts meanwhile ends that without a word, and the same mapping afterwards tells of nothing.
+   */
   #missDiscovery(now: Instant): void {
-    const misses = this.#unheard && this.#links.doubtful;
-    if (this.#missed.take(now) && misses) this.#outbox.emit({ kind: "hurry" });
-    if (misses) this.#missed.later(now);
+    const stream = this.#stream;
+    const misses = stream === "broken" ? this.#links.doubtful : this.#links.missing;
+    if (stream === "unopened" || !misses) return this.#missed.end();
+    if (!this.#missed.take(now)) return this.#missed.later(now);
+    this.#missed.later(now);
+    if (stream === "broken") return this.#outbox.emit({ kind: "hurry" });
+    for (const publicKey of this.#links.takeMissing(now)) {
+      if (this.#options.role === "agent") this.#outbox.request({ kind: "lookUpColony" });
+      else this.#lookUpAgent(publicKey);
+    }
+  }
+
+  /** A look-up tells what the Watch stream should have told before: that is dead. */
+  #compare({ publicKey, generation }: DiscoveredPeer): void {
+    const known = this.#peers.find(publicKey)?.record.generation;
+    if (known === undefined || generation <= known) return;
+    if (this.#stream !== "stands") return;
+    this.#outbox.emit({ kind: "reconnect" });
   }
 
   #foundAgent(now: Instant, { publicKey, peer }: MeshAnswer & { readonly kind: "agent" }): void {
     this.#strangers.delete(publicKey);
     if (peer?.publicKey === publicKey) {
+      this.#compare(peer);
       this.#learn(now, peer);
     } else if (this.#peers.find(publicKey) !== undefined) {
       this.#peers.gone(publicKey, now);
@@ -486,6 +505,7 @@ export class MeshControl {
       this.#saidNoColony = true;
       return this.#lookUp.later(now);
     }
+    this.#compare(colony);
     this.#learn(now, colony);
     if (this.#presence.features?.watch !== false) return this.#lookUp.end();
     const link = this.#links.find(colony.publicKey);

@@ -22,6 +22,9 @@ const FEW_PEERS = 16;
 /** Peers that the node begins to connect to: each costs a key exchange, and all of them answer. */
 const CONNECT_PACE = { perSecond: 100, burst: 64 };
 
+/** Missing peers that are looked up at once; the others follow in turn. */
+export const LOOK_UPS_MAX = 8;
+
 /** How the node stands with one peer. */
 export interface Link {
   /** The peer. */
@@ -32,13 +35,20 @@ export interface Link {
   readonly doubted: boolean;
   /** What Discovery said of the last punch, for `status`. */
   readonly hint: string | undefined;
+  /** When it was last looked up because nothing is heard of it. */
+  readonly lookedUpAt: Instant | undefined;
 }
+
+/** The same for the one who keeps it. */
+type MutableLink = { -readonly [K in keyof Link]: Link[K] };
 
 /** The links of a node: one for each peer, as many as its owner has. */
 export class MeshLinks {
   readonly #role: Role;
   readonly #outbox: MeshOutbox;
-  readonly #byKey = new Map<string, { -readonly [K in keyof Link]: Link[K] }>();
+  readonly #byKey = new Map<string, MutableLink>();
+  /** Those of them that nothing is heard of by any path. */
+  readonly #silent = new Set<MutableLink>();
   /** Peers that no session was asked for yet. */
   readonly #connecting = new Set<MeshPeer>();
   readonly #connectPace: Pace;
@@ -81,9 +91,31 @@ export class MeshLinks {
     return false;
   }
 
+  /** Whether there is a peer that nothing is heard of by any path, although Discovery knows it. */
+  get missing(): boolean {
+    for (const { peer } of this.#silent) if (peer.goneAt === undefined) return true;
+    return false;
+  }
+
+  /** Takes the missing peers that are to be looked up now: those first whose turn was longest ago. */
+  takeMissing(now: Instant): readonly string[] {
+    const missing = [...this.#silent].filter(({ peer }) => peer.goneAt === undefined);
+    missing.sort((a, b) => (a.lookedUpAt ?? -1) - (b.lookedUpAt ?? -1));
+    const taken = missing.slice(0, LOOK_UPS_MAX);
+    for (const link of taken) link.lookedUpAt = now;
+    return taken.map(({ peer }) => peer.publicKey);
+  }
+
   /** Begins with a peer: asks for a session, and an agent for a punch. */
   add(now: Instant, peer: MeshPeer): Link {
-    const link: Link = { peer, path: "none", doubted: false, hint: undefined };
+    const link: MutableLink = {
+      peer,
+      path: "none",
+      doubted: false,
+      hint: undefined,
+      lookedUpAt: undefined,
+    };
+    this.#silent.add(link);
     this.#byKey.set(peer.publicKey, link);
     this.#connecting.add(peer);
     if (this.#role === "agent") this.#puncher.soon(peer.publicKey, now);
@@ -92,6 +124,8 @@ export class MeshLinks {
 
   /** Forgets a peer. */
   forget({ peer }: Link): void {
+    const link = this.#byKey.get(peer.publicKey);
+    if (link !== undefined) this.#silent.delete(link);
     this.#byKey.delete(peer.publicKey);
     this.#puncher.forget(peer.publicKey);
     this.#connecting.delete(peer);
@@ -110,6 +144,7 @@ export class MeshLinks {
     peer.connected = true;
     link.path = relayed ? "relayed" : "direct";
     link.doubted = false;
+    this.#silent.delete(link);
     if (!relayed) peer.lastRemote = parseSocketAddress(remote);
     if (link.path === "direct") {
       this.#puncher.done(publicKey);
@@ -123,6 +158,7 @@ export class MeshLinks {
     const link = this.#byKey.get(publicKey);
     if (link === undefined || link.doubted) return undefined;
     link.doubted = true;
+    this.#silent.add(link);
     return link;
   }
 
@@ -131,6 +167,7 @@ export class MeshLinks {
     const link = this.#byKey.get(publicKey);
     if (link === undefined || !link.doubted) return;
     link.doubted = false;
+    if (link.path !== "none") this.#silent.delete(link);
     if (link.path === "direct") this.#puncher.done(publicKey);
   }
 
@@ -141,6 +178,7 @@ export class MeshLinks {
     link.peer.connected = false;
     link.path = "none";
     link.doubted = false;
+    this.#silent.add(link);
     return link;
   }
 

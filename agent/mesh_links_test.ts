@@ -1,5 +1,7 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import type { Instant } from "../core/mod.ts";
+import type { DiscoveredPeer } from "../discovery/mod.ts";
+import { LOOK_UPS_MAX } from "./mesh_links.ts";
 import { candidates, found, HOST, keyOf, REFLEXIVE, World } from "./testing/mesh_world.ts";
 
 Deno.test("a peer that is not reached directly is punched towards for ever, never more than once a minute in the end", () => {
@@ -255,4 +257,96 @@ Deno.test("a colony whose link changed leaves its many agents to notice, and pun
     world.run(61_000);
     assertEquals(world.takeRequests().includes("punch"), punched);
   }
+});
+
+Deno.test("while nothing is heard of a peer it is looked up beside the Watch stream, and news from there have that opened anew", () => {
+  for (const role of ["agent", "colony"] as const) {
+    const [other, look] = role === "agent"
+      ? ["colony", "lookUpColony"] as const
+      : ["agent", "lookUpAgent"] as const;
+    const world = new World(role);
+    world.begin({ colony: role === "agent" });
+    const url = "http://198.51.100.1:8080";
+    world.do((c, now) => c.handlePeerEvent(now, { kind: "upserted", peer: found(1, other) }));
+    world.do((c, now) => c.handleWatchState(now, { connected: true, url }));
+    world.connect();
+    world.takeRequests();
+    world.run(60_000);
+    const lookUps = (): number =>
+      world.requests.splice(0).filter(({ kind }) => kind === look).length;
+    const answer = (peer: DiscoveredPeer): void =>
+      world.do((c, now) =>
+        c.handleAnswer(
+          now,
+          role === "agent"
+            ? { kind: "colony", peer }
+            : { kind: "agent", publicKey: keyOf(1), peer },
+        )
+      );
+    const reconnects = (): number =>
+      world.events.splice(0).filter(({ kind }) => kind === "reconnect").length;
+    assertEquals(lookUps(), 0, "the peer is heard");
+    world.do((c, now) => c.handleDatapath(now, { kind: "peerDoubted", publicKey: keyOf(1) }));
+    world.run(62_100);
+    assertEquals(lookUps(), 1, "after 2 s");
+    answer(found(1, other));
+    reconnects();
+    for (const until of [66_100, 70_100]) {
+      world.run(until);
+      assertEquals(lookUps(), 1, "every 4 s");
+      answer(found(1, other));
+    }
+    assertEquals(reconnects(), 0, "it is where the stream says");
+    world.run(74_100);
+    answer({ ...found(1, other, 50_003), generation: 2 });
+    assertEquals(reconnects(), 1, "the stream has not said so");
+    const sent = world.commands.findLast(({ kind }) => kind === "setCandidates");
+    assertEquals(JSON.stringify(sent).includes("203.0.113.2:50003"), true);
+    world.do((c, now) => c.handleDatapath(now, { kind: "peerTrusted", publicKey: keyOf(1) }));
+    lookUps();
+    world.run(100_000);
+    assertEquals(lookUps(), 0, "it is heard again");
+  }
+});
+
+Deno.test("of many missing peers some are looked up at once, and the others in turn", () => {
+  const world = new World("colony");
+  world.begin({ colony: false });
+  const numbers = Array.from({ length: LOOK_UPS_MAX + 3 }, (_, i) => i + 1);
+  for (const number of numbers) {
+    world.do((c, now) =>
+      c.handlePeerEvent(now, { kind: "upserted", peer: found(number, "agent") })
+    );
+    world.connect(number);
+  }
+  const url = "http://198.51.100.1:8080";
+  world.do((c, now) => c.handleWatchState(now, { connected: true, url }));
+  const gone = keyOf(1);
+  world.do((c, now) => c.handlePeerEvent(now, { kind: "removed", publicKey: gone }));
+  for (const number of numbers) {
+    const publicKey = keyOf(number);
+    world.do((c, now) => c.handleDatapath(now, { kind: "peerDoubted", publicKey }));
+  }
+  const asked: string[] = [];
+  const take = (): number => {
+    const keys = world.requests.splice(0).flatMap((request) =>
+      request.kind === "lookUpAgent" ? [request.publicKey] : []
+    );
+    for (const publicKey of keys) {
+      const number = numbers.find((number) => keyOf(number) === publicKey) ?? 0;
+      const peer = found(number, "agent");
+      world.do((c, now) => c.handleAnswer(now, { kind: "agent", publicKey, peer }));
+    }
+    return asked.push(...keys);
+  };
+  world.run(2_100);
+  assertEquals(take(), LOOK_UPS_MAX);
+  world.run(6_100);
+  take();
+  const known = numbers.map(keyOf).filter((publicKey) => publicKey !== gone);
+  assertEquals(
+    asked.slice(0, known.length).toSorted(),
+    known.toSorted(),
+    "everyone once, but who is gone",
+  );
 });
