@@ -460,8 +460,9 @@ export class MeshControl {
   }
 
   /**
-   * Asks Discovery every few seconds while a peer is missed: has a broken Watch stream opened again, and looks the peer up beside one
-   * that stands, since a NAT that restarts meanwhile ends that without a word, and the same mapping afterwards tells of nothing.
+   * Asks again every few seconds while a peer is missed, since what has happened after the doubt tells of itself no more: asks STUN
+   * for a new own address, has a broken Watch stream opened again, and looks the peer up beside one that stands. A NAT that
+   * restarts ends that without a word, and the same mapping afterwards tells of nothing.
    */
   #missDiscovery(now: Instant): void {
     const stream = this.#stream;
@@ -469,6 +470,7 @@ export class MeshControl {
     if (stream === "unopened" || !misses) return this.#missed.end();
     if (!this.#missed.take(now)) return this.#missed.later(now);
     this.#missed.later(now);
+    if (this.#links.missing) this.#outbox.command({ kind: "regather", recheck: true });
     if (stream === "broken") return this.#outbox.emit({ kind: "hurry" });
     for (const publicKey of this.#links.takeMissing(now)) {
       if (this.#options.role === "agent") this.#outbox.request({ kind: "lookUpColony" });

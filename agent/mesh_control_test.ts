@@ -63,6 +63,7 @@ Deno.test("Discovery killed and started without its memory: the node registers a
   assertEquals(world.takeCommands(), ["regather"], "the peer and its addresses are kept");
   world.run(62_000);
   assertEquals(world.takeRequests(), ["punch"]);
+  assertEquals(world.commands.splice(0), [{ kind: "regather", recheck: true }], "it is missed");
   world.do((c, now) => c.handleWatchState(now, { ...away, notRegistered: true }));
   assertEquals(world.takeRequests(), ["register"]);
   failed(punch, "refused");

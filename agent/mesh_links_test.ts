@@ -289,6 +289,10 @@ Deno.test("while nothing is heard of a peer it is looked up beside the Watch str
     world.do((c, now) => c.handleDatapath(now, { kind: "peerDoubted", publicKey: keyOf(1) }));
     world.run(62_100);
     assertEquals(lookUps(), 1, "after 2 s");
+    const rechecks = (): number =>
+      world.commands.splice(0).filter((command) => command.kind === "regather" && command.recheck)
+        .length;
+    assertEquals(rechecks(), 1, "its own address may be another too");
     answer(found(1, other));
     reconnects();
     for (const until of [66_100, 70_100]) {
@@ -303,9 +307,9 @@ Deno.test("while nothing is heard of a peer it is looked up beside the Watch str
     const sent = world.commands.findLast(({ kind }) => kind === "setCandidates");
     assertEquals(JSON.stringify(sent).includes("203.0.113.2:50003"), true);
     world.do((c, now) => c.handleDatapath(now, { kind: "peerTrusted", publicKey: keyOf(1) }));
-    lookUps();
+    assertEquals([lookUps(), rechecks()], [1, 3]);
     world.run(100_000);
-    assertEquals(lookUps(), 0, "it is heard again");
+    assertEquals([lookUps(), rechecks()], [0, 0], "it is heard again");
   }
 });
 

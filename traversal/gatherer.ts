@@ -4,7 +4,7 @@
  * ```text
  *            answer                              every keepaliveMs
  *  asking ------------> mapped ----------------------------------------> asking
- *     |                                          at once: regather(), or another server saw our address change
+ *     |                                          at once: regather(), recheck(), or another server saw our address change
  *     | no answer, or an error
  *     +-------------> failed, asked again after 5, 10, 20, 40, 60, 60 ... s; at once where its last answer is in doubt
  * ```
@@ -102,6 +102,10 @@ const RETRY_MS_MAX = 60_000;
  */
 const MISSED_MS = 600_000;
 const MISSED_ATTEMPTS = 5;
+/** While somebody is missed no request is waited for longer. */
+const RECHECK_WAIT_MS = 4_000;
+/** Why a server is of no use that says nothing. */
+const NO_ANSWER = "no answer";
 /** An observation younger than this is not checked again when another server's changes. */
 const FRESH_MS = 5_000;
 
@@ -242,6 +246,27 @@ export class Gatherer implements Machine<GatherEvent> {
       server.reason = undefined;
     }
     this.#update();
+  }
+
+  /**
+   * Has no server asked later than now that would be: this node misses somebody, and may have moved without a sign of it. What is
+   * known counts on.
+   */
+  recheck(now: Instant): void {
+    for (const server of this.#servers) {
+      const { transaction, nextAt } = server;
+      if (transaction === undefined) {
+        if (nextAt > now) server.nextAt = now;
+        continue;
+      }
+      // Its waits have become long; the next one begins with short ones.
+      const dueAt = transaction.pollTimeout();
+      if (dueAt === undefined || dueAt - now <= RECHECK_WAIT_MS) continue;
+      server.transaction = undefined;
+      server.nextAt = now;
+      server.state = "failed";
+      server.reason = NO_ANSWER;
+    }
   }
 
   /** Offers a datagram. Returns whether it answered one of the transactions. */
@@ -431,7 +456,7 @@ function checkKeepalive(keepaliveMs: number): number {
 function reasonOf({ address: server }: Server, outcome: BindingOutcome): string | undefined {
   switch (outcome.kind) {
     case "timedOut":
-      return "no answer";
+      return NO_ANSWER;
     case "refused":
       return outcome.code === undefined ? "refused" : `refused with ${outcome.code}`;
     case "mapped":

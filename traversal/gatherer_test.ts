@@ -123,6 +123,42 @@ Deno.test("Gatherer misses a server whose last answer is in doubt: it asks every
   assert(asked.length < 10 + 600_000 / 7750 * 5 + 600_000 / 79_750 * 7);
 });
 
+Deno.test("Gatherer, told every 4 s to look again, asks every 4 s, sees a new address at once, and forgets no old one", () => {
+  const world = new World([A]);
+  world.run(10_000);
+  const before = world.gatherer.candidates;
+  world.mapping.set(A, "198.51.100.7:5000");
+  world.gatherer.recheck(world.now);
+  world.run(10_100);
+  assertEquals(world.log.at(-1), "10020 reflexiveChanged 198.51.100.7:5000");
+  world.mapping.set(A, MAPPED);
+  world.silent.add(A);
+  for (let ms = 12_000; ms <= 300_000; ms += 4_000) {
+    world.run(ms);
+    world.gatherer.recheck(world.now);
+  }
+  const asked = (world.asked.get(A) ?? []).filter((ms) => ms >= 12_000);
+  const waits = asked.slice(1).map((ms, i) => ms - (asked[i] ?? 0));
+  assert(Math.max(...waits) <= 4_500, `${Math.max(...waits)} ms`);
+  assert(asked.length <= 290 / 4 * 3, `${asked.length} requests`);
+  assertEquals(world.gatherer.status[0]?.state, "failed");
+  assertEquals(world.gatherer.candidates.map(show), ["198.51.100.7:5000"]);
+  world.silent.clear();
+  world.run(304_100);
+  assertEquals(world.gatherer.candidates, before);
+});
+
+Deno.test("Gatherer, told every 4 s to look again, still says that UDP seems blocked", () => {
+  const world = new World([A]);
+  world.silent.add(A);
+  for (let ms = 0; ms <= 40_000; ms += 4_000) {
+    world.run(ms);
+    world.gatherer.recheck(world.now);
+  }
+  assertEquals(world.unanswered, [4_000]);
+  assertEquals(world.gatherer.udpBlocked, true);
+});
+
 Deno.test("Gatherer ignores an answer to what it asked before a link change", () => {
   const world = new World([A]);
   world.delayMs = 500;

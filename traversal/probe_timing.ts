@@ -2,8 +2,8 @@
  * When the next probe of a path is due.
  *
  * ```text
- *  the path in use   while data goes out: 1 s after the last proof; for 20 s after the last of it every 3 s, as the peer may talk on
- *                    and not be heard; otherwise once per keepalive (25 s)
+ *  the path in use   while data goes out: 1 s after the last proof; for 20 s after the last of it, or after the session began, every
+ *                    3 s, as the peer may talk on and not be heard; otherwise once per keepalive (25 s)
  *                    without an answer: every 300 ms, after 15 of them less and less
  *  others that work  three quick ones for the round trip, then every 25 s (the best few) or 60 s
  *                    while the path in use does not answer: every 700 ms
@@ -108,8 +108,8 @@ function primaryDueAt(record: PathRecord, context: ProbeContext): Instant {
   }
   if (record.replies > 0 && record.samples < SAMPLES_MIN) return after(probedAt, SAMPLE_PROBE_MS);
   const base = provenAt !== undefined && provenAt > probedAt ? provenAt : probedAt;
-  const { sentAt } = context;
-  if (sentAt === undefined) return waited(base, context.keepaliveMs);
+  // Somebody wanted the session: the peer may talk though nothing was said to it yet.
+  const sentAt = context.sentAt ?? context.since;
   if (sentAt <= base) {
     return base - sentAt < TALK_FOR_MS
       ? after(base, TALK_PROBE_MS)

@@ -17,7 +17,7 @@ Deno.test("the path in use is proven every second while data goes out, then ever
   for (let i = 0; i < SAMPLES_MIN; i++) record.measured(40);
   const dueAt = (sentMs: number | undefined): number =>
     probeDueAt(record, {
-      since: at(0),
+      since: at(-10_000),
       primary: record,
       sentAt: sentMs === undefined ? undefined : at(sentMs),
       suspectedAt: undefined,
@@ -37,6 +37,29 @@ Deno.test("the path in use is proven every second while data goes out, then ever
   assertEquals(dueAt(10_000), 32_999);
   proven(30_000);
   assertEquals(dueAt(10_000), 55_000);
+});
+
+Deno.test("a session in which nothing was said yet is proven every 3 s for its first 20 s", () => {
+  const record = new PathRecord(ownPath({ hostname: "203.0.113.9", port: 1 }), {
+    kind: "serverReflexive",
+    mtuMax: 1420,
+  });
+  for (let i = 0; i < SAMPLES_MIN; i++) record.measured(40);
+  const dueAt = (provenMs: number): number => {
+    record.probedAt = at(provenMs);
+    record.answered(at(provenMs), at(provenMs));
+    return probeDueAt(record, {
+      since: at(5_000),
+      primary: record,
+      sentAt: undefined,
+      suspectedAt: undefined,
+      warm: new Set(),
+      keepaliveMs: KEEPALIVE_MS,
+    });
+  };
+  assertEquals(dueAt(5_000), 8_000);
+  assertEquals(dueAt(24_999), 27_999);
+  assertEquals(dueAt(25_000), 50_000);
 });
 
 function at(ms: number): Instant {

@@ -164,7 +164,9 @@ export class StunDesk {
       case "setMember":
         return this.#setMember(now, command);
       case "regather":
-        return void this.#gatherer.regather(now);
+        if (command.recheck === true) this.#gatherer.recheck(now);
+        else this.#gatherer.regather(now);
+        return;
     }
   }
 

@@ -160,6 +160,8 @@ export interface LinkChangedCommand {
 export interface RegatherCommand {
   /** Which command this is. */
   readonly kind: "regather";
+  /** Whether what they told before counts on: nothing is known to have happened, but something may have. @default false */
+  readonly recheck?: boolean;
 }
 
 /** Replaces this node's own mesh addresses. */

@@ -81,4 +81,17 @@ export const FAILED_SEEDS: readonly FailedSeed[] = [
     why:
       "the same with a firewall that restarted, for an agent that had not reached its colony yet",
   },
+  {
+    seed: 4916,
+    why:
+      "a colony that nothing had been said to yet did not notice that its NAT had restarted 1.4 s after the session began",
+  },
+  {
+    seed: 4911,
+    why: "a colony that started without STUN servers asked them up to 16 s after they were back",
+  },
+  {
+    seed: 5452,
+    why: "an agent's NAT got a new address while its colony was away: STUN was asked 12 s later",
+  },
 ];
