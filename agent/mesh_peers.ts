@@ -162,6 +162,13 @@ export class MeshPeers {
     const left = seen.length > 0 && found.observedEndpoints.length > 0 &&
       !seen.some((address) => found.observedEndpoints.some((other) => sameAddress(address, other)));
     peer.record = found;
+    const { lastRemote } = peer;
+    // Heard there before it was said to be a relay's: offered no more, it would pass for an address of the peer's own.
+    const isRelays = lastRemote !== undefined &&
+      [...before.relayedEndpoints, ...found.relayedEndpoints].some((address) =>
+        sameAddress(address, lastRemote)
+      );
+    if (isRelays) peer.lastRemote = undefined;
     const candidates = this.#candidatesOf(peer);
     const moved = JSON.stringify(candidates) !== JSON.stringify(peer.candidates);
     const renamed = known !== undefined && found.nat !== before.nat;

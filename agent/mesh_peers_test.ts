@@ -208,3 +208,23 @@ Deno.test("MeshPeers tells where a peer was last reached, which Discovery may no
   peer.lastRemote = { hostname: "203.0.113.2", port: 40000 };
   assertEquals(peers.records()[0], peer.record);
 });
+
+Deno.test("MeshPeers takes no relay's address for one of the peer, heard there before it was told or after it was offered no more", () => {
+  const { peers, sent } = setUp("colony");
+  const relayed = { hostname: "198.51.100.7", port: 50_000 };
+  const offering = found(2, "agent", { generation: 2, relayedEndpoints: [relayed] });
+  const withdrawn = found(2, "agent", { generation: 3 });
+  for (const heardAfter of [false, true]) {
+    peers.learn(found(2, "agent"));
+    const peer = peers.find(formatBase64(key(2)));
+    assert(peer !== undefined);
+    if (!heardAfter) peer.lastRemote = relayed;
+    peers.learn(offering);
+    if (heardAfter) peer.lastRemote = relayed;
+    peers.learn(withdrawn);
+    const set = sent.at(-1);
+    assert(set?.kind === "setCandidates");
+    assertEquals(set.candidates?.map(({ kind }) => kind), ["host", "serverReflexive"]);
+    assertEquals(peers.records(), [withdrawn]);
+  }
+});

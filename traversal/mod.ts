@@ -55,6 +55,7 @@ export * from "./port_allocation.ts";
 export * from "./port_sample.ts";
 export { type PathProbe, PROBE_BYTES } from "./probe_book.ts";
 export * from "./probe_trials.ts";
+export * from "./relay_end.ts";
 export * from "./server_survey.ts";
 export * from "./stun/behaviour_server.ts";
 export * from "./port_mapping/mapping.ts";

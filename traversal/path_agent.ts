@@ -47,6 +47,7 @@ import type {
 } from "./path_report.ts";
 import { statusOf } from "./path_status.ts";
 import { PathTable } from "./path_table.ts";
+import type { RelayEnd } from "./relay_end.ts";
 import type { PathProbe } from "./probe_book.ts";
 
 /** Silence after which a connection counts as lost: WireGuard's REJECT_AFTER_TIME, the end of every session key. */
@@ -114,13 +115,12 @@ export class PathAgent {
    * An address that was not known before is tried at once: by initiations while not connected, by probes otherwise.
    */
   setCandidates(now: Instant, candidates: readonly Candidate[]): void {
-    const fresh = this.#table.setCandidates(candidates, this.#choice?.primary);
-    this.#listed(now, fresh);
+    this.#list(now, (table, keep) => table.setCandidates(candidates, keep));
   }
 
   /** Replaces this node's local ends that are allocations on relays. */
-  setRelays(now: Instant, locals: readonly number[]): void {
-    this.#listed(now, this.#table.setRelays(locals, this.#choice?.primary));
+  setRelays(now: Instant, ends: readonly RelayEnd[]): void {
+    this.#list(now, (table, keep) => table.setRelays(ends, keep));
   }
 
   /**
@@ -340,8 +340,8 @@ export class PathAgent {
    */
   destinations(now: Instant): readonly Path[] {
     const primary = this.#choice?.primary;
-    if (primary?.heardAt !== undefined && now - primary.heardAt <= HEARD_MS) return [primary.path];
-    return this.#destinations();
+    const heard = primary?.heardAt !== undefined && now - primary.heardAt <= HEARD_MS;
+    return heard && !primary.gone ? [primary.path] : this.#destinations();
   }
 
   /** How the connection does now. */
@@ -358,8 +358,18 @@ export class PathAgent {
     });
   }
 
-  /** The list of addresses or own ends is another. */
-  #listed(now: Instant, fresh: boolean): void {
+  /** The list of addresses or own ends is another; `change` says whether there is a new path. */
+  #list(
+    now: Instant,
+    change: (table: PathTable, keep: PathRecord | undefined) => boolean,
+  ): void {
+    const primary = this.#choice?.primary;
+    const wasLeaving = primary?.leaving === true;
+    const fresh = change(this.#table, primary);
+    // Any path that works is better than one that is about to end, and whether one does is to be known now.
+    if (primary?.leaving === true && !wasLeaving) {
+      for (const record of this.#table.all) record.search();
+    }
     if (fresh) this.#search.guess.reconsider();
     // A peer with new addresses may have left the old ones.
     if (fresh) this.#choice?.primary.search();

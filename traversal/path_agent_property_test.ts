@@ -18,7 +18,8 @@ const KINDS: readonly CandidateKind[] = [
 type Step =
   | { readonly do: "wait"; readonly ms: number }
   | { readonly do: "candidates"; readonly ports: readonly number[] }
-  | { readonly do: "connect" | "restart" | "sent" | "nat" | "relays" }
+  | { readonly do: "connect" | "restart" | "sent" | "nat" }
+  | { readonly do: "relays"; readonly locals: readonly number[] }
   | { readonly do: "punch"; readonly ms: number }
   | { readonly do: "hear"; readonly path: Path; readonly what: "handshake" | "data" }
   | { readonly do: "answer"; readonly share: number }
@@ -51,7 +52,14 @@ const STEPS: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 3,
     arbitrary: fc.record({
-      do: fc.constantFrom("connect", "restart", "sent", "sent", "nat", "relays"),
+      do: fc.constantFrom("connect", "restart", "sent", "sent", "nat"),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant("relays"),
+      locals: fc.array(fc.integer({ min: 1, max: 6 }), { maxLength: 6 }),
     }),
   },
   {
@@ -129,7 +137,14 @@ class Driver {
         agent.handleSent(now);
         break;
       case "relays":
-        agent.setRelays(now, [1, 2, 3, 4, 5, 6]);
+        agent.setRelays(
+          now,
+          step.locals.map((local) => ({
+            local,
+            relayed: [{ hostname: "198.51.100.7", port: local }],
+            draining: local % 2 === 0,
+          })),
+        );
         break;
       case "nat":
         agent.setNat(now, {

@@ -8,9 +8,11 @@
  *            answered meanwhile is taken; if none has, the best that answers within 200 ms of the first. The path that was
  *            left is not returned to by choice for 10 s, then 20 s and so on.
  *   question, because something happened (link change, peer heard elsewhere): the path in use has two seconds to answer.
+ *   question, because the own end of the path in use is no more: the first other that works is taken at once.
  * ```
  *
- * So one event makes one change at most, and no path is left while it answers, unless for a better one.
+ * So one event makes one change at most, and no path is left while it answers, unless for a better one; and any that works is better
+ * than one that is about to end.
  *
  * @module
  */
@@ -62,7 +64,7 @@ const SILENT_MS = 1_000;
 interface Question {
   /** An answer to what went out since then settles it. */
   readonly since: Instant;
-  readonly cause: "silence" | "event";
+  readonly cause: "silence" | "event" | "gone";
   decideAt: Instant | undefined;
   told: boolean;
 }
@@ -149,6 +151,7 @@ export class PathChoice {
     now: Instant,
     { records, probing }: { readonly records: Iterable<PathRecord>; readonly probing: boolean },
   ): readonly ChoiceEvent[] {
+    this.#lookAtEnd(now);
     const silentAt = this.#silentAt(probing);
     const silent = this.#question === undefined && silentAt !== undefined && now >= silentAt;
     if (silent) {
@@ -190,23 +193,23 @@ export class PathChoice {
       return question.told ? ["trusted"] : [];
     }
     const events: ChoiceEvent[] = [];
-    const settled = question.cause === "silence" || now >= this.#leaveAt(question);
-    if (settled && !question.told) {
-      question.told = true;
-      events.push("doubted");
-    }
     const best = bestOf(
       records,
       (record) => record !== this.#primary && record.works && provenSince(record, question),
     ) ?? (probing ? bestOf(records, this.#better) : undefined);
+    const settled = question.cause === "silence" || now >= this.#leaveAt(question);
+    // Whoever has another way at once is not in doubt.
+    const spared = question.cause === "gone" && best !== undefined;
+    if (settled && !spared && !question.told) {
+      question.told = true;
+      events.push("doubted");
+    }
     if (best === undefined) {
       question.decideAt = undefined;
       return events;
     }
     if (question.decideAt === undefined) {
-      const graceAt = after(now, this.#graceMs);
-      const leaveAt = this.#unproven ? after(this.since, UNPROVEN_MS) : this.#leaveAt(question);
-      question.decideAt = graceAt > leaveAt ? graceAt : leaveAt;
+      question.decideAt = this.#decideAt(now, question);
       events.push("ask");
     }
     if (now < question.decideAt) return events;
@@ -226,7 +229,8 @@ export class PathChoice {
     const best = bestOf(
       records,
       (record) =>
-        record !== current && record.works && record.heldUntil(now) === undefined &&
+        record !== current && record.works &&
+        (current.leaving || record.heldUntil(now) === undefined) &&
         record.provenAt !== undefined && now - record.provenAt <= FRESH_MS &&
         (isBetterClass(record, current) || rested && isClearlyFaster(record, current)),
     ) ?? (probing ? bestOf(records, this.#better) : undefined);
@@ -252,7 +256,18 @@ export class PathChoice {
     this.#awaitingSince = undefined;
   }
 
+  /** Asks of the path in use whether there is anything at all to send it from. */
+  #lookAtEnd(now: Instant): void {
+    const asked = this.#question?.cause === "gone";
+    if (this.#primary.gone === asked) return;
+    // An allocation that is back is another one, of which nothing is known.
+    this.question(now);
+    if (asked || this.#question === undefined) return;
+    this.#question = { ...this.#question, cause: "gone" };
+  }
+
   #answered({ since, cause }: Question, probing: boolean): boolean {
+    if (cause === "gone") return false;
     const { provenAt, heardAt, unansweredSince } = this.#primary;
     if (probing && cause === "silence") {
       return unansweredSince === undefined || unansweredSince > since;
@@ -291,8 +306,17 @@ export class PathChoice {
     return within(2 * (this.#primary.rttMs ?? 0), GRACE_MS_MIN, GRACE_MS_MAX);
   }
 
+  /** When the best of those that answer is taken. */
+  #decideAt(now: Instant, question: Question): Instant {
+    if (question.cause === "gone") return now;
+    const graceAt = after(now, this.#graceMs);
+    const leaveAt = this.#unproven ? after(this.since, UNPROVEN_MS) : this.#leaveAt(question);
+    return graceAt > leaveAt ? graceAt : leaveAt;
+  }
+
   /** When the path in use has had its time to answer. */
   #leaveAt({ since, cause }: Question): Instant {
+    if (cause === "gone") return since;
     const rttMs = this.#primary.rttMs ?? 0;
     return cause === "silence"
       ? after(since, within(4 * rttMs, LEAVE_MS, SILENCE_MS_MAX))
@@ -312,6 +336,8 @@ export class PathChoice {
 /** Whether a path has answered what was asked after the question came up. */
 function provenSince({ provenAt }: PathRecord, { since, cause }: Question): boolean {
   if (provenAt === undefined) return false;
+  // Where nothing can be sent any more, nobody asks how long ago another way worked.
+  if (cause === "gone") return true;
   // An event has everything asked at its own instant; silence was noticed by a probe that others need not share.
   return cause === "event" ? provenAt >= since : provenAt > since;
 }

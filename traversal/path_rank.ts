@@ -8,6 +8,7 @@
  *            20  IPv6, which has no NAT to forget us
  *            30  IPv4
  *        10,000  more for each relay, which is never better than a direct path
+ *       100,000  more for a path that is about to end, which is used where nothing else works
  * ```
  *
  * So a better class wins until it is clearly slower, and the order is total: preferences cannot run in a circle, as they could
@@ -21,6 +22,7 @@ const PRIVATE_MS = 0;
 const IPV6_MS = 20;
 const IPV4_MS = 30;
 const RELAY_MS = 10_000;
+const LEAVING_MS = 100_000;
 /** Assumed for a path whose round trip nobody has measured. */
 const UNKNOWN_RTT_MS = 1_000;
 /** A change within a class gains at least this, and this share of the present round trip. */
@@ -31,8 +33,10 @@ export const SAMPLES_MIN = 3;
 
 /** The handicap of a path in milliseconds, whatever its round trip. */
 export function handicapOf(record: PathRecord): number {
+  const { relays, leaving } = record;
   const family = record.family === 6 ? IPV6_MS : IPV4_MS;
-  return record.relays * RELAY_MS + (record.private && record.relays === 0 ? PRIVATE_MS : family);
+  const network = record.private && relays === 0 ? PRIVATE_MS : family;
+  return network + relays * RELAY_MS + (leaving ? LEAVING_MS : 0);
 }
 
 /** The cost of a path in milliseconds: less is better. */

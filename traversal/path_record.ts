@@ -48,6 +48,10 @@ export class PathRecord {
   listed = false;
   /** Whether this node's own end is a relay's allocation. */
   ownRelay = false;
+  /** Whether that relay is about to end. */
+  draining = false;
+  /** Whether that allocation is no more, so that nothing can be sent. */
+  gone = false;
   /** Whether the address is one of a private network. */
   readonly private: boolean;
   /** The family that the datagrams of this path have. */
@@ -95,9 +99,14 @@ export class PathRecord {
     return (this.kind === "relayed" ? 1 : 0) + (this.ownRelay ? 1 : 0);
   }
 
+  /** Whether it is about to end: a relay on it says so, or the peer offers its relayed address no more. */
+  get leaving(): boolean {
+    return this.draining || this.gone || (this.kind === "relayed" && !this.listed);
+  }
+
   /** Whether it works as far as is known: answered once, and not silent since. */
   get works(): boolean {
-    return this.provenAt !== undefined && this.unanswered < UNANSWERED_MAX;
+    return this.provenAt !== undefined && this.unanswered < UNANSWERED_MAX && !this.gone;
   }
 
   /** The least of the last round trips; `undefined` until one was measured. */

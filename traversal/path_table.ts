@@ -7,6 +7,7 @@ import { formatSocketAddress, type Instant, type SocketAddress } from "../core/m
 import { type Candidate, mergeCandidates } from "./candidate.ts";
 import { formatPath, OWN_SOCKETS, type Path } from "./path.ts";
 import { PathRecord } from "./path_record.ts";
+import { reachesFrom, type RelayEnd } from "./relay_end.ts";
 
 /** Paths kept because the peer was heard there; of those that do not work the one heard longest ago is forgotten first. */
 export const LEARNED_MAX = 8;
@@ -23,14 +24,17 @@ export interface PathTableOptions {
   readonly noDirect: boolean;
 }
 
-/** Every path to a peer, bounded: each candidate from the own sockets and each relay, and {@linkcode LEARNED_MAX} others. */
+/**
+ * Every path to a peer, bounded: each candidate from the own sockets and from each relay that can have a way to it, and
+ * {@linkcode LEARNED_MAX} others.
+ */
 export class PathTable {
   readonly #options: PathTableOptions;
   readonly #records = new Map<string, PathRecord>();
   /** Every path; may be gone through more than once. */
   readonly all: Iterable<PathRecord> = { [Symbol.iterator]: () => this.#records.values() };
   #candidates: readonly Candidate[] = [];
-  #relays: readonly number[] = [];
+  #relays: ReadonlyMap<number, RelayEnd> = new Map();
 
   /** An empty table. */
   constructor(options: PathTableOptions) {
@@ -54,8 +58,13 @@ export class PathTable {
   }
 
   /** Replaces the own ends that are relay allocations. Returns whether that makes a new path. */
-  setRelays(relays: readonly number[], keep: PathRecord | undefined): boolean {
-    this.#relays = [...new Set(relays)].slice(0, RELAYS_MAX);
+  setRelays(relays: readonly RelayEnd[], keep: PathRecord | undefined): boolean {
+    const before = this.#relays;
+    this.#relays = new Map(relays.slice(0, RELAYS_MAX).map((end) => [end.local, end]));
+    for (const record of this.#records.values()) {
+      const { local } = record.path;
+      if (before.has(local) || this.#relays.has(local)) this.#setEnd(record);
+    }
     return this.#list(keep);
   }
 
@@ -114,7 +123,7 @@ export class PathTable {
     const rank = (record: PathRecord): number => record === primary ? 0 : record.works ? 1 : 2;
     // An end that was opened for a guess serves the path that it found.
     const sorted = this.inTurns().filter((record) =>
-      rank(record) < 2 || record.ownRelay || !record.extra
+      !record.gone && (rank(record) < 2 || record.ownRelay || !record.extra)
     ).sort((a, b) => rank(a) - rank(b));
     if (sorted.length <= FAN_OUT_MAX) return sorted;
     const kept = FAN_OUT_MAX / 2;
@@ -128,9 +137,10 @@ export class PathTable {
     for (const record of this.#records.values()) record.listed = false;
     let fresh = false;
     for (const { address, kind } of this.#candidates) {
-      for (const local of [OWN_SOCKETS, ...this.#relays]) {
+      for (const local of [OWN_SOCKETS, ...this.#relays.keys()]) {
         const path = { local, remote: address };
         const known = this.find(path);
+        if (known === undefined && !this.#hasWay(path)) continue;
         const record = known ?? this.#record(path, kind);
         if (this.#options.noDirect && record.relays === 0) continue;
         record.kind = kind;
@@ -143,7 +153,7 @@ export class PathTable {
     }
     for (const record of [...this.#records.values()]) {
       if (record.listed || record === keep) continue;
-      if (record.learnedAt === undefined) this.#records.delete(record.key);
+      if (record.learnedAt === undefined || record.gone) this.#records.delete(record.key);
       else {
         // Where the peer was heard goes behind what it says now.
         this.#records.delete(record.key);
@@ -167,8 +177,24 @@ export class PathTable {
 
   #record(path: Path, kind: PathRecord["kind"]): PathRecord {
     const record = new PathRecord(path, { kind, mtuMax: this.#options.mtuMax });
-    record.ownRelay = this.#relays.includes(path.local);
+    this.#setEnd(record);
     return record;
+  }
+
+  /** Whether the relay of an own end, if it is one, can have a way to an address. */
+  #hasWay({ local, remote }: Path): boolean {
+    const end = this.#relays.get(local);
+    return end === undefined || reachesFrom(end.relayed, remote.hostname);
+  }
+
+  #setEnd(record: PathRecord): void {
+    const end = this.#relays.get(record.path.local);
+    const wasGone = record.gone;
+    // A relay's number is nobody else's, also while there is no allocation.
+    record.ownRelay ||= end !== undefined;
+    record.gone = record.ownRelay && end === undefined;
+    record.draining = end?.draining === true;
+    if (wasGone && !record.gone) record.search();
   }
 
   #kindOf(remote: SocketAddress): PathRecord["kind"] | undefined {

@@ -3,6 +3,7 @@ import type { Instant } from "../core/mod.ts";
 import type { Candidate, CandidateKind } from "./candidate.ts";
 import { ownPath } from "./path.ts";
 import { LEARNED_MAX, PathTable } from "./path_table.ts";
+import type { RelayEnd } from "./relay_end.ts";
 
 const HOST = of("host", "192.168.1.5", 1);
 const REFLEXIVE = of("serverReflexive", "203.0.113.9", 1);
@@ -50,7 +51,7 @@ Deno.test("PathTable forgets what it learned first, never the path in use or one
 
 Deno.test("PathTable makes a path from each relay, which counts as one on the way, as the peer's does", () => {
   const table = tableOf(HOST, RELAYED);
-  assertEquals(table.setRelays([4, 4, 5], undefined), true);
+  assertEquals(table.setRelays([end(4), end(4), end(5)], undefined), true);
   assertEquals(table.size, 6);
   const relays = (local: number, { address }: Candidate): number | undefined =>
     table.find({ local, remote: address })?.relays;
@@ -64,10 +65,49 @@ Deno.test("PathTable makes a path from each relay, which counts as one on the wa
   assertEquals(table.size, 2);
 });
 
+Deno.test("PathTable pairs no relay with an address to which it can have no way, unless the peer was heard so", () => {
+  const v6 = of("host", "2001:db8::9", 1);
+  const table = tableOf(HOST, REFLEXIVE, RELAYED, v6);
+  const from = (local: number): string[] =>
+    Array.from(table.all).filter(({ path }) => path.local === local)
+      .map(({ path }) => path.remote.hostname);
+  table.setRelays([end(4, "198.51.100.9"), end(5)], undefined);
+  assertEquals(from(0), ["2001:db8::9", "192.168.1.5", "203.0.113.9", "198.51.100.7"]);
+  assertEquals(from(4), ["203.0.113.9", "198.51.100.7"]);
+  assertEquals(from(5), ["192.168.1.5", "203.0.113.9", "198.51.100.7"]);
+  table.learn(at(1), { local: 4, remote: HOST.address }, undefined);
+  table.setCandidates([HOST], undefined);
+  assertEquals(from(4), ["192.168.1.5"]);
+  const both: RelayEnd = {
+    ...end(6, "198.51.100.9"),
+    relayed: [{ hostname: "198.51.100.9", port: 1 }, { hostname: "2001:db8::1", port: 1 }],
+  };
+  table.setRelays([both], undefined);
+  table.setCandidates([HOST, v6, REFLEXIVE], undefined);
+  assertEquals(from(6), ["2001:db8::9", "203.0.113.9"]);
+});
+
+Deno.test("PathTable keeps the path in use without its relay, tells that it has no end, and nobody sends there", () => {
+  const table = tableOf(REFLEXIVE);
+  table.setRelays([end(4)], undefined);
+  const record = table.learn(at(1), { local: 4, remote: REFLEXIVE.address }, undefined);
+  assert(record !== undefined);
+  record.answered(at(2), at(1));
+  table.setRelays([{ ...end(4), draining: true }], record);
+  assertEquals([record.works, record.leaving, record.gone], [true, true, false]);
+  table.setRelays([], record);
+  assertEquals([record.works, record.leaving, record.gone], [false, true, true]);
+  assertEquals(table.receivers(record, 0).map(({ key }) => key), ["203.0.113.9:1"]);
+  table.setRelays([end(4)], record);
+  assertEquals([record.works, record.leaving, record.gone], [true, false, false]);
+  table.setRelays([], undefined);
+  assertEquals(keys(table), ["203.0.113.9:1"]);
+});
+
 Deno.test("PathTable without direct paths knows relayed ones alone", () => {
   const table = new PathTable({ mtuMax: 1280, noDirect: true });
   table.setCandidates([HOST, RELAYED], undefined);
-  table.setRelays([4], undefined);
+  table.setRelays([end(4)], undefined);
   assertEquals(keys(table).toSorted(), [
     "192.168.1.5:1 from local end 4",
     "198.51.100.7:1",
@@ -99,6 +139,11 @@ function tableOf(...candidates: Candidate[]): PathTable {
   const table = new PathTable({ mtuMax: 1280, noDirect: false });
   table.setCandidates(candidates, undefined);
   return table;
+}
+
+/** A relay that reaches private networks, as one on the same site does. */
+function end(local: number, hostname = "192.168.1.200"): RelayEnd {
+  return { local, relayed: [{ hostname, port: 50_000 }], draining: false };
 }
 
 function keys(table: PathTable): string[] {

@@ -535,7 +535,7 @@ export class Datapath implements EngineSink {
 
   #stepRelays(): void {
     const { relays, locals } = this.#relays.step(this.#now, this.#stun.keepaliveMs);
-    if (locals) this.#peers.setRelays(this.#now, this.#relays.locals);
+    if (locals) this.#peers.setRelays(this.#now, this.#relays.ends);
     if (locals) this.#sayCandidates();
     if (relays) this.#say({ kind: "relaysChanged", relays: this.#relays.status });
   }

@@ -24,6 +24,7 @@ import {
   type Path,
   PathAgent,
   type PathEvent,
+  type RelayEnd,
 } from "../../traversal/mod.ts";
 import { type AddPeerCommand, ALLOWED_IPS_MAX, type DatapathPeerStatus } from "../shared/mod.ts";
 import { type Present, reportPeer } from "./peer_report.ts";
@@ -125,7 +126,7 @@ export class PeerTable {
   readonly #options: PeerTableOptions;
   readonly #publicKey: Uint8Array;
   #nat: OwnNat;
-  #relays: readonly number[] = [];
+  #relays: readonly RelayEnd[] = [];
   readonly #byKey = new Map<string, Peer>();
   readonly #byId = new Map<PeerId, Peer>();
   /** No path agent is due before this; `undefined` while none ever is. Kept, since a node may have thousands. */
@@ -286,8 +287,8 @@ export class PeerTable {
   }
 
   /** Replaces the local ends that are allocations on relays. */
-  setRelays(now: Instant, locals: readonly number[]): void {
-    this.#relays = locals;
+  setRelays(now: Instant, ends: readonly RelayEnd[]): void {
+    this.#relays = ends;
     for (const peer of this.#byKey.values()) this.#tellRelays(now, peer);
   }
 
@@ -379,8 +380,8 @@ export class PeerTable {
   }
 
   #tellRelays(now: Instant, peer: Peer): void {
-    const locals = peer.relay ? this.#relays : [];
-    this.withAgent(now, peer, (agent) => agent.setRelays(now, locals));
+    const ends = peer.relay ? this.#relays : [];
+    this.withAgent(now, peer, (agent) => agent.setRelays(now, ends));
   }
 
   #tellNat(now: Instant, peer: Peer): void {

@@ -24,8 +24,9 @@ import {
   type Candidate,
   CHANNEL_HEADER_BYTES,
   KEEPALIVE_DEFAULT_MS,
+  reachesFrom,
+  type RelayEnd,
   RELAYS_MAX,
-  scopeOf,
 } from "../../traversal/mod.ts";
 import type {
   RelayConnectEvent,
@@ -113,9 +114,7 @@ export class RelayDesk {
   #relaysChanged = false;
   #localsChanged = false;
   #peersChanged = false;
-  #locals: readonly number[] = [];
-  /** Local ends and relayed addresses, as they were last told of. */
-  #relayed = "[[],[]]";
+  #ends: readonly RelayEnd[] = [];
   #nextLocal = RELAY_LOCAL_MIN;
   #keepaliveMs = KEEPALIVE_DEFAULT_MS;
 
@@ -127,14 +126,15 @@ export class RelayDesk {
   }
 
   /** The local ends that carry now. */
-  get locals(): readonly number[] {
-    return this.#locals;
+  get ends(): readonly RelayEnd[] {
+    return this.#ends;
   }
 
-  /** The relayed addresses of this node. */
+  /** The relayed addresses of this node where peers may begin to send: those of relays that are about to end only where there are no others. */
   get candidates(): readonly Candidate[] {
-    return this.#races.flatMap(({ current }) =>
-      current?.client.relayed.map((address): Candidate => ({ kind: "relayed", address })) ?? []
+    const staying = this.#ends.filter(({ draining }) => !draining);
+    return (staying.length > 0 ? staying : this.#ends).flatMap(({ relayed }) =>
+      relayed.map((address): Candidate => ({ kind: "relayed", address }))
     );
   }
 
@@ -400,11 +400,11 @@ export class RelayDesk {
     return next;
   }
 
-  /** As {@linkcode reachesScope}, which is too slow to be asked for each train. */
+  /** As {@linkcode reachesFrom}, which is too slow to be asked for each train. */
   #hasWay(local: number, to: SocketAddress, relayed: readonly SocketAddress[]): boolean {
     const last = this.#way;
     if (last?.to === to && last.local === local) return last.exists;
-    const exists = reachesScope(relayed, to.hostname);
+    const exists = reachesFrom(relayed, to.hostname);
     this.#way = { local, to, exists };
     return exists;
   }
@@ -435,7 +435,9 @@ export class RelayDesk {
         if (address !== undefined) hostnames.add(address.hostname);
       }
     }
-    for (const { address } of this.candidates) hostnames.add(address.hostname);
+    for (const { relayed } of this.#ends) {
+      for (const { hostname } of relayed) hostnames.add(hostname);
+    }
     for (const addresses of this.#peers.values()) {
       for (const hostname of addresses) hostnames.add(hostname);
     }
@@ -443,7 +445,7 @@ export class RelayDesk {
       const { current } = race;
       if (current === undefined) continue;
       const { client } = current;
-      client.setPeers(now, [...hostnames].filter((name) => reachesScope(client.relayed, name)));
+      client.setPeers(now, [...hostnames].filter((name) => reachesFrom(client.relayed, name)));
       race.drain(now, current);
     }
   }
@@ -469,12 +471,13 @@ export class RelayDesk {
     this.#peersChanged = true;
     this.#last = undefined;
     this.#way = undefined;
-    const locals = this.#races.filter(({ current }) => current !== undefined)
-      .map(({ local }) => local);
-    const relayed = JSON.stringify([locals, this.candidates]);
-    if (relayed === this.#relayed) return;
-    this.#relayed = relayed;
-    this.#locals = locals;
+    const ends = this.#races.flatMap(({ local, current }): readonly RelayEnd[] =>
+      current === undefined
+        ? []
+        : [{ local, relayed: current.client.relayed, draining: current.draining }]
+    );
+    if (JSON.stringify(ends) === JSON.stringify(this.#ends)) return;
+    this.#ends = ends;
     this.#localsChanged = true;
   }
 
@@ -538,14 +541,4 @@ function lengthOf(bytes: Uint8Array, at: number, end: number): number {
   if (at + CHANNEL_HEADER_BYTES > end || (bytes[at] ?? 0) >> 4 !== 4) return -1;
   const length = (bytes[at + 2] ?? 0) << 8 | (bytes[at + 3] ?? 0);
   return at + CHANNEL_HEADER_BYTES + length > end ? -1 : length;
-}
-
-/** Whether a relay with these addresses can have a way to an address: a public one has none into private networks. */
-function reachesScope(relayed: readonly SocketAddress[], hostname: string): boolean {
-  const scope = scopeOf(hostname);
-  if (scope === "global") return true;
-  return relayed.some((address) => {
-    const own = scopeOf(address.hostname);
-    return own === "local" || (own === "private" && scope === "private");
-  });
 }

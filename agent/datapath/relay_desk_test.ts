@@ -24,7 +24,7 @@ const SERVER: SocketAddress = { hostname: EXTERNAL_IP, port: 3478 };
 Deno.test("RelayDesk makes an allocation a local end and a candidate, and gives it back", () => {
   const desk = new DeskEnd();
   desk.setRelays(desk.info());
-  assertEquals(desk.desk.locals, [RELAY_LOCAL_MIN]);
+  assertEquals(desk.locals, [RELAY_LOCAL_MIN]);
   assertEquals(desk.desk.relayOf(RELAY_LOCAL_MIN), "r1");
   assertEquals(desk.desk.candidates.map(({ kind }) => kind), ["relayed"]);
   const [status] = desk.desk.status;
@@ -33,7 +33,7 @@ Deno.test("RelayDesk makes an allocation a local end and a candidate, and gives 
   ]]);
   assertEquals(desk.changes, { relays: 2, locals: 1 });
   desk.setRelays();
-  assertEquals([desk.desk.locals, desk.desk.candidates, desk.world.relay.allocations], [[], [], 0]);
+  assertEquals([desk.locals, desk.desk.candidates, desk.world.relay.allocations], [[], [], 0]);
 });
 
 Deno.test("RelayDesk sends by indications until there is a channel, then whole runs with a header before each datagram", () => {
@@ -170,7 +170,7 @@ Deno.test("RelayDesk allocates anew when this side's address has changed, and ke
   desk.port = 5001;
   desk.desk.linkChanged(desk.now);
   desk.pass(3_000);
-  assertEquals(desk.desk.locals, [RELAY_LOCAL_MIN]);
+  assertEquals(desk.locals, [RELAY_LOCAL_MIN]);
   assert(JSON.stringify(desk.desk.candidates) !== JSON.stringify(before));
   desk.send(Uint8Array.of(1), 1);
   assertEquals(desk.world.toPeers.length, 1);
@@ -211,6 +211,23 @@ Deno.test("RelayDesk uses the mapping to a relay as often as the NAT wants it", 
   desk.keepaliveMs = 10_000;
   desk.step();
   assertEquals(count(101_000), 10);
+});
+
+Deno.test("RelayDesk says which local end is about to end, and offers its address as long as there is no other", () => {
+  const desk = new DeskEnd();
+  desk.setRelays(desk.info());
+  const candidates = desk.desk.candidates;
+  desk.world.relay.drain(desk.now, 30_000);
+  desk.step();
+  assertEquals(desk.desk.ends.map(({ local, draining }) => [local, draining]), [
+    [RELAY_LOCAL_MIN, true],
+  ]);
+  assertEquals(desk.desk.candidates, candidates);
+  assertEquals(desk.desk.status.map(({ draining }) => draining), [true]);
+  assertEquals(desk.changes, { relays: 3, locals: 2 });
+  // It carries still.
+  desk.send(Uint8Array.of(1), 1);
+  assertEquals(desk.world.toPeers.length, 1);
 });
 
 Deno.test("RelayDesk takes four relays at most, and counts those over it", () => {
@@ -285,6 +302,11 @@ class DeskEnd {
 
   get now(): Instant {
     return this.world.now;
+  }
+
+  /** The local ends. */
+  get locals(): number[] {
+    return this.desk.ends.map(({ local }) => local);
   }
 
   info(): RelayInfo {

@@ -204,6 +204,7 @@ export class RelayRace {
           this.handleEnd(now, attempt, event.reason);
           break;
         case "draining":
+          if (attempt.draining) break;
           attempt.draining = true;
           this.#host.onChanged();
           break;
