@@ -276,6 +276,7 @@ class Relay implements RunningRelay {
     this.#options.log("info", "draining", { allocations: this.#core.allocations, ms });
     while (this.#core.allocations > 0 && systemClock.now() < now + ms) {
       await new Promise((wake) => setTimeout(wake, DRAIN_CHECK_MS));
+      this.#core.handleTimeout(systemClock.now());
     }
   }
 

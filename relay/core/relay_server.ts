@@ -12,7 +12,7 @@
  *
  * @module
  */
-import { after, type Instant, type Rng, type SocketAddress } from "../../core/mod.ts";
+import { after, earlier, type Instant, type Rng, type SocketAddress } from "../../core/mod.ts";
 import {
   answerBinding,
   decodeStun,
@@ -29,6 +29,7 @@ import {
   signStun,
   SourceLimiter,
   type StunMessage,
+  TRANSACTION_ID_BYTES,
   unknownAttributesAttribute,
   unknownRequired,
 } from "../../traversal/mod.ts";
@@ -46,6 +47,9 @@ import { Requests, type SignedRequest } from "./requests.ts";
 
 /** How often what has expired is looked for. */
 const SWEEP_MS = 1000;
+/** A client is told so often that the relay ends, and at this distance: datagrams get lost, and nobody answers to an indication. */
+const DRAIN_TELLS = 5;
+const DRAIN_TELL_MS = 200;
 const NONCE_KEY_BYTES = 32;
 const FIRST_CHANNEL_BYTE = 0x40;
 const BAD_REQUEST = 400;
@@ -98,6 +102,8 @@ export class RelayServer {
   readonly #unproven: SourceLimiter;
   readonly #known: ReadonlySet<number>;
   #sweepAt: Instant;
+  #tellAt: Instant | undefined;
+  #tells = 0;
 
   /** A relay without clients. */
   constructor(now: Instant, options: RelayServerOptions) {
@@ -191,8 +197,9 @@ export class RelayServer {
     if (allocation !== undefined) this.#table.remove(allocation);
   }
 
-  /** Ends what has expired. */
+  /** Ends what has expired, and tells again what may have been lost. */
   handleTimeout(now: Instant): void {
+    if (this.#tellAt !== undefined && now >= this.#tellAt) this.#tellOfDrain(now);
     if (now < this.#sweepAt) return;
     this.#sweepAt = after(now, SWEEP_MS);
     const ended = this.#table.sweep(now);
@@ -203,31 +210,22 @@ export class RelayServer {
 
   /** When {@linkcode RelayServer.handleTimeout} is due. */
   pollTimeout(): Instant {
-    return this.#sweepAt;
+    return earlier(this.#sweepAt, this.#tellAt) ?? this.#sweepAt;
   }
 
   /**
-   * Takes nobody new from now on, and ends what there is after `ms`. Clients are told at once, by a signed Refresh indication with the
-   * seconds that they have left: those that know none ignore it, and learn of it when they refresh.
+   * Takes nobody new from now on, and ends what there is after `ms`. Clients are told at once, and some times again in the next
+   * second, by a signed Refresh indication with the seconds that they have left: those that know none ignore it, and learn of it when
+   * they refresh.
    */
   drain(now: Instant, ms: number, alternate?: SocketAddress): void {
     const until = after(now, ms);
     this.#requests.drain = alternate === undefined ? { until } : { until, alternate };
     for (const allocation of this.#table.all()) {
       if (allocation.expiresAt > until) allocation.expiresAt = until;
-      const seconds = Math.floor((allocation.expiresAt - now) / 1000);
-      const { flow, owner: { key, integrity } } = allocation;
-      const message: StunMessage = {
-        class: "indication",
-        method: METHOD_REFRESH,
-        transactionId: this.#options.rng.bytes(12),
-        attributes: [lifetimeAttribute(Math.max(0, seconds))],
-      };
-      this.#options.sink.sendMessage(
-        flow,
-        signStun(message, key, { integrity, fingerprint: true }),
-      );
     }
+    this.#tells = 0;
+    this.#tellOfDrain(now);
   }
 
   /** Ends all allocations. */
@@ -237,6 +235,24 @@ export class RelayServer {
       this.#options.sink.endFlow(allocation.flow);
     }
     this.#ports.sweep(Infinity as Instant);
+  }
+
+  #tellOfDrain(now: Instant): void {
+    this.#tells++;
+    this.#tellAt = this.#tells < DRAIN_TELLS ? after(now, DRAIN_TELL_MS) : undefined;
+    for (const { flow, expiresAt, owner: { key, integrity } } of this.#table.all()) {
+      // A stream loses nothing.
+      if (this.#tells > 1 && flow.protocol !== "udp") continue;
+      const seconds = Math.max(0, Math.floor((expiresAt - now) / 1000));
+      const message: StunMessage = {
+        class: "indication",
+        method: METHOD_REFRESH,
+        transactionId: this.#options.rng.bytes(TRANSACTION_ID_BYTES),
+        attributes: [lifetimeAttribute(seconds)],
+      };
+      const signed = signStun(message, key, { integrity, fingerprint: true });
+      this.#options.sink.sendMessage(flow, signed);
+    }
   }
 
   #handleStun(now: Instant, flow: Flow, bytes: Uint8Array): void {

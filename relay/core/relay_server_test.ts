@@ -17,6 +17,7 @@ import {
   xorAddressOf,
 } from "../../traversal/mod.ts";
 import { codeOf, EXTERNAL_IP, one, RelayWorld } from "../testing/relay_world.ts";
+import type { Flow } from "./flow.ts";
 import { RELAY_LIMITS } from "./limits.ts";
 
 Deno.test("an allocation ends when nobody refreshes it, or by LIFETIME 0 (section 8.2)", () => {
@@ -87,6 +88,30 @@ Deno.test("a drain: 300 with the other server, or 508; clients are told, and hav
   const alone = new RelayWorld();
   alone.relay.drain(alone.now, 1000);
   assert.equal(alone.client(1).allocate(), -508);
+});
+
+Deno.test("the end is told five times by UDP, where one may be lost, and once by a stream", () => {
+  const world = new RelayWorld();
+  const [udp, tcp, gone] = [
+    world.client(1),
+    world.client(2, { protocol: "tcp" }),
+    world.client(3),
+  ];
+  for (const client of [udp, tcp, gone]) client.allocate();
+  world.messages.length = 0;
+  world.relay.drain(world.now, 30_000);
+  gone.request(METHOD_REFRESH, [lifetimeAttribute(0)]);
+  const toldTo = ({ flow }: { readonly flow: Flow }): number =>
+    world.messages.filter(({ flow: { key }, bytes }) =>
+      key === flow.key && decodeStun(bytes)?.class === "indication"
+    ).length;
+  const told: number[] = [];
+  for (let ms = 0; ms < 2_000; ms += 200) {
+    told.push(toldTo(udp));
+    world.pass(Math.max(0, (world.relay.pollTimeout() ?? 0) - world.now));
+  }
+  assert.deepEqual(told.slice(0, 6), [1, 2, 3, 4, 5, 5]);
+  assert.deepEqual([udp, tcp, gone].map(toldTo), [5, 1, 1]);
 });
 
 Deno.test("a stream that ends takes its allocation along; one whose allocation ends is closed (section 7.3)", () => {
