@@ -352,7 +352,7 @@ export const RELAY_SERVICE = {
       group: "Service",
       description: "How long clients have to move to another relay once this one is told to end, " +
         "up to 3600 s.",
-      fallback: "1",
+      fallback: "5",
     },
   ),
   metrics: optional("metrics", LISTEN, {

@@ -479,7 +479,7 @@ const CASES: readonly Case[] = [
     env: "3600",
     toml: "3",
     values: [0, 3600, 3],
-    absent: 1,
+    absent: 5,
   },
   {
     parameter: RELAY_SERVICE.metrics,

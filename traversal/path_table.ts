@@ -15,6 +15,8 @@ export const LEARNED_MAX = 8;
 export const FAN_OUT_MAX = 24;
 /** Own ends that are relay allocations; more are left out. */
 export const RELAYS_MAX = 4;
+/** Relayed addresses of the peer that are remembered, those that it offers no more too; the one offered longest ago is forgotten. */
+const RELAYED_MAX = 32;
 
 /** What a table needs to know. */
 export interface PathTableOptions {
@@ -34,6 +36,8 @@ export class PathTable {
   /** Every path; may be gone through more than once. */
   readonly all: Iterable<PathRecord> = { [Symbol.iterator]: () => this.#records.values() };
   #candidates: readonly Candidate[] = [];
+  /** The peer may go on sending from an allocation that it does not offer any more. */
+  readonly #relayed = new Set<string>();
   #relays: ReadonlyMap<number, RelayEnd> = new Map();
 
   /** An empty table. */
@@ -54,6 +58,7 @@ export class PathTable {
   /** Replaces the peer's candidates. Returns whether there is an address that no path led to. */
   setCandidates(candidates: readonly Candidate[], keep: PathRecord | undefined): boolean {
     this.#candidates = mergeCandidates(candidates);
+    this.#remember();
     return this.#list(keep);
   }
 
@@ -199,6 +204,18 @@ export class PathTable {
 
   #kindOf(remote: SocketAddress): PathRecord["kind"] | undefined {
     const text = formatSocketAddress(remote);
-    return this.#candidates.find(({ address }) => formatSocketAddress(address) === text)?.kind;
+    const listed = this.#candidates.find(({ address }) => formatSocketAddress(address) === text);
+    return listed?.kind ?? (this.#relayed.has(text) ? "relayed" : undefined);
+  }
+
+  #remember(): void {
+    for (const { kind, address } of this.#candidates) {
+      const text = formatSocketAddress(address);
+      this.#relayed.delete(text);
+      if (kind === "relayed") this.#relayed.add(text);
+    }
+    for (const text of this.#relayed) {
+      if (this.#relayed.size > RELAYED_MAX) this.#relayed.delete(text);
+    }
   }
 }

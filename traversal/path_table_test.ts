@@ -33,6 +33,24 @@ Deno.test("PathTable learns paths, by the kind of the candidate where there is o
   assertEquals(table.size, 3, "where the peer was heard is remembered");
 });
 
+Deno.test("PathTable knows a relayed address that the peer offers no more for one, from whichever end it is heard", () => {
+  const table = tableOf(RELAYED);
+  table.setRelays([end(4)], undefined);
+  table.setCandidates([REFLEXIVE], undefined);
+  const path = { local: 4, remote: RELAYED.address };
+  assertEquals(table.find(path), undefined);
+  const record = table.learn(at(1), path, undefined);
+  assertEquals([record?.kind, record?.relays, record?.leaving], ["relayed", 2, true]);
+  table.setCandidates([RELAYED], undefined);
+  assertEquals([record?.relays, record?.leaving], [2, false]);
+  // A peer can have had so many that nobody remembers all of them.
+  const many = Array.from({ length: 32 }, (_, i) => of("relayed", "198.51.100.8", 1 + i));
+  table.setCandidates(many.slice(0, 16), record);
+  table.setCandidates(many.slice(16), record);
+  const forgotten = table.learn(at(2), { local: 0, remote: RELAYED.address }, undefined);
+  assertEquals(forgotten?.kind, "peerReflexive");
+});
+
 Deno.test("PathTable forgets what it learned first, never the path in use or one that works before others", () => {
   const table = tableOf();
   const learn = (i: number): ReturnType<PathTable["learn"]> =>

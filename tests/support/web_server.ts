@@ -2,8 +2,8 @@
  * A web server as a process of its own: `web_server.ts --listen H:P`.
  *
  * `GET /bytes?mib=N` answers with N MiB of the test stream, `GET /stream?seconds=N` with as much of it as is
- * taken within N seconds at up to 16 MiB/s, `PUT /upload` with the body's SHA-256 and length, `GET /hello` with one
- * line. Prints `ready http=H:P` on standard error.
+ * taken within N seconds at up to 16 MiB/s, or with a block of 64 KiB every `pauseMs` milliseconds, `PUT /upload`
+ * with the body's SHA-256 and length, `GET /hello` with one line. Prints `ready http=H:P` on standard error.
  *
  * @module
  */
@@ -32,7 +32,12 @@ const server = Deno.serve({
       return new Response(testStream(bytes), { headers: { "content-length": String(bytes) } });
     }
     case "/stream":
-      return new Response(paced(Number(url.searchParams.get("seconds"))));
+      return new Response(
+        paced(
+          Number(url.searchParams.get("seconds")),
+          Number(url.searchParams.get("pauseMs") ?? 4),
+        ),
+      );
     case "/upload": {
       const { sha256, bytes } = request.body === null
         ? { sha256: "", bytes: 0 }
@@ -44,13 +49,13 @@ const server = Deno.serve({
   }
 });
 
-/** The test stream, a block every 4 ms, for so many seconds. */
-function paced(seconds: number): ReadableStream<Uint8Array> {
+/** The test stream, a block every so many milliseconds, for so many seconds. */
+function paced(seconds: number, pauseMs: number): ReadableStream<Uint8Array> {
   const end = performance.now() + seconds * 1000;
   let index = 0;
   return new ReadableStream({
     async pull(controller): Promise<void> {
-      await new Promise((wake) => setTimeout(wake, 4));
+      await new Promise((wake) => setTimeout(wake, pauseMs));
       if (performance.now() >= end) controller.close();
       else controller.enqueue(block(index++));
     },
