@@ -93,7 +93,9 @@ async function pack(output: string, { downloads }: { downloads: boolean }): Prom
     // The cache would be a file in /tmp that anybody may have put there, read as code; the start is no faster with it.
     "--no-code-cache",
     "-A",
+    // As in deno.json.
     "--unstable-net",
+    "--unstable-no-legacy-abort",
     ...INCLUDED.flatMap((file) => ["--include", file]),
     "--output",
     output,
