@@ -1,5 +1,6 @@
 /** The flags that every benchmark takes, read without a word of anything else. @module */
 import { parseArgs } from "node:util";
+import { messageOf } from "../core/mod.ts";
 
 /** What a benchmark was asked for. */
 export interface BenchArguments {
@@ -32,7 +33,31 @@ export interface Defaults {
 const RUNS_MAX = 100;
 const SECONDS_MAX = 3_600;
 
-/** Reads the flags. Throws an `Error` of one line that says what is wrong. */
+/** Reads the program's own flags. Ends it with a list of them for `--help`, and in one line with status 2 where one is wrong. */
+export function readArguments(defaults: Defaults): BenchArguments {
+  if (Deno.args.includes("--help")) {
+    console.log(helpText(defaults));
+    Deno.exit(0);
+  }
+  try {
+    return parseArguments(Deno.args, defaults);
+  } catch (error) {
+    console.error(messageOf(error));
+    Deno.exit(2);
+  }
+}
+
+/** What `--help` says. */
+export function helpText({ runs, seconds, cases, links = [] }: Defaults): string {
+  const all = (name: string, names: readonly string[]): string =>
+    names.length === 0 ? "" : `  --${name} A,B  of ${names.join(", ")}\n`;
+  return `  --runs N     of each case, 1 to ${RUNS_MAX} (${runs})
+  --seconds N  of one measurement, 1 to ${SECONDS_MAX} (${seconds})
+${all("cases", cases)}${all("links", links)}  --json       the result as JSON
+  --binary     measures the compiled program`;
+}
+
+/** Reads flags. Throws an `Error` of one line that says what is wrong. */
 export function parseArguments(args: readonly string[], defaults: Defaults): BenchArguments {
   const { values } = parseArgs({
     args: [...args],

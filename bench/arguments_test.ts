@@ -1,5 +1,5 @@
 import { deepStrictEqual as assertEquals, throws as assertThrows } from "node:assert/strict";
-import { parseArguments } from "./arguments.ts";
+import { helpText, parseArguments } from "./arguments.ts";
 
 const DEFAULTS = { runs: 5, seconds: 4, cases: ["a", "b", "c"] };
 
@@ -31,4 +31,12 @@ Deno.test("parseArguments says what is wrong", () => {
       [["extra"], /extra/],
     ] as const
   ) assertThrows(() => parseArguments(args, DEFAULTS), message);
+});
+
+Deno.test("helpText names every flag that parseArguments takes", () => {
+  const defaults = { ...DEFAULTS, links: ["x", "y"] };
+  const flags = helpText(defaults).match(/--[a-z]+/g);
+  assertEquals(flags, ["--runs", "--seconds", "--cases", "--links", "--json", "--binary"]);
+  for (const flag of ["--json", "--binary"]) parseArguments([flag], defaults);
+  assertEquals(helpText(DEFAULTS).includes("--links"), false);
 });

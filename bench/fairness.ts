@@ -6,7 +6,7 @@
  */
 import { unmet } from "../tests/support/needs.ts";
 import type { Scope } from "../tests/support/scope.ts";
-import { parseArguments } from "./arguments.ts";
+import { readArguments } from "./arguments.ts";
 import { type Link, type ShapedEnds, shapedEnds } from "./cases/lab.ts";
 import { openUserspace } from "./cases/moray.ts";
 import type { Load } from "./cases/tunnel.ts";
@@ -59,7 +59,7 @@ const TITLES: Readonly<Record<Side, string>> = {
 if (import.meta.main) {
   const names = PAIRS.map((pair) => pair.join("+"));
   const links = LINKS.map(({ name }) => name);
-  const args = parseArguments(Deno.args, { runs: 5, seconds: 15, cases: names, links });
+  const args = readArguments({ runs: 5, seconds: 15, cases: names, links });
   const chosen = LINKS.filter(({ name }) => args.links.includes(name));
   await runBenchmark({
     name: "fairness",

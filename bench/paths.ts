@@ -7,7 +7,7 @@
 import { aloneBinary, SOURCE } from "../tests/support/moray.ts";
 import { unmet } from "../tests/support/needs.ts";
 import { OwnScope } from "../tests/support/scope.ts";
-import { parseArguments } from "./arguments.ts";
+import { readArguments } from "./arguments.ts";
 import { type NatPair, openTrials, type Trial, TRIAL_MS_MAX, type Way } from "./cases/trials.ts";
 import { unbuildable } from "./peers/cache.ts";
 import { nativeProgram } from "./peers/programs.ts";
@@ -87,7 +87,7 @@ const TARGETS: readonly Target[] = [
 ];
 
 if (import.meta.main) {
-  const args = parseArguments(Deno.args, {
+  const args = readArguments({
     runs: TRIALS,
     seconds: TRIAL_MS_MAX / 1000,
     cases: KINDS.map(({ name }) => name),

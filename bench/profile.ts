@@ -8,7 +8,7 @@ import { run } from "../tests/support/child.ts";
 import { SOURCE } from "../tests/support/moray.ts";
 import { which } from "../tests/support/needs.ts";
 import type { Scope } from "../tests/support/scope.ts";
-import { parseArguments } from "./arguments.ts";
+import { readArguments } from "./arguments.ts";
 import { morayTunUnmet, openForward, openMorayTun, openUserspace } from "./cases/moray.ts";
 import {
   deviceTunnel,
@@ -48,7 +48,7 @@ const MEASURES: readonly Measure[] = [
 
 if (import.meta.main) {
   const names = ["userspace", "forward", "tun", "wireguard-go", "netstack"];
-  const args = parseArguments(Deno.args, { runs: 3, seconds: 5, cases: names });
+  const args = readArguments({ runs: 3, seconds: 5, cases: names });
   Deno.env.set("DENO_V8_FLAGS", V8_FLAGS);
   await runBenchmark({
     name: "profile",

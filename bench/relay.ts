@@ -10,7 +10,7 @@
 import { Child, must } from "../tests/support/child.ts";
 import { ROOT, unmet } from "../tests/support/needs.ts";
 import type { Scope } from "../tests/support/scope.ts";
-import { parseArguments } from "./arguments.ts";
+import { readArguments } from "./arguments.ts";
 import { type Ends, joinedEnds, placeOf } from "./cases/tunnel.ts";
 import { versionOf } from "./environment.ts";
 import { built, unbuildable } from "./peers/cache.ts";
@@ -86,7 +86,7 @@ let nextPort = 40_000;
 
 if (import.meta.main) {
   const names = ["moray", "coturn", "moray-single", "coturn-single"];
-  const args = parseArguments(Deno.args, { runs: 5, seconds: 3, cases: names });
+  const args = readArguments({ runs: 5, seconds: 3, cases: names });
   await runBenchmark({
     name: "relay",
     title: "ChannelData through a relay",

@@ -6,7 +6,7 @@
  */
 import { aloneBinary, SOURCE } from "../tests/support/moray.ts";
 import { OwnScope, type Scope } from "../tests/support/scope.ts";
-import { parseArguments } from "./arguments.ts";
+import { readArguments } from "./arguments.ts";
 import { openForward, openUserspace } from "./cases/moray.ts";
 import { type Ends, joinedEnds, type Tunnel } from "./cases/tunnel.ts";
 import { kernelLoadUnmet } from "./load/kernel.ts";
@@ -76,7 +76,7 @@ const TARGETS: readonly Target[] = ["forward", "userspace"].flatMap((ours) =>
 
 if (import.meta.main) {
   const names = ["forward", "userspace"];
-  const args = parseArguments(Deno.args, { runs: 1, seconds: 1200, cases: names });
+  const args = readArguments({ runs: 1, seconds: 1200, cases: names });
   await using scope = new OwnScope();
   const series: Series[] = [];
   const soaked = (

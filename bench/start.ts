@@ -11,7 +11,7 @@ import { aloneBinary, Moray, type Program, SOURCE } from "../tests/support/moray
 import { unmet } from "../tests/support/needs.ts";
 import { OwnScope, type Scope } from "../tests/support/scope.ts";
 import { writeConfig } from "../tests/support/wireguard_pair.ts";
-import { parseArguments } from "./arguments.ts";
+import { readArguments } from "./arguments.ts";
 import { type BenchMesh, meshUnmet, openMesh, WEB_PORT } from "./cases/mesh.ts";
 import { BULK_PORT, KernelLoad, kernelLoadUnmet, PING_PORT } from "./load/kernel.ts";
 import { built, unbuildable } from "./peers/cache.ts";
@@ -65,7 +65,7 @@ const TARGETS: readonly Target[] = ["binary", "source"].flatMap((ours) => {
 });
 
 if (import.meta.main) {
-  const args = parseArguments(Deno.args, { runs: 5, seconds: 30, cases: ["binary", "source"] });
+  const args = readArguments({ runs: 5, seconds: 30, cases: ["binary", "source"] });
   await runBenchmark({
     name: "start",
     title: "Start and memory",

@@ -9,7 +9,7 @@
 import { Child, must } from "../tests/support/child.ts";
 import { ROOT, unmet } from "../tests/support/needs.ts";
 import type { Scope } from "../tests/support/scope.ts";
-import { parseArguments } from "./arguments.ts";
+import { readArguments } from "./arguments.ts";
 import { type Ends, joinedEnds, placeOf } from "./cases/tunnel.ts";
 import { versionOf } from "./environment.ts";
 import { built, unbuildable } from "./peers/cache.ts";
@@ -58,7 +58,7 @@ type Kind = "stun" | "echo";
 
 if (import.meta.main) {
   const names = ["driver", "echo", "coturn", "native"];
-  const args = parseArguments(Deno.args, { runs: 5, seconds: 5, cases: names });
+  const args = readArguments({ runs: 5, seconds: 5, cases: names });
   await runBenchmark({
     name: "stun",
     title: "STUN answers of the driver alone",

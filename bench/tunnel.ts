@@ -9,7 +9,7 @@
  */
 import { aloneBinary, type Program, SOURCE } from "../tests/support/moray.ts";
 import { OwnScope, type Scope } from "../tests/support/scope.ts";
-import { type BenchArguments, parseArguments } from "./arguments.ts";
+import { type BenchArguments, readArguments } from "./arguments.ts";
 import { morayTunUnmet, openForward, openMorayTun, openUserspace } from "./cases/moray.ts";
 import {
   boringtunUnmet,
@@ -98,7 +98,7 @@ const TARGETS: readonly Target[] = [
 
 if (import.meta.main) {
   const names = ["userspace", "forward", "tun", "wireguard-go", "netstack", "boringtun", "onetun"];
-  const args = parseArguments(Deno.args, { runs: 5, seconds: 5, cases: names });
+  const args = readArguments({ runs: 5, seconds: 5, cases: names });
   await using scope = new OwnScope();
   await runBenchmark({
     name: "tunnel",

@@ -10,7 +10,7 @@ import { Child, must } from "../tests/support/child.ts";
 import { aloneBinary, type Program, SOURCE } from "../tests/support/moray.ts";
 import { unmet } from "../tests/support/needs.ts";
 import { OwnScope, type Scope } from "../tests/support/scope.ts";
-import { parseArguments } from "./arguments.ts";
+import { readArguments } from "./arguments.ts";
 import { morayTunUnmet, openMorayTun } from "./cases/moray.ts";
 import { boringtunUnmet, openBoringtun, openWireguardGo, wireguardGoUnmet } from "./cases/peers.ts";
 import {
@@ -76,7 +76,7 @@ const TARGETS: readonly Target[] = DIRECTIONS.map(({ key, title }) => ({
 
 if (import.meta.main) {
   const names = ["tun", "boringtun", "wireguard-go", "none"];
-  const args = parseArguments(Deno.args, { runs: 5, seconds: 5, cases: names });
+  const args = readArguments({ runs: 5, seconds: 5, cases: names });
   await using scope = new OwnScope();
   await runBenchmark({
     name: "udp",
