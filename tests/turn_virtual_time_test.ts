@@ -175,6 +175,22 @@ Deno.test("a relay that falls silent under traffic is given up within 3.2 second
   }
 });
 
+Deno.test("what is sent while the relay is being asked makes no deadline that has passed", () => {
+  const end = new ClientEnd(new RelayWorld());
+  end.allocated();
+  end.deliver = () => false;
+  end.pass(25_100);
+  // The mapping is idle: the relay is asked, for two seconds.
+  end.say(PEER, "?");
+  for (let turns = 0; end.client.state === "allocated"; turns++) {
+    assert(turns < 100, "the client asks for its next turn at once, again and again");
+    const dueAt = end.client.pollTimeout() ?? end.world.now;
+    end.world.pass(Math.max(0, dueAt - end.world.now));
+    end.client.handleTimeout(end.world.now);
+    end.pump();
+  }
+});
+
 Deno.test("with a third of all datagrams lost, whatever is asked for is had in the end", () => {
   for (let seed = 1; seed <= 30; seed++) {
     const rng = seeded(seed);

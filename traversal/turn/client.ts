@@ -436,9 +436,10 @@ export class TurnClient implements Machine<TurnEvent> {
   }
 
   #check(now: Instant): void {
+    this.#checkAt = undefined;
+    // The answer, or its absence, says when the next is due.
     if (this.#checking) return;
     this.#checking = true;
-    this.#checkAt = undefined;
     this.#ask(now, {
       method: METHOD_BINDING,
       attributes: () => [],
