@@ -1,6 +1,7 @@
 /** The flags that every benchmark takes, read without a word of anything else. @module */
 import { parseArgs } from "node:util";
 import { messageOf } from "../core/mod.ts";
+import { say } from "../tests/support/say.ts";
 
 /** What a benchmark was asked for. */
 export interface BenchArguments {
@@ -36,13 +37,13 @@ const SECONDS_MAX = 3_600;
 /** Reads the program's own flags. Ends it with a list of them for `--help`, and in one line with status 2 where one is wrong. */
 export function readArguments(defaults: Defaults): BenchArguments {
   if (Deno.args.includes("--help")) {
-    console.log(helpText(defaults));
+    say(helpText(defaults));
     Deno.exit(0);
   }
   try {
     return parseArguments(Deno.args, defaults);
   } catch (error) {
-    console.error(messageOf(error));
+    Deno.stderr.writeSync(new TextEncoder().encode(`${messageOf(error)}\n`));
     Deno.exit(2);
   }
 }
