@@ -7,6 +7,7 @@ import {
 import { formatSocketAddress } from "../core/mod.ts";
 import { infoOf, RelayedNode, relayInfo, startTestRelay, udpWay } from "./support/relayed_nodes.ts";
 import { e2e, eventually } from "./support/scope.ts";
+import { startPion } from "./support/pion.ts";
 import { freePort, startCoturn } from "./support/turn.ts";
 
 const MIB = 1 << 20;
@@ -47,22 +48,35 @@ for (const kind of ["udp", "tcp", "websocket"] as const) {
   }
 }
 
-e2e("two nodes reach each other over coturn", {
-  needs: ["full", "turnserver"],
-}, async (scope) => {
-  const { plain, secret } = await startCoturn(scope);
-  const [a, b] = [
-    await RelayedNode.start(scope, { number: 1 }),
-    await RelayedNode.start(scope, { number: 2 }),
-  ];
-  for (const node of [a, b]) {
-    await node.setRelays(infoOf({ secret, id: "coturn", transports: [udpWay(plain)] }));
-    await node.ready("coturn");
+for (
+  const { id, needs, start } of [
+    { id: "coturn", needs: ["full", "turnserver"], start: startCoturn },
+    { id: "pion", needs: ["full", "go"], start: startPion },
+  ] as const
+) {
+  for (const kind of ["udp", "tcp"] as const) {
+    e2e(`two nodes reach each other over ${id} by ${kind}`, {
+      needs,
+      timeoutMs: 400_000,
+    }, async (scope) => {
+      const { plain, secret } = await start(scope);
+      const [a, b] = [
+        await RelayedNode.start(scope, { number: 1 }),
+        await RelayedNode.start(scope, { number: 2 }),
+      ];
+      const way = kind === "udp"
+        ? udpWay(plain)
+        : { kind, address: formatSocketAddress(plain) } as const;
+      for (const node of [a, b]) {
+        await node.setRelays(infoOf({ secret, id, transports: [way] }));
+        await node.ready(id);
+      }
+      await Promise.all([a.meet(b), b.meet(a)]);
+      await a.ping(b);
+      await a.echo(b, 4 * MIB);
+    });
   }
-  await Promise.all([a.meet(b), b.meet(a)]);
-  await a.ping(b);
-  await a.echo(b, 4 * MIB);
-});
+}
 
 e2e(
   "where UDP and TCP are not answered, the next transport carries within three seconds",

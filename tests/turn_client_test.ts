@@ -1,4 +1,4 @@
-/** Our TURN client against coturn, over UDP, TCP and TLS on loopback. */
+/** Our TURN client against coturn and pion, over UDP, TCP and TLS on loopback. */
 import {
   deepStrictEqual as assertEquals,
   match as assertMatch,
@@ -6,17 +6,55 @@ import {
 } from "node:assert/strict";
 import { formatSocketAddress, type SocketAddress } from "../core/mod.ts";
 import { e2e, eventually, type Scope } from "./support/scope.ts";
-import { type Coturn, restFor, startCoturn, type TurnCarrier, TurnLink } from "./support/turn.ts";
+import type { Need } from "./support/needs.ts";
+import { startPion } from "./support/pion.ts";
+import {
+  restFor,
+  startCoturn,
+  type TurnCarrier,
+  TurnLink,
+  type TurnServer,
+} from "./support/turn.ts";
 
 const CARRIERS = ["udp", "tcp", "tls"] as const;
 
-for (const kind of CARRIERS) {
-  e2e(`the TURN client works with coturn over ${kind}`, {
+/** A server of somebody else, and how it is started. */
+interface Other {
+  readonly name: string;
+  readonly needs: readonly Need[];
+  /** Where it has a quota of allocations. */
+  start(scope: Scope, quota?: number): Promise<TurnServer>;
+  /** What it says to a wrong password. */
+  readonly refusal: number;
+}
+
+const OTHERS: readonly Other[] = [
+  {
+    name: "coturn",
     needs: ["full", "turnserver"],
-    timeoutMs: 60_000,
+    start: (scope, quota) =>
+      startCoturn(scope, {
+        flags: ["-v", ...quota === undefined ? [] : ["--user-quota", `${quota}`]],
+      }),
+    refusal: 401,
+  },
+  {
+    name: "pion",
+    needs: ["full", "go"],
+    start: (scope, quota) => startPion(scope, quota === undefined ? {} : { quota }),
+    refusal: 400,
+  },
+];
+
+for (
+  const { other, kind } of OTHERS.flatMap((other) => CARRIERS.map((kind) => ({ other, kind })))
+) {
+  e2e(`the TURN client works with ${other.name} over ${kind}`, {
+    needs: other.needs,
+    timeoutMs: 400_000,
   }, async (scope) => {
-    const coturn = await startCoturn(scope, { flags: ["-v"] });
-    const link = scope.use(await linkTo(coturn, kind));
+    const server = await other.start(scope);
+    const link = scope.use(await linkTo(server, kind));
     const { relayed: [relayed] } = await link.event("allocated");
     assert(relayed !== undefined && relayed.hostname === "127.0.0.1");
     const peer = openPeer(scope);
@@ -41,27 +79,85 @@ for (const kind of CARRIERS) {
     const before = link.client.rttMs;
     link.change((client, now) => client.check(now));
     await eventually("the answer to a check", () => link.client.rttMs !== before || undefined);
-    // What is given back is gone at once: coturn says so.
-    const released = coturn.child.line(/refreshed, .* lifetime=0/);
+    // What is given back is gone at once: the server says so.
+    const released = server.child.line(server.removed);
     await link[Symbol.asyncDispose]();
     await released;
   });
 }
 
-e2e("437: the client removes what its port had in an earlier life, and allocates", {
-  needs: ["full", "turnserver"],
-}, async (scope) => {
-  const coturn = await startCoturn(scope);
-  const credentials = restFor(coturn.secret);
-  const port = 20_000 + Math.floor(Math.random() * 10_000);
-  const options = { server: coturn.plain, credentials };
-  const first = TurnLink.open(options, { kind: "udp", port });
-  await first.event("allocated");
-  await first.kill();
-  const second = scope.use(TurnLink.open(options, { kind: "udp", port }));
-  const { relayed } = await second.event("allocated");
-  assertEquals(relayed.length, 1);
-});
+for (const { name, needs, start, refusal } of OTHERS) {
+  e2e(`437: the client removes what its port had at ${name} in an earlier life, and allocates`, {
+    needs,
+    timeoutMs: 400_000,
+  }, async (scope) => {
+    const { plain: server, secret } = await start(scope);
+    const credentials = restFor(secret);
+    const port = 20_000 + Math.floor(Math.random() * 10_000);
+    const first = TurnLink.open({ server, credentials }, { kind: "udp", port });
+    await first.event("allocated");
+    await first.kill();
+    const second = scope.use(TurnLink.open({ server, credentials }, { kind: "udp", port }));
+    const { relayed } = await second.event("allocated");
+    assertEquals(relayed.length, 1);
+  });
+
+  e2e(`${refusal}: wrong credentials end the attempt with the word of ${name}`, {
+    needs,
+    timeoutMs: 400_000,
+  }, async (scope) => {
+    const { plain: server, secret } = await start(scope);
+    const credentials = { ...restFor(secret), password: "wrong" };
+    const link = scope.use(TurnLink.open({ server, credentials }));
+    const { code, reason } = await link.event("failed");
+    assertEquals(code, refusal);
+    assertMatch(reason, new RegExp(`^${refusal}`));
+  });
+
+  e2e(`486: a quota that is used up ends the attempt with the word of ${name}`, {
+    needs,
+    timeoutMs: 400_000,
+  }, async (scope) => {
+    const { plain: server, secret } = await start(scope, 1);
+    const credentials = restFor(secret);
+    const first = scope.use(TurnLink.open({ server, credentials }));
+    await first.event("allocated");
+    const second = scope.use(TurnLink.open({ server, credentials }));
+    assertEquals((await second.event("failed")).code, 486);
+  });
+
+  e2e(`newer credentials do not touch an allocation at ${name} that the old ones keep`, {
+    needs,
+    timeoutMs: 400_000,
+  }, async (scope) => {
+    const server = await start(scope);
+    const link = scope.use(await linkTo(server, "udp"));
+    await link.event("allocated");
+    link.client.setCredentials(restFor(server.secret, "newer"));
+    const peer = openPeer(scope);
+    link.say(peer.address, "still the old ones");
+    assertEquals((await peer.next())[0], "still the old ones");
+  });
+
+  e2e(`the client notices within five seconds that ${name} has died under traffic`, {
+    needs,
+    timeoutMs: 400_000,
+  }, async (scope) => {
+    const server = await start(scope);
+    const link = scope.use(await linkTo(server, "udp"));
+    await link.event("allocated");
+    const peer = openPeer(scope);
+    link.say(peer.address, "hello");
+    await peer.next();
+    server.child.signal("SIGKILL");
+    const killedAt = performance.now();
+    const talking = setInterval(() => link.say(peer.address, "?"), 100);
+    scope.defer(() => clearInterval(talking));
+    const { reason } = await link.event("lost");
+    assertMatch(reason, /does not answer/);
+    assert(performance.now() - killedAt < 5_000);
+  });
+}
 
 e2e("438: a nonce that has become stale is replaced without anybody noticing", {
   needs: ["full", "turnserver"],
@@ -80,87 +176,49 @@ e2e("438: a nonce that has become stale is replaced without anybody noticing", {
   });
 });
 
-e2e("401: wrong credentials end the attempt with the server's word", {
-  needs: ["full", "turnserver"],
-}, async (scope) => {
-  const coturn = await startCoturn(scope);
-  const credentials = { ...restFor(coturn.secret), password: "wrong" };
-  const link = scope.use(TurnLink.open({ server: coturn.plain, credentials }));
-  const { code, reason } = await link.event("failed");
-  assertEquals(code, 401);
-  assertMatch(reason, /^401/);
-});
-
-e2e("486: a quota that is used up ends the attempt with the server's word", {
-  needs: ["full", "turnserver"],
-}, async (scope) => {
-  const coturn = await startCoturn(scope, { flags: ["--user-quota", "1"] });
-  const credentials = restFor(coturn.secret);
-  const first = scope.use(TurnLink.open({ server: coturn.plain, credentials }));
-  await first.event("allocated");
-  const second = scope.use(TurnLink.open({ server: coturn.plain, credentials }));
-  assertEquals((await second.event("failed")).code, 486);
-});
-
-e2e(
-  "newer credentials do not touch an allocation that the old ones keep",
-  {
+for (
+  const { families, hostnames } of [
+    { families: [6], hostnames: ["::1"] },
+    { families: [4, 6], hostnames: ["127.0.0.1", "::1"] },
+  ] as const
+) {
+  e2e(`coturn relays ${families.map((family) => `IPv${family}`).join(" and ")} in one allocation`, {
     needs: ["full", "turnserver"],
-  },
-  async (scope) => {
-    const coturn = await startCoturn(scope);
-    const link = scope.use(await linkTo(coturn, "udp"));
-    await link.event("allocated");
-    link.client.setCredentials(restFor(coturn.secret, "newer"));
-    const peer = openPeer(scope);
-    link.say(peer.address, "still the old ones");
-    assertEquals((await peer.next())[0], "still the old ones");
-  },
-);
-
-e2e("the client notices within five seconds that coturn has died under traffic", {
-  needs: ["full", "turnserver"],
-}, async (scope) => {
-  const coturn = await startCoturn(scope);
-  const link = scope.use(await linkTo(coturn, "udp"));
-  await link.event("allocated");
-  const peer = openPeer(scope);
-  link.say(peer.address, "hello");
-  await peer.next();
-  coturn.child.signal("SIGKILL");
-  const killedAt = performance.now();
-  const talking = setInterval(() => link.say(peer.address, "?"), 100);
-  scope.defer(() => clearInterval(talking));
-  const { reason } = await link.event("lost");
-  assertMatch(reason, /does not answer/);
-  assert(performance.now() - killedAt < 5_000);
-});
-
-e2e("coturn relays IPv6 where the client wants it", {
-  needs: ["full", "turnserver"],
-}, async (scope) => {
-  const coturn = await startCoturn(scope, { addresses: ["127.0.0.1", "::1"] });
-  // coturn 4.6 knows ADDITIONAL-ADDRESS-FAMILY by the number of a draft only, so that one allocation has one family there.
-  const options = { server: coturn.plain, credentials: restFor(coturn.secret) };
-  const link = scope.use(TurnLink.open({ ...options, families: [6] }));
-  const { relayed } = await link.event("allocated");
-  assertEquals(relayed.map(({ hostname }) => hostname), ["::1"]);
-  const peer = openPeer(scope, "::1");
-  link.say(peer.address, "six");
-  assertEquals((await peer.next())[0], "six");
-});
-
-async function linkTo(coturn: Coturn, kind: typeof CARRIERS[number]): Promise<TurnLink> {
-  const credentials = restFor(coturn.secret);
-  const server = kind === "tls" ? coturn.tls : coturn.plain;
-  return TurnLink.open({ server, credentials }, await carrierTo(coturn, kind));
+  }, async (scope) => {
+    const coturn = await startCoturn(scope, { addresses: ["127.0.0.1", "::1"] });
+    const options = { server: coturn.plain, credentials: restFor(coturn.secret) };
+    const link = scope.use(TurnLink.open({ ...options, families }));
+    const { relayed } = await link.event("allocated");
+    assertEquals(relayed.map(({ hostname }) => hostname), hostnames);
+    for (const hostname of hostnames) {
+      const peer = openPeer(scope, hostname);
+      link.say(peer.address, hostname);
+      assertEquals((await peer.next())[0], hostname);
+    }
+  });
 }
 
-async function carrierTo(coturn: Coturn, kind: typeof CARRIERS[number]): Promise<TurnCarrier> {
+e2e("coturn without IPv6 gives IPv4 where the client would like both", {
+  needs: ["full", "turnserver"],
+}, async (scope) => {
+  const coturn = await startCoturn(scope);
+  const options = { server: coturn.plain, credentials: restFor(coturn.secret) };
+  const link = scope.use(TurnLink.open({ ...options, families: [4, 6] }));
+  const { relayed } = await link.event("allocated");
+  assertEquals(relayed.map(({ hostname }) => hostname), ["127.0.0.1"]);
+});
+
+async function linkTo(other: TurnServer, kind: typeof CARRIERS[number]): Promise<TurnLink> {
+  const credentials = restFor(other.secret);
+  const server = kind === "tls" ? other.tls : other.plain;
+  return TurnLink.open({ server, credentials }, await carrierTo(other, kind));
+}
+
+async function carrierTo(other: TurnServer, kind: typeof CARRIERS[number]): Promise<TurnCarrier> {
   if (kind === "udp") return { kind };
   const conn = kind === "tcp"
-    ? await Deno.connect(coturn.plain)
-    : await Deno.connectTls({ ...coturn.tls, caCerts: [coturn.certificate] });
+    ? await Deno.connect(other.plain)
+    : await Deno.connectTls({ ...other.tls, caCerts: [other.certificate] });
   if ("handshake" in conn) await conn.handshake();
   return { kind: "stream", conn };
 }

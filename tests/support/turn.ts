@@ -18,8 +18,8 @@ import {
 import { Child, run } from "./child.ts";
 import { eventually, type Scope, within } from "./scope.ts";
 
-/** A running coturn. */
-export interface Coturn {
+/** A running TURN server of somebody else. */
+export interface TurnServer {
   /** Where it listens for UDP and TCP. */
   readonly plain: SocketAddress;
   /** Where it listens for TLS. */
@@ -30,6 +30,8 @@ export interface Coturn {
   readonly secret: string;
   /** The process. */
   readonly child: Child;
+  /** The line that says that an allocation is no more. */
+  readonly removed: RegExp;
 }
 
 /** Options of {@linkcode startCoturn}. */
@@ -43,7 +45,7 @@ export interface CoturnOptions {
 }
 
 /** Starts coturn on free ports with the REST scheme; peers on loopback are allowed. */
-export async function startCoturn(scope: Scope, options: CoturnOptions = {}): Promise<Coturn> {
+export async function startCoturn(scope: Scope, options: CoturnOptions = {}): Promise<TurnServer> {
   const { addresses = ["127.0.0.1"], flags = [], namespace } = options;
   const files = scope.directory();
   const [port, tlsPort] = [freePort(), freePort()];
@@ -73,7 +75,14 @@ export async function startCoturn(scope: Scope, options: CoturnOptions = {}): Pr
     });
   }
   const pem = await Deno.readTextFile(certificate);
-  return { plain, tls: { hostname, port: tlsPort }, certificate: pem, secret, child };
+  return {
+    plain,
+    tls: { hostname, port: tlsPort },
+    certificate: pem,
+    secret,
+    child,
+    removed: /refreshed, .* lifetime=0/,
+  };
 }
 
 /** Credentials of the REST scheme for an hour. */
@@ -138,7 +147,11 @@ export class TurnLink implements AsyncDisposable {
       this.#send = (payload) => {
         last = last.then(() => writeAll(conn, payload)).catch(() => {});
       };
-      this.#close = () => conn.close();
+      this.#close = () => {
+        // A read is pending, and `close` alone would send nothing (Deno 2.8.3).
+        conn.closeWrite().catch(() => {});
+        conn.close();
+      };
       this.#reading = this.#readStream(conn, options.server);
     }
     this.#drain();
