@@ -68,6 +68,11 @@ export const DONT_FRAGMENT = 0x001A;
 export const RESERVATION_TOKEN = 0x0022;
 /** ADDITIONAL-ADDRESS-FAMILY. */
 export const ADDITIONAL_ADDRESS_FAMILY = 0x8000;
+/**
+ * ADDITIONAL-ADDRESS-FAMILY by the number that coturn 4.6.1 has for it: it gives both families to this one and IPv4 alone to the RFC's
+ * (seen). The number is nobody else's, and optional to understand.
+ */
+export const ADDITIONAL_ADDRESS_FAMILY_COTURN = 0x8032;
 /** ADDRESS-ERROR-CODE. */
 export const ADDRESS_ERROR_CODE = 0x8001;
 /** ICMP. */
@@ -113,7 +118,8 @@ export const RFC_8656_ATTRIBUTES: ReadonlySet<number> = new Set([
 /** The attributes that hold a family. */
 export type FamilyAttributeType =
   | typeof REQUESTED_ADDRESS_FAMILY
-  | typeof ADDITIONAL_ADDRESS_FAMILY;
+  | typeof ADDITIONAL_ADDRESS_FAMILY
+  | typeof ADDITIONAL_ADDRESS_FAMILY_COTURN;
 
 /** Why a server gives no relayed address of one family. */
 export interface AddressError extends StunError {

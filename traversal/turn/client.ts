@@ -49,6 +49,7 @@ import {
 import type { StunCredentials } from "../stun/integrity.ts";
 import {
   ADDITIONAL_ADDRESS_FAMILY,
+  ADDITIONAL_ADDRESS_FAMILY_COTURN,
   channelNumberAttribute,
   DATA,
   ERROR_ADDRESS_FAMILY,
@@ -329,7 +330,10 @@ export class TurnClient implements Machine<TurnEvent> {
     ];
     // The two exclude each other (RFC 8656 section 7.1): IPv4 is what a server gives unasked.
     if (family === 6) attributes.push(familyAttribute(REQUESTED_ADDRESS_FAMILY, 6));
-    else if (additional === 6) attributes.push(familyAttribute(ADDITIONAL_ADDRESS_FAMILY, 6));
+    else if (additional === 6) {
+      attributes.push(familyAttribute(ADDITIONAL_ADDRESS_FAMILY, 6));
+      attributes.push(familyAttribute(ADDITIONAL_ADDRESS_FAMILY_COTURN, 6));
+    }
     this.#requests.start(now, {
       method: METHOD_ALLOCATE,
       attributes: () => attributes,
