@@ -4,12 +4,25 @@ import { assert, messageOf } from "../../core/mod.ts";
 import type { DiscoveryService, WatchEvent } from "../../proto/mod.ts";
 import type { Log } from "../log.ts";
 import type { NodeKey } from "../store/store.ts";
+import { delay } from "../delay.ts";
 import { type DiscoveredPeer, parsePeer } from "./peer.ts";
 import { callError, hasCode } from "./transport.ts";
 import { WatchRecord } from "./watch_record.ts";
 
 /** Longest window of a punch that is believed. */
 const PUNCH_WINDOW_MAX_MS = 30_000;
+
+/** What a server that has Watch streams says when it opens none, and what the network says. */
+const OUR_REFUSALS: ReadonlySet<Code> = new Set([
+  Code.Aborted,
+  Code.Canceled,
+  Code.DeadlineExceeded,
+  Code.NotFound,
+  Code.PermissionDenied,
+  Code.ResourceExhausted,
+  Code.Unauthenticated,
+  Code.Unavailable,
+]);
 
 /** What a Watch stream tells. */
 export type PeerEvent =
@@ -160,7 +173,6 @@ export class Watcher {
     this.#record.begin();
     try {
       listen(this.#context.timeoutMs);
-      await this.#confirm(index, client, attempt.signal);
       const request = { meshId, pubkey: publicKey, cursor: this.#cursor };
       for await (const event of client.watch(request, { signal: attempt.signal })) {
         listen(this.#context.silenceMaxMs);
@@ -170,7 +182,9 @@ export class Watcher {
       return { live, error: new Error(`Discovery at ${url} ended the stream`) };
     } catch (error) {
       if (error instanceof CallbackError) return { live, error, callback: { error: error.cause } };
-      return { live, error: callError(error, { url, signal }) };
+      const asked = { index, client, signal: attempt.signal };
+      const explained = live ? error : await this.#explain(error, asked);
+      return { live, error: callError(explained, { url, signal }) };
     } finally {
       clearTimeout(silence);
       signal.removeEventListener("abort", abort);
@@ -180,18 +194,29 @@ export class Watcher {
     }
   }
 
-  /** Asks a server once whether it has Watch streams: a plain Coral Discovery answers the stream's body with an error 500. */
-  async #confirm(
-    index: number,
-    client: Client<typeof DiscoveryService>,
-    signal: AbortSignal,
-  ): Promise<void> {
-    if (this.#confirmed.has(index)) return;
-    const { features } = await client.getServerInfo({}, { signal });
-    if (!features.includes("watch")) {
-      throw new ConnectError("no Watch streams", Code.Unimplemented);
+  /**
+   * What a stream that never stood failed on. Asks the server once whether it has Watch streams where it answered in no words of
+   * ours: a plain Coral Discovery answers the stream's body with an error 500.
+   */
+  async #explain(
+    error: unknown,
+    { index, client, signal }: {
+      readonly index: number;
+      readonly client: Client<typeof DiscoveryService>;
+      readonly signal: AbortSignal;
+    },
+  ): Promise<unknown> {
+    if (this.#confirmed.has(index) || OUR_REFUSALS.has(ConnectError.from(error).code)) return error;
+    try {
+      const { features } = await client.getServerInfo({}, { signal });
+      if (!features.includes("watch")) {
+        return new ConnectError("no Watch streams", Code.Unimplemented);
+      }
+      this.#confirmed.add(index);
+      return error;
+    } catch (reason) {
+      return reason;
     }
-    this.#confirmed.add(index);
   }
 
   /** Takes one message. Returns whether the stream is past its snapshot. */
@@ -273,18 +298,4 @@ class CallbackError extends Error {
   constructor(cause: unknown) {
     super("onEvent threw", { cause });
   }
-}
-
-/** Resolves after `ms`, or when one of the signals is aborted. */
-function delay(ms: number, signals: readonly AbortSignal[]): Promise<void> {
-  return new Promise((resolve) => {
-    if (signals.some(({ aborted }) => aborted)) return resolve();
-    const timer = setTimeout(done, ms);
-    function done(): void {
-      clearTimeout(timer);
-      for (const signal of signals) signal.removeEventListener("abort", done);
-      resolve();
-    }
-    for (const signal of signals) signal.addEventListener("abort", done);
-  });
 }

@@ -36,8 +36,10 @@ import {
   type WatchRequest,
 } from "../../proto/mod.ts";
 import type { StunCredentials } from "../../traversal/mod.ts";
+import { delay } from "../delay.ts";
 import type { Log } from "../log.ts";
 import type { NodeContent, NodeKey, NodeRecord, Role, Store } from "../store/store.ts";
+import { PunchDesk } from "./punch_desk.ts";
 import { PunchLimiter } from "./punch_limiter.ts";
 import { type RelayOptions, RelayService } from "./relay_service.ts";
 import { agentResponse, colonyResponse, endpoint, peerRecord, timestamp } from "./records.ts";
@@ -49,6 +51,7 @@ import {
   colonyContent,
   invalid,
 } from "./validate.ts";
+import { StoreFeed } from "./store_feed.ts";
 import { WatchHub, type WatchHubLimits } from "./watch_hub.ts";
 
 /** How long both sides of a punch send. */
@@ -85,6 +88,8 @@ export interface ServiceOptions {
   readonly log: Log;
   /** Relays. Absent: there are none, and none may report itself. */
   readonly relays?: RelayOptions;
+  /** Resolves after so many milliseconds, or when a signal is aborted. @default with the system's timers */
+  readonly wait?: (ms: number, signals: readonly AbortSignal[]) => Promise<void>;
   /** Limits of the Watch streams, for tests. */
   readonly watchLimits?: WatchHubLimits;
 }
@@ -104,6 +109,8 @@ export class Service {
   readonly methods: ServiceImpl<typeof DiscoveryService>;
   readonly #options: ServiceOptions;
   readonly #hub: WatchHub;
+  readonly #feed: StoreFeed;
+  readonly #desk: PunchDesk;
   readonly #punches = new PunchLimiter();
   readonly #relays: RelayService | undefined;
   readonly #startedAt: number;
@@ -120,6 +127,11 @@ export class Service {
     this.#hub = new WatchHub(options.randomId(), options.watchLimits);
     this.#startedAt = options.now();
     const { relays, store, now, randomId, log } = options;
+    const { wait = delay } = options;
+    this.#desk = new PunchDesk({ store, hub: this.#hub, now, wait });
+    const onSaid = (text: string): void =>
+      void this.#desk.heard(text).catch((error) => log("debug", messageOf(error)));
+    this.#feed = new StoreFeed({ store, hub: this.#hub, onSaid, now, log });
     const guarded = <T>(body: () => Promise<T>): Promise<T> => this.#guarded(body);
     this.#relays = relays && new RelayService({ relays, store, now, randomId, log, guarded });
     this.methods = this.#bind();
@@ -131,10 +143,7 @@ export class Service {
     let total = 0;
     for (;;) {
       const removed = await this.#guarded(() => store.sweep(now(), SWEEP_MAX));
-      for (const record of removed) {
-        this.#hub.publishRemoval(record);
-        await this.#relays?.left(record);
-      }
+      for (const record of removed) await this.#relays?.left(record);
       total += removed.length;
       if (removed.length < SWEEP_MAX) break;
     }
@@ -163,6 +172,7 @@ export class Service {
     const all = {
       watches: this.#hub.watches,
       watchOverflows: this.#hub.overflowed,
+      feedOverflows: this.#feed.overflowed,
       punches: this.#punchesSent,
       punchLimitEvictions: this.#punches.evicted,
       ...this.#relays?.counters(),
@@ -246,10 +256,8 @@ export class Service {
           Code.ResourceExhausted,
         );
       case "registered": {
-        const { record, changed, displaced } = outcome;
+        const { record, changed } = outcome;
         this.#recovered();
-        for (const other of displaced) this.#hub.publishRemoval(other);
-        if (changed) this.#hub.publishUpsert(record);
         this.#options.log("debug", changed ? "registered" : "refreshed", { mesh: meshId, role });
         return record;
       }
@@ -326,7 +334,6 @@ export class Service {
     const { store } = this.#options;
     const key = { meshId: checkMeshId(meshId), publicKey: checkKey(pubkey) };
     const removed = await this.#guarded(() => store.remove(key, role));
-    if (removed !== undefined) this.#hub.publishRemoval(removed);
     // A node may hold a relay before it was ever registered.
     await this.#relays?.left(key);
     return removed !== undefined;
@@ -350,9 +357,8 @@ export class Service {
     }
     const punchId = this.#options.randomId();
     const windowMs = PUNCH_WINDOW_MS;
-    // Both are told in one turn of the event loop, so their windows overlap but for the networks' delays.
-    const delivered = this.#hub.punch(to, { punchId, windowMs, peer: from });
-    this.#hub.punch(from, { punchId, windowMs, peer: to });
+    const order = { punchId, windowMs, from, to };
+    const delivered = await this.#guarded(() => this.#desk.punch(order));
     this.#punchesSent++;
     return create(InitiatePunchResponseSchema, {
       delivered,

@@ -20,7 +20,7 @@ import {
   type WatchEvent,
   WatchEventSchema,
 } from "../../proto/mod.ts";
-import type { NodeKey, NodeRecord, Role } from "../store/store.ts";
+import type { NodeChange, NodeKey, NodeRecord, Role } from "../store/store.ts";
 import { peerRecord } from "./records.ts";
 import { Subscription, WATCH_QUEUE_MAX } from "./subscription.ts";
 
@@ -38,10 +38,9 @@ export const RING_EVENTS_TOTAL_MAX = 65_536;
 export const CHANNELS_MAX = 10_000;
 
 /** A change of a registration. */
-interface Change {
-  readonly kind: "upserted" | "removed";
-  readonly record: NodeRecord;
-}
+type Change =
+  | { readonly kind: "upserted"; readonly node: NodeRecord }
+  | { readonly kind: "removed"; readonly node: NodeChange };
 
 /** One mesh. */
 interface Channel {
@@ -164,7 +163,7 @@ export class WatchHub {
 
   /** Tells the watchers of the mesh that a record is new or changed. */
   publishUpsert(record: NodeRecord): void {
-    this.#publish({ kind: "upserted", record });
+    this.#publish({ kind: "upserted", node: record });
     for (const own of this.#own(record)) {
       if (own.role !== record.role) {
         own.end(new ConnectError(`the node is the mesh's ${record.role} now`, Code.Aborted));
@@ -173,11 +172,36 @@ export class WatchHub {
   }
 
   /** Tells the watchers of the mesh that a record is gone, and ends the node's own streams. */
-  publishRemoval(record: NodeRecord): void {
-    this.#publish({ kind: "removed", record });
-    for (const own of this.#own(record)) {
+  publishRemoval(node: NodeChange): void {
+    this.#publish({ kind: "removed", node });
+    for (const own of this.#own(node)) {
       own.end(new ConnectError("the node's registration has ended", Code.NotFound));
     }
+  }
+
+  /** Whether changes of a mesh are kept here, for streams that are open or may come back. */
+  follows(meshId: string): boolean {
+    return this.#channels.has(meshId);
+  }
+
+  /** A change of a mesh that is not followed was left out: no cursor of before is good for it. */
+  skip(): void {
+    this.#seq++;
+  }
+
+  /** Changes were missed: every stream is ended with UNAVAILABLE, and begins anew from a snapshot. */
+  restart(): void {
+    this.#seq++;
+    for (const channel of this.#channels.values()) {
+      this.#forget(channel, channel.ring.length);
+      channel.floor = this.#seq;
+      this.#end(channel, "Discovery has missed changes");
+    }
+  }
+
+  /** Whether a node has a stream open. */
+  watching(node: NodeKey): boolean {
+    return this.#own(node).length > 0;
   }
 
   /** Tells a node to punch. Returns whether it has a stream open. */
@@ -204,21 +228,23 @@ export class WatchHub {
   /** Ends every stream with UNAVAILABLE, and refuses new ones. */
   close(): void {
     this.#closed = true;
-    for (const { watchers } of this.#channels.values()) {
-      for (const subscription of [...watchers.colony, ...watchers.agent]) {
-        subscription.end(new ConnectError("Discovery is stopping", Code.Unavailable));
-      }
+    for (const channel of this.#channels.values()) this.#end(channel, "Discovery is stopping");
+  }
+
+  #end({ watchers }: Channel, reason: string): void {
+    for (const subscription of [...watchers.colony, ...watchers.agent]) {
+      subscription.end(new ConnectError(reason, Code.Unavailable));
     }
   }
 
   #publish(change: Change): void {
-    const channel = this.#channel(change.record.meshId);
+    const channel = this.#channel(change.node.meshId);
     this.#seq++;
     channel.ring.push({ seq: this.#seq, change });
     this.#ringEvents++;
     if (channel.ring.length > this.#limits.ringMax) this.#forget(channel, 1);
     this.#evict(channel);
-    const role = watcherOf(change.record.role);
+    const role = watcherOf(change.node.role);
     const event = this.#changeEvent(this.#seq, change);
     for (const subscription of channel.watchers[role]) subscription.push(event);
   }
@@ -268,15 +294,15 @@ export class WatchHub {
     const since = Number(digits);
     if (since < channel.floor || since > this.#seq) return undefined;
     return channel.ring
-      .filter(({ seq, change }) => seq > since && watcherOf(change.record.role) === role)
+      .filter(({ seq, change }) => seq > since && watcherOf(change.node.role) === role)
       .map(({ seq, change }) => this.#changeEvent(seq, change));
   }
 
-  #changeEvent(seq: number, { kind, record }: Change): WatchEvent {
-    const { publicKey: pubkey, generation } = record;
-    const cursor = this.#cursor(watcherOf(record.role), seq);
-    if (kind === "upserted") {
-      const event = { case: "peerUpserted", value: peerRecord(record) } as const;
+  #changeEvent(seq: number, change: Change): WatchEvent {
+    const { publicKey: pubkey, generation, role } = change.node;
+    const cursor = this.#cursor(watcherOf(role), seq);
+    if (change.kind === "upserted") {
+      const event = { case: "peerUpserted", value: peerRecord(change.node) } as const;
       return create(WatchEventSchema, { cursor, event });
     }
     const value = create(PeerRemovedSchema, { pubkey, generation: BigInt(generation) });
