@@ -37,7 +37,6 @@ import {
   decodeStun,
   encodeStun,
   ERROR_TRY_ALTERNATE,
-  ERROR_UNAUTHENTICATED,
   findAttribute,
   METHOD_BINDING,
   type StunAttribute,
@@ -50,17 +49,13 @@ import type { StunCredentials } from "../stun/integrity.ts";
 import {
   ADDITIONAL_ADDRESS_FAMILY,
   ADDITIONAL_ADDRESS_FAMILY_COTURN,
-  channelNumberAttribute,
   DATA,
   ERROR_ADDRESS_FAMILY,
   ERROR_ALLOCATION_MISMATCH,
-  ERROR_WRONG_CREDENTIALS,
   familyAttribute,
   lifetimeAttribute,
   lifetimeOf,
   METHOD_ALLOCATE,
-  METHOD_CHANNEL_BIND,
-  METHOD_CREATE_PERMISSION,
   METHOD_DATA,
   METHOD_REFRESH,
   METHOD_SEND,
@@ -73,12 +68,12 @@ import {
 } from "./attributes.ts";
 import { Authentication } from "./authentication.ts";
 import { CHANNEL_MIN, decodeChannelData } from "./channel_data.ts";
-import { PeerBook, type TurnPeer } from "./peer_book.ts";
-import { type TurnOutcome, type TurnRequest, TurnRequests } from "./requests.ts";
+import { Liveness } from "./liveness.ts";
+import { PeerBook } from "./peer_book.ts";
+import { PeerRequests } from "./peer_requests.ts";
+import { type TurnOutcome, type TurnRequest, TurnRequests, wordsOf } from "./requests.ts";
 import type { RelayedDatagram, TurnClientOptions, TurnEvent } from "./turn_event.ts";
 
-/** Addresses in one CreatePermission. */
-const PERMISSIONS_PER_REQUEST = 8;
 /** Lifetime asked for, the RFC's default. */
 const LIFETIME_SECONDS = 600;
 /** A Refresh goes out this long before the end, and after half of the time at the latest. */
@@ -88,10 +83,8 @@ const DETOURS_MAX = 3;
 /** After removing an allocation, before the first further attempt; four times as long before each later one. */
 const PAUSE_MS = 250;
 const KEEPALIVE_MS = 25_000;
-/** Sent through the relay, and nothing heard from it for this long: it is asked whether it lives. */
-const SILENT_MS = 1_000;
 /**
- * Such a question is asked eight times within two seconds: where a tenth of all datagrams is lost, one in 590,000 finds a relay dead that
+ * Whether it lives is asked eight times within two seconds: where a tenth of all datagrams is lost, one in 590,000 finds a relay dead that
  * lives. Over a stream it is asked once, and answered within four seconds.
  */
 const CHECK_ATTEMPTS = 8;
@@ -104,10 +97,11 @@ const EVENTS_MAX = 8;
 export class TurnClient implements Machine<TurnEvent> {
   readonly #rng: Rng;
   readonly #reliable: boolean;
-  #keepaliveMs: number;
   readonly #authentication: Authentication;
   readonly #requests: TurnRequests;
   readonly #book: PeerBook;
+  readonly #peers: PeerRequests;
+  readonly #liveness: Liveness;
   #families: readonly [Family, Family?];
   #server: SocketAddress;
   #state: "allocating" | "allocated" | "over" = "allocating";
@@ -117,12 +111,6 @@ export class TurnClient implements Machine<TurnEvent> {
   #detours = 0;
   #allocateAt: Instant | undefined;
   #refreshAt: Instant | undefined;
-  #checkAt: Instant | undefined;
-  #checking = false;
-  #heardAt: Instant;
-  #usedAt: Instant | undefined;
-  /** When the first datagram was sent after the server was last heard. */
-  #unheardSince: Instant | undefined;
   #events: TurnEvent[] = [];
 
   /** Starts to allocate. */
@@ -131,7 +119,6 @@ export class TurnClient implements Machine<TurnEvent> {
     this.#rng = options.rng;
     this.#reliable = options.reliable ?? false;
     this.#families = options.families ?? [4, 6];
-    this.#keepaliveMs = options.keepaliveMs ?? KEEPALIVE_MS;
     this.#authentication = new Authentication(options.credentials);
     this.#requests = new TurnRequests({
       rng: options.rng,
@@ -139,7 +126,12 @@ export class TurnClient implements Machine<TurnEvent> {
       authentication: this.#authentication,
     });
     this.#book = new PeerBook(options.firstChannel ?? CHANNEL_MIN);
-    this.#heardAt = now;
+    this.#peers = new PeerRequests({
+      book: this.#book,
+      ask: (now, request) => this.#ask(now, request),
+      lose: (reason) => this.#lose(reason),
+    });
+    this.#liveness = new Liveness(now, options.keepaliveMs ?? KEEPALIVE_MS);
     this.#allocate(now);
   }
 
@@ -170,7 +162,7 @@ export class TurnClient implements Machine<TurnEvent> {
 
   /** When the server was last heard. */
   get heardAt(): Instant {
-    return this.#heardAt;
+    return this.#liveness.heardAt;
   }
 
   /** The number that the next channel gets, for a client that follows this one. */
@@ -195,10 +187,7 @@ export class TurnClient implements Machine<TurnEvent> {
 
   /** Sets how often the mapping to the server has to be used, in milliseconds. */
   setKeepalive(now: Instant, keepaliveMs: number): void {
-    this.#keepaliveMs = keepaliveMs;
-    if (this.#checkAt !== undefined) {
-      this.#checkAt = earlier(this.#checkAt, after(now, keepaliveMs));
-    }
+    this.#liveness.setKeepalive(now, keepaliveMs);
   }
 
   /** Replaces the addresses from which peers may reach the relayed address at any time. */
@@ -218,11 +207,7 @@ export class TurnClient implements Machine<TurnEvent> {
    */
   channelTo(now: Instant, peer: SocketAddress): number | undefined {
     const known = this.#book.use(now, peer);
-    this.#usedAt = now;
-    if (this.#unheardSince === undefined) {
-      this.#unheardSince = now;
-      this.#checkAt = earlier(this.#checkAt, after(now, SILENT_MS));
-    }
+    this.#liveness.used(now);
     if (known.state === "granted") return known.channel;
     this.#askForPeers(now);
     return undefined;
@@ -250,8 +235,7 @@ export class TurnClient implements Machine<TurnEvent> {
 
   /** Tells that something came from the server by a channel. */
   heard(now: Instant): void {
-    this.#heardAt = now;
-    this.#unheardSince = undefined;
+    this.#liveness.heard(now);
   }
 
   /** Opens what came from the server: ChannelData or a Data indication. `undefined` for what is neither, or from nobody known. */
@@ -299,7 +283,7 @@ export class TurnClient implements Machine<TurnEvent> {
     }
     if (this.#state !== "allocated") return;
     if (this.#refreshAt !== undefined && now >= this.#refreshAt) this.#refresh(now);
-    if (this.#checkAt !== undefined && now >= this.#checkAt) this.#checkIfDue(now);
+    if (this.#liveness.isDue(now)) this.#check(now);
     this.#askForPeers(now);
   }
 
@@ -318,7 +302,7 @@ export class TurnClient implements Machine<TurnEvent> {
   pollTimeout(): Instant | undefined {
     const requests = this.#requests.pollTimeout();
     if (this.#state !== "allocated") return earlier(requests, this.#allocateAt);
-    const own = earlier(this.#refreshAt, this.#checkAt);
+    const own = earlier(this.#refreshAt, this.#liveness.pollTimeout());
     return earlier(earlier(requests, own), this.#book.pollTimeout());
   }
 
@@ -398,7 +382,7 @@ export class TurnClient implements Machine<TurnEvent> {
     this.#mapped = xorMappedAddress(message);
     this.#rttMs = rttMs ?? this.#rttMs;
     this.#keepFor(now, message);
-    this.#checkAt = after(now, this.#keepaliveMs);
+    this.#liveness.begin(now);
     this.#emit({ kind: "allocated", relayed });
   }
 
@@ -425,25 +409,8 @@ export class TurnClient implements Machine<TurnEvent> {
     });
   }
 
-  /** Asks only where there is reason to: the mapping was not used for a while, or what was sent finds no echo. */
-  #checkIfDue(now: Instant): void {
-    const silentAt = this.#unheardSince === undefined
-      ? undefined
-      : after(this.#unheardSince, SILENT_MS);
-    const last = this.#usedAt === undefined || this.#usedAt < this.#heardAt
-      ? this.#heardAt
-      : this.#usedAt;
-    const idleAt = after(last, this.#keepaliveMs);
-    const dueAt = earlier(silentAt, idleAt) ?? idleAt;
-    if (now >= dueAt) this.#check(now);
-    else this.#checkAt = dueAt;
-  }
-
   #check(now: Instant): void {
-    this.#checkAt = undefined;
-    // The answer, or its absence, says when the next is due.
-    if (this.#checking) return;
-    this.#checking = true;
+    if (!this.#liveness.ask()) return;
     this.#ask(now, {
       method: METHOD_BINDING,
       attributes: () => [],
@@ -452,10 +419,8 @@ export class TurnClient implements Machine<TurnEvent> {
       everyMs: CHECK_EVERY_MS,
       streamWaitMs: STREAM_CHECK_MS,
       onEnd: (now, outcome) => {
-        this.#checking = false;
         if (outcome.kind === "timedOut") return this.#lose("the relay does not answer");
-        this.#unheardSince = undefined;
-        this.#checkAt = after(now, this.#keepaliveMs);
+        this.#liveness.answered(now);
         if (outcome.kind === "error") return;
         this.#rttMs = outcome.rttMs ?? this.#rttMs;
         const mapped = xorMappedAddress(outcome.message);
@@ -467,58 +432,8 @@ export class TurnClient implements Machine<TurnEvent> {
     });
   }
 
-  /** Asks for permissions and channels that are due. */
   #askForPeers(now: Instant): void {
-    if (this.#state !== "allocated") return;
-    const { addresses, peers } = this.#book.due(now);
-    for (const peer of peers) this.#bind(now, peer);
-    for (const family of [4, 6] as const) {
-      const own = addresses.filter((hostname) => familyOf(hostname) === family);
-      for (let i = 0; i < own.length; i += PERMISSIONS_PER_REQUEST) {
-        this.#permit(now, own.slice(i, i + PERMISSIONS_PER_REQUEST));
-      }
-    }
-  }
-
-  #permit(now: Instant, hostnames: readonly string[]): void {
-    this.#ask(now, {
-      method: METHOD_CREATE_PERMISSION,
-      attributes: (id) =>
-        hostnames.map((hostname) =>
-          xorAddressAttribute(XOR_PEER_ADDRESS, { hostname, port: 0 }, id)
-        ),
-      onEnd: (now, outcome) => {
-        // One address that is refused fails all: each is asked for alone then.
-        if (outcome.kind === "error" && hostnames.length > 1 && !isFatal(outcome.code)) {
-          for (const hostname of hostnames) this.#permit(now, [hostname]);
-          return;
-        }
-        const answer = this.#judge(outcome);
-        for (const hostname of hostnames) this.#book.permitted(now, hostname, answer);
-      },
-    });
-  }
-
-  #bind(now: Instant, peer: TurnPeer): void {
-    const { address, channel } = peer;
-    if (channel === undefined) return;
-    this.#ask(now, {
-      method: METHOD_CHANNEL_BIND,
-      attributes: (id) => [
-        channelNumberAttribute(channel),
-        xorAddressAttribute(XOR_PEER_ADDRESS, address, id),
-      ],
-      onEnd: (now, outcome) => this.#book.bound(now, peer, this.#judge(outcome)),
-    });
-  }
-
-  /** What an answer about a peer says, and what it says of the allocation. */
-  #judge(outcome: TurnOutcome): "granted" | "refused" | "later" {
-    if (outcome.kind === "success") return "granted";
-    if (outcome.kind === "timedOut") return "later";
-    if (!isFatal(outcome.code)) return "refused";
-    this.#lose(wordsOf(outcome.code, outcome.reason));
-    return "later";
+    if (this.#state === "allocated") this.#peers.askForDue(now);
   }
 
   /** A request that only counts while there is an allocation. */
@@ -585,18 +500,5 @@ export class TurnClient implements Machine<TurnEvent> {
   }
 }
 
-/** Characters of the server's words that are kept. */
-const REASON_CHARS_MAX = 80;
 /** Longest datagram in an indication: what the attributes and IP leave of 64 KiB. */
 const SEND_BYTES_MAX = 65_000;
-
-/** An error in one line: what the server says may be anything. */
-function wordsOf(code: number, reason: string): string {
-  return `${code} ${reason.slice(0, REASON_CHARS_MAX).replace(/[^ -~]/g, "?")}`.trim();
-}
-
-/** Whether an error says that the allocation is not ours, or not there. */
-function isFatal(code: number): boolean {
-  return code === ERROR_ALLOCATION_MISMATCH || code === ERROR_WRONG_CREDENTIALS ||
-    code === ERROR_UNAUTHENTICATED;
-}

@@ -27,7 +27,11 @@ import {
   TRANSACTION_ID_BYTES,
   unknownRequired,
 } from "../stun/codec.ts";
-import { RFC_8656_ATTRIBUTES } from "./attributes.ts";
+import {
+  ERROR_ALLOCATION_MISMATCH,
+  ERROR_WRONG_CREDENTIALS,
+  RFC_8656_ATTRIBUTES,
+} from "./attributes.ts";
 import type { Authentication } from "./authentication.ts";
 
 /** Requests without an answer at once; one more ends as if it had timed out. */
@@ -276,4 +280,18 @@ function isSigned(message: StunMessage): boolean {
   return message.attributes.some(({ type }) =>
     type === MESSAGE_INTEGRITY || type === MESSAGE_INTEGRITY_SHA256
   );
+}
+
+/** Characters of the server's words that are kept. */
+const REASON_CHARS_MAX = 80;
+
+/** An error in one line: what the server says may be anything. */
+export function wordsOf(code: number, reason: string): string {
+  return `${code} ${reason.slice(0, REASON_CHARS_MAX).replace(/[^ -~]/g, "?")}`.trim();
+}
+
+/** Whether an error says that the allocation is not ours, or not there. */
+export function isFatal(code: number): boolean {
+  return code === ERROR_ALLOCATION_MISMATCH || code === ERROR_WRONG_CREDENTIALS ||
+    code === ERROR_UNAUTHENTICATED;
 }
