@@ -36,4 +36,10 @@ export type { PortRange } from "./core/relayed_ports.ts";
 export type { Log } from "./log.ts";
 export type { RelayOptions, RelayReport, RelayTransport, RunningRelay } from "./server.ts";
 export { startRelay } from "./start.ts";
+export {
+  type RelayWorkerOptions,
+  type RunningRelayWorker,
+  startRelayWorker,
+} from "./worker_relay.ts";
+export type { WorkerRelayOptions } from "./worker_protocol.ts";
 export { readTlsFiles, type TlsPem } from "./tls_files.ts";

@@ -62,6 +62,10 @@ export interface RelayOptions {
   readonly realm?: string;
   /** Lets private, loopback and link-local peers through. @default false */
   readonly allowPrivatePeers?: boolean;
+  /** Takes sessions of one mesh only, by the tag that begins their ids. @default any session */
+  readonly onlyMesh?: string;
+  /** UDP ports of this host that are for peers: clients may send to them at the relay's own addresses. @default none */
+  readonly ownPorts?: readonly number[];
   /** How much for whom. @default RELAY_LIMITS */
   readonly limits?: RelayLimits;
   /** Serves {@linkcode RunningRelay.counters} for Prometheus here. @default nowhere */
@@ -114,6 +118,8 @@ export interface RunningRelay extends AsyncDisposable {
   counters(): Record<string, number>;
   /** What there is to report; each byte is reported once. */
   report(): RelayReport;
+  /** Ends sessions, by the ids in their user names, and takes their credentials no more. */
+  revoke(sessions: readonly string[]): void;
   /** A WebSocket carried by somebody else's HTTP listener. Answers 426 to any other request. */
   handleUpgrade(request: Request, remote: SocketAddress): Response;
   /** Takes nobody new, tells clients, and resolves when all have gone or after `ms`. Safe to call twice. @default 1500 */
@@ -175,6 +181,8 @@ class Relay implements RunningRelay {
       externalIps,
       ownAddresses,
       allowPrivatePeers: options.allowPrivatePeers ?? false,
+      ownPorts: options.ownPorts ?? [],
+      ...(options.onlyMesh !== undefined && { onlyMesh: options.onlyMesh }),
       limits,
       portRange,
       software: `moray ${options.version ?? "unknown"}`,
@@ -247,6 +255,11 @@ class Relay implements RunningRelay {
       sessions,
       usage: this.#core.takeUsage(REPORT_MAX),
     };
+  }
+
+  revoke(sessions: readonly string[]): void {
+    const now = systemClock.now();
+    for (const session of sessions) this.#core.revoke(now, session);
   }
 
   handleUpgrade(request: Request, remote: SocketAddress): Response {

@@ -64,6 +64,8 @@ export interface AuthenticatorOptions {
   readonly nonces: Nonces;
   /** Now, unix milliseconds. */
   readonly unixMs: () => number;
+  /** Whether a session may use the relay, whatever its credentials. @default every session may */
+  readonly accepts?: (session: string) => boolean;
 }
 
 const BAD_REQUEST: Verdict = { kind: "refused", code: ERROR_BAD_REQUEST };
@@ -120,6 +122,7 @@ export class Authenticator {
   #sessionOf(username: string, known: Owner | undefined): string | undefined {
     const parsed = parseRestUsername(username);
     if (parsed === undefined) return undefined;
+    if (this.#options.accepts?.(parsed.session) === false) return undefined;
     const isLive = parsed.expiresAtSeconds * 1000 > this.#options.unixMs();
     return isLive || parsed.session === known?.session ? parsed.session : undefined;
   }

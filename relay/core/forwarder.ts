@@ -112,7 +112,7 @@ export class Forwarder {
     const neighbour = this.#options.table.ofAddress(peer);
     if (neighbour !== undefined) {
       this.deliver(now, neighbour.allocation, relayed.address, train);
-    } else if (this.#options.filter.isOwn(peer.hostname)) {
+    } else if (this.#options.filter.isOwn(peer)) {
       this.#options.counters.add("peersRefused");
     } else {
       this.#options.sink.sendToPeer(relayed.number, peer, train, whole);

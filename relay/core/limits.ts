@@ -186,3 +186,8 @@ export function scopeNames(session: string): readonly (readonly [ScopeKind, stri
   if (parts.length !== 3) return own;
   return [...own, ["key", `${mesh}.${key}`], ["mesh", mesh ?? ""]];
 }
+
+/** Whether a session is of the mesh with this tag. */
+export function isOfMesh(session: string, tag: string): boolean {
+  return scopeNames(session).some(([kind, name]) => kind === "mesh" && name === tag);
+}

@@ -6,7 +6,14 @@
  *
  * @module
  */
-import { type Cidr, cidrContains, formatIp, parseCidr, parseIp } from "../../core/mod.ts";
+import {
+  type Cidr,
+  cidrContains,
+  formatIp,
+  parseCidr,
+  parseIp,
+  type SocketAddress,
+} from "../../core/mod.ts";
 
 /** What no relay sends to: this host, multicast, reserved. */
 const NEVER = blocks(["0.0.0.0/8", "224.0.0.0/3", "::/128", "ff00::/8"]);
@@ -38,6 +45,8 @@ export interface PeerFilterOptions {
   readonly allowPrivatePeers: boolean;
   /** Addresses of the relay's own host. */
   readonly ownAddresses: ReadonlySet<string>;
+  /** Ports there that are for peers, as a node's of WireGuard is. */
+  readonly ownPorts: ReadonlySet<number>;
 }
 
 /** Decides by address. */
@@ -56,11 +65,12 @@ export class PeerFilter {
   }
 
   /**
-   * Whether an address is the relay's own, where only relayed ports may be sent to: what else listens there is not for clients
+   * Whether an address is the relay's own and not for peers: only relayed ports may be sent to there, what else listens is not for clients
    * of the relay. Nothing is the relay's own where private peers are let through.
    */
-  isOwn(hostname: string): boolean {
-    return !this.#options.allowPrivatePeers && this.#options.ownAddresses.has(hostname);
+  isOwn({ hostname, port }: SocketAddress): boolean {
+    const { allowPrivatePeers, ownAddresses, ownPorts } = this.#options;
+    return !allowPrivatePeers && ownAddresses.has(hostname) && !ownPorts.has(port);
   }
 
   #refuses(ip: Uint8Array): boolean {

@@ -39,11 +39,12 @@ import { Authenticator } from "./authenticator.ts";
 import { Counters } from "./counters.ts";
 import type { Flow, RelaySink } from "./flow.ts";
 import { Forwarder } from "./forwarder.ts";
-import { type RelayLimits, ScopeTable } from "./limits.ts";
+import { isOfMesh, type RelayLimits, ScopeTable } from "./limits.ts";
 import { Nonces } from "./nonces.ts";
 import { PeerFilter } from "./peer_filter.ts";
 import { type PortRange, RelayedPorts } from "./relayed_ports.ts";
 import { Requests, type SignedRequest } from "./requests.ts";
+import { RevokedSessions } from "./revoked_sessions.ts";
 
 /** How often what has expired is looked for. */
 const SWEEP_MS = 1000;
@@ -79,6 +80,10 @@ export interface RelayServerOptions {
   readonly ownAddresses: readonly string[];
   /** Lets private, loopback and link-local peers through. */
   readonly allowPrivatePeers: boolean;
+  /** UDP ports of this host that are for peers as relayed ports are. @default [] */
+  readonly ownPorts?: readonly number[];
+  /** Takes sessions of one mesh only, by the tag that begins their ids. Absent: any session. */
+  readonly onlyMesh?: string;
   /** How much for whom. */
   readonly limits: RelayLimits;
   /** Where relayed ports are. */
@@ -99,6 +104,7 @@ export class RelayServer {
   readonly #requests: Requests;
   readonly #nonces: Nonces;
   readonly #authenticator: Authenticator;
+  readonly #revoked: RevokedSessions;
   readonly #unproven: SourceLimiter;
   readonly #known: ReadonlySet<number>;
   #sweepAt: Instant;
@@ -113,6 +119,7 @@ export class RelayServer {
     const filter = new PeerFilter({
       allowPrivatePeers,
       ownAddresses: new Set([...options.ownAddresses, ...externalIps]),
+      ownPorts: new Set(options.ownPorts ?? []),
     });
     const scopes = new ScopeTable(limits.scopes);
     const { reservationsMax } = limits;
@@ -130,8 +137,17 @@ export class RelayServer {
       software,
       counters,
     });
+    this.#revoked = new RevokedSessions(counters);
     this.#nonces = new Nonces(rng.bytes(NONCE_KEY_BYTES));
-    this.#authenticator = new Authenticator({ ...options, nonces: this.#nonces });
+    const { secret, realm, unixMs, onlyMesh } = options;
+    this.#authenticator = new Authenticator({
+      secret,
+      realm,
+      unixMs,
+      nonces: this.#nonces,
+      accepts: (session) =>
+        !this.#revoked.has(session) && (onlyMesh === undefined || isOfMesh(session, onlyMesh)),
+    });
     this.#unproven = new SourceLimiter({
       ratePerSecond: limits.unprovenPerSecond,
       burst: limits.unprovenBurst,
@@ -197,6 +213,17 @@ export class RelayServer {
     if (allocation !== undefined) this.#table.remove(allocation);
   }
 
+  /** Ends a session, and takes its credentials no more: whoever gave them has taken them back. */
+  revoke(now: Instant, session: string): void {
+    if (!this.#revoked.add(now, session)) return;
+    this.#counters.add("revoked");
+    for (const allocation of [...this.#table.all()]) {
+      if (allocation.owner.session !== session) continue;
+      this.#table.remove(allocation);
+      this.#options.sink.endFlow(allocation.flow);
+    }
+  }
+
   /** Ends what has expired, and tells again what may have been lost. */
   handleTimeout(now: Instant): void {
     if (this.#tellAt !== undefined && now >= this.#tellAt) this.#tellOfDrain(now);
@@ -204,6 +231,7 @@ export class RelayServer {
     this.#sweepAt = after(now, SWEEP_MS);
     const ended = this.#table.sweep(now);
     this.#ports.sweep(now);
+    this.#revoked.sweep(now);
     if (ended.length > 0) this.#counters.add("expired", ended.length);
     for (const { flow } of ended) this.#options.sink.endFlow(flow);
   }

@@ -287,7 +287,7 @@ export class Requests {
     const refusal = this.#refuses(allocation, peer);
     if (refusal !== 0) return { code: refusal };
     const { filter, table, limits } = this.#options;
-    if (filter.isOwn(peer.hostname) && table.ofAddress(peer) === undefined) {
+    if (filter.isOwn(peer) && table.ofAddress(peer) === undefined) {
       return { code: ERROR_FORBIDDEN };
     }
     if (allocation.channels >= limits.channelsMax) allocation.sweep(now);
