@@ -142,6 +142,8 @@ export interface DiscoveryFeatures {
   readonly deregister: boolean;
   /** Relays. Without them: peers are reached directly or not at all. */
   readonly relay: boolean;
+  /** Relays that nodes run for their own mesh, which are given to registered nodes only. @default false */
+  readonly volunteers?: boolean;
 }
 
 /** What became of a punch. */
@@ -388,6 +390,7 @@ export class DiscoveryClient {
               watch: features.includes("watch"),
               deregister: features.includes("deregister"),
               relay: features.includes("relay"),
+              ...(features.includes("volunteer") && { volunteers: true }),
             },
             stunServers: stunAddresses([...stunServers, ...combined]),
             stunCredentials: parseCredentials(info.stunUsername, info.stunPassword),

@@ -30,11 +30,19 @@ export type { Log } from "./log.ts";
 export type { SocketAddress } from "../core/mod.ts";
 export type { NatHint, SourceLimiterOptions, StunCredentials } from "../traversal/mod.ts";
 export type { RelayIdentity, RelayState, RelayUsage } from "./relay/report.ts";
-export type { RelayReporterOptions, RunningRelayReporter } from "./relay/reporter.ts";
+export { meshTag, volunteerId } from "./relay/names.ts";
+export type {
+  RelayReporterOptions,
+  RelayStanding,
+  RunningRelayReporter,
+} from "./relay/reporter.ts";
 export type { RelayTransport, RelayTransportKind } from "./relay/transport.ts";
 export type { TurnHandler } from "./service/http.ts";
 export type { RelayServer } from "./service/relay_registry.ts";
 export type { LocalRelay, RelayLimits, RelayOptions } from "./service/relay_service.ts";
 export type { DiscoveryOptions, RunningDiscovery } from "./service/server.ts";
+export type { CheckedVolunteer } from "./service/volunteer_check.ts";
+export type { CheckResult } from "./service/volunteer_registry.ts";
+export type { VolunteerOptions } from "./service/volunteers.ts";
 export { startDiscovery, startRelayReporter } from "./start.ts";
 export type { NodeKey, Role } from "./store/store.ts";

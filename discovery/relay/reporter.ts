@@ -5,7 +5,9 @@
  */
 import { messageOf } from "../../core/mod.ts";
 import { callError, createDiscoveryClient, type Fetch } from "../client/transport.ts";
+import type { RegisterRelayRequest, RegisterRelayResponse } from "../../proto/mod.ts";
 import type { Log } from "../log.ts";
+import type { NodeKey } from "../store/store.ts";
 import {
   type RelayIdentity,
   type RelayState,
@@ -22,6 +24,8 @@ const TIMEOUT_MS = 5000;
 const GOODBYE_MS = 800;
 /** Sessions whose bytes wait for a Discovery that answers; further ones are left out and counted. */
 const WAITING_MAX = 16_384;
+/** Sessions taken from one answer. */
+const REVOKED_MAX = 512;
 /** Reports in a row, while more bytes wait than one tells. */
 const ROUNDS_MAX = WAITING_MAX / USAGE_MAX;
 
@@ -34,7 +38,13 @@ export interface RelayReporterOptions {
   /** The secret that it shares with Discovery. */
   readonly secret: string;
   /** How the relay is doing, and what sessions carried since the last call. */
-  readonly report: () => RelayState;
+  readonly report: () => RelayState | Promise<RelayState>;
+  /** The node that runs the relay for its own mesh. Absent: it is for everybody, and Discovery knows the secret. */
+  readonly volunteer?: NodeKey;
+  /** Takes the sessions that were given back: the relay ends them, some of them again. @default they last until they end */
+  readonly revoke?: (sessions: readonly string[]) => void;
+  /** Takes whether a Discovery, by its URL, sends nodes here, and why not; each time that this changes. */
+  readonly onStanding?: (url: string, standing: RelayStanding) => void;
   /** Where the log goes. */
   readonly log: Log;
   /** Makes the requests. @default the global `fetch` */
@@ -43,6 +53,14 @@ export interface RelayReporterOptions {
   readonly now?: () => number;
   /** Time between two reports in milliseconds. @default 10000 */
   readonly intervalMs?: number;
+}
+
+/** What a Discovery makes of a relay. */
+export interface RelayStanding {
+  /** Whether nodes are sent to it. */
+  readonly offered: boolean;
+  /** Why not: one clause; empty if they are. */
+  readonly reason: string;
 }
 
 /** A relay that reports itself. */
@@ -65,8 +83,12 @@ export function startRelayReporter(options: RelayReporterOptions): RunningRelayR
 /** One Discovery, and what it said last. */
 interface Target {
   readonly url: string;
-  readonly send: (request: ReturnType<typeof sealReport>, timeoutMs: number) => Promise<unknown>;
+  readonly send: (
+    request: RegisterRelayRequest,
+    timeoutMs: number,
+  ) => Promise<RegisterRelayResponse>;
   said: string | undefined;
+  standing: string;
 }
 
 class RelayReporter implements RunningRelayReporter {
@@ -89,6 +111,7 @@ class RelayReporter implements RunningRelayReporter {
         url,
         send: (request, timeoutMs) => client.registerRelay(request, { timeoutMs }),
         said: undefined,
+        standing: "",
       };
     });
   }
@@ -127,7 +150,8 @@ class RelayReporter implements RunningRelayReporter {
   async #report(
     { timeoutMs, draining = false }: { readonly timeoutMs: number; readonly draining?: boolean },
   ): Promise<void> {
-    const state = this.#options.report();
+    const state = await this.#ask(draining);
+    if (state === undefined) return;
     for (const usage of state.usage) this.#keep(usage);
     for (let round = 1; round <= ROUNDS_MAX; round++) {
       const taken = await this.#round(
@@ -138,9 +162,19 @@ class RelayReporter implements RunningRelayReporter {
     }
   }
 
+  /** How the relay is doing; `undefined` if it does not say, except at the end. */
+  async #ask(draining: boolean): Promise<RelayState | undefined> {
+    try {
+      return await this.#options.report();
+    } catch (error) {
+      this.#options.log("debug", `this relay's report: ${messageOf(error)}`);
+      return draining ? { load: 0, draining, sessions: 0, usage: [] } : undefined;
+    }
+  }
+
   /** Returns whether the first Discovery has taken it. */
   async #round(state: RelayState, timeoutMs: number): Promise<boolean> {
-    const { identity, secret, now = Date.now } = this.#options;
+    const { identity, secret, volunteer, now = Date.now } = this.#options;
     const usage = [...this.#waiting.values()].slice(0, USAGE_MAX);
     for (const { sessionId } of usage) this.#waiting.delete(sessionId);
     let counted = false;
@@ -152,6 +186,9 @@ class RelayReporter implements RunningRelayReporter {
         issuedAt: this.#issuedAt,
         usage: i === 0 ? usage : [],
       });
+      if (volunteer !== undefined) {
+        Object.assign(sealed, { meshId: volunteer.meshId, pubkey: volunteer.publicKey, secret });
+      }
       const taken = await this.#send(target, sealed, timeoutMs);
       if (i === 0) counted = taken;
     }));
@@ -161,12 +198,15 @@ class RelayReporter implements RunningRelayReporter {
 
   async #send(
     target: Target,
-    sealed: ReturnType<typeof sealReport>,
+    sealed: RegisterRelayRequest,
     timeoutMs: number,
   ): Promise<boolean> {
-    const { log } = this.#options;
+    const { log, revoke } = this.#options;
     try {
-      await target.send(sealed, timeoutMs);
+      const { offered, reason, revokedSessions } = await target.send(sealed, timeoutMs);
+      const revoked = revokedSessions.slice(0, REVOKED_MAX);
+      if (revoked.length > 0) revoke?.(revoked);
+      this.#stand(target, { offered, reason });
       if (target.said !== undefined) {
         log("info", `Discovery at ${target.url} knows this relay again`);
       }
@@ -176,8 +216,16 @@ class RelayReporter implements RunningRelayReporter {
       const said = messageOf(callError(error, { url: target.url, signal: undefined }));
       if (said !== target.said) log("warn", `this relay is not known: ${said}`);
       target.said = said;
+      this.#stand(target, { offered: false, reason: said });
       return false;
     }
+  }
+
+  #stand(target: Target, standing: RelayStanding): void {
+    const text = JSON.stringify(standing);
+    if (text === target.standing) return;
+    target.standing = text;
+    this.#options.onStanding?.(target.url, standing);
   }
 
   #keep({ sessionId, rxBytes, txBytes }: RelayUsage): void {

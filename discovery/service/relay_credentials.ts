@@ -11,12 +11,9 @@
  *
  * @module
  */
-import { createHash } from "node:crypto";
 import { restCredentials, type StunCredentials } from "../../traversal/mod.ts";
+import { meshTag, nodeTag } from "../relay/names.ts";
 import type { NodeKey } from "../store/store.ts";
-
-/** Hexadecimal digits of a tag. */
-const TAG_LENGTH = 8;
 
 /** Makes the credentials of a session that ends at `expiresAt`, in unix milliseconds. */
 export function relayCredentials(
@@ -27,11 +24,6 @@ export function relayCredentials(
 }
 
 /** Makes the id of a session of a node; `random` cannot be guessed. */
-export function relaySessionId({ meshId, publicKey }: NodeKey, random: string): string {
-  const id = random.replaceAll("-", "");
-  return `${tag(`mesh ${meshId}`)}.${tag(`node ${meshId} ${publicKey}`)}.${id}`;
-}
-
-function tag(text: string): string {
-  return createHash("sha256").update(text).digest("hex").slice(0, TAG_LENGTH);
+export function relaySessionId(node: NodeKey, random: string): string {
+  return `${meshTag(node.meshId)}.${nodeTag(node)}.${random.replaceAll("-", "")}`;
 }

@@ -127,15 +127,23 @@ export class RelayRegistry {
     return [...configured, ...reported].sort((a, b) => a.id < b.id ? -1 : 1);
   }
 
-  /** The relay for a node: the one that it wants, or the best; `undefined` if there is none. */
-  choose(now: number, wish: RelayWish): OfferedRelay | undefined {
-    const offered = this.offered(now);
+  /**
+   * The relay for a node: the one that it wants, or the best; `undefined` if there is none. `volunteers`: those of its mesh, which
+   * come after relays that are nobody's own.
+   */
+  choose(
+    now: number,
+    wish: RelayWish,
+    volunteers: readonly OfferedRelay[] = [],
+  ): OfferedRelay | undefined {
+    const offered = [...this.offered(now), ...volunteers];
     const { relayId, meshId, region, failed } = wish;
     if (relayId !== "") return offered.find(({ id }) => id === relayId);
     const ranked = offered.map((relay) => ({
       relay,
       rank: [
         failed.includes(relay.id) ? 1 : 0,
+        volunteers.includes(relay) ? 1 : 0,
         region !== "" && relay.region !== region ? 1 : 0,
         LOADS_HIGH.filter((high) => relay.load >= high).length,
         rendezvous(meshId, relay.id),
@@ -159,6 +167,10 @@ function rendezvous(meshId: string, relayId: string): number {
   return createHash("sha256").update(`${meshId} ${relayId}`).digest().readUIntBE(0, 6);
 }
 
-function sameTransports(a: RelayIdentity, b: RelayIdentity): boolean {
+/** Whether two relays are reached in the same ways. */
+export function sameTransports(
+  a: Pick<RelayIdentity, "transports">,
+  b: Pick<RelayIdentity, "transports">,
+): boolean {
   return JSON.stringify(a.transports) === JSON.stringify(b.transports);
 }

@@ -27,17 +27,21 @@ import {
 } from "../../proto/mod.ts";
 import { SourceLimiter, type SourceLimiterOptions } from "../../traversal/mod.ts";
 import type { Log } from "../log.ts";
+import { volunteerId } from "../relay/names.ts";
 import { openReport, type RelayState } from "../relay/report.ts";
 import { isRelayName, relayTransport, udpAddress } from "../relay/transport.ts";
-import type { NodeKey, Store } from "../store/store.ts";
+import type { NodeKey, PeerSession, Store } from "../store/store.ts";
 import { relayCredentials, relaySessionId } from "./relay_credentials.ts";
 import {
   type OfferedRelay,
   RelayRegistry,
   type RelayServer,
   REPORT_TTL_MS,
+  type ReportOutcome,
 } from "./relay_registry.ts";
+import { Revocations } from "./revocations.ts";
 import { checkKey, checkMeshId, invalid } from "./validate.ts";
+import { type VolunteerOptions, Volunteers } from "./volunteers.ts";
 
 /** Life of a session and its credentials; a node renews them before. */
 export const SESSION_TTL_MS = 3_600_000;
@@ -68,6 +72,8 @@ const LIMITS: RelayLimits = {
 export interface LocalRelay extends RelayServer {
   /** How it is doing, and what sessions carried since the last call. */
   readonly report: () => RelayState;
+  /** Ends these sessions, and takes their credentials no more. Absent: they are good until they end. */
+  readonly revoke?: (sessions: readonly string[]) => void;
 }
 
 /** What Discovery knows of relays at its start. */
@@ -78,6 +84,8 @@ export interface RelayOptions {
   readonly local?: LocalRelay;
   /** The secret of relays that report themselves. Absent: none may. */
   readonly secret?: string;
+  /** Takes relays that nodes run for their own mesh. Absent: none. */
+  readonly volunteers?: VolunteerOptions;
   /** How often nodes may ask, for tests. */
   readonly limits?: RelayLimits;
 }
@@ -102,6 +110,8 @@ export interface RelayServiceOptions {
 export class RelayService {
   readonly #options: RelayServiceOptions;
   readonly #registry: RelayRegistry;
+  readonly #volunteers: Volunteers | undefined;
+  readonly #revocations = new Revocations();
   readonly #limiters: Readonly<Record<keyof RelayLimits, SourceLimiter>>;
   readonly #counters = {
     relaySessionsOpened: 0,
@@ -117,7 +127,9 @@ export class RelayService {
 
   /** Throws `RangeError` for relays that cannot stand beside each other. */
   constructor(options: RelayServiceOptions) {
-    const { servers = [], local, limits = LIMITS } = options.relays;
+    const { servers = [], local, volunteers, limits = LIMITS } = options.relays;
+    const { log, now, randomId } = options;
+    this.#volunteers = volunteers && new Volunteers({ ...volunteers, log, now, randomId });
     this.#options = options;
     this.#limiters = {
       key: new SourceLimiter(limits.key),
@@ -129,12 +141,27 @@ export class RelayService {
 
   /** Counters by name. */
   counters(): Record<string, number> {
-    return { ...this.#counters };
+    return {
+      ...this.#counters,
+      ...this.#volunteers?.counters(),
+      relayRevocationsForgotten: this.#revocations.forgotten,
+    };
   }
 
-  /** The relays that may be asked for now. */
+  /** The relays that anybody may ask for now. */
   offered(): RelayOption[] {
     return this.#registry.offered(this.#options.now()).slice(0, OPTIONS_MAX).map(optionOf);
+  }
+
+  /** Whether there may be relays for everybody. */
+  get hasOwn(): boolean {
+    const { servers, local, secret } = this.#options.relays;
+    return servers !== undefined || local !== undefined || secret !== undefined;
+  }
+
+  /** Whether nodes may run relays for their meshes. */
+  get takesVolunteers(): boolean {
+    return this.#volunteers !== undefined;
   }
 
   /** Assigns a relay to a node. `address` is the client's, for limits only; empty for none. */
@@ -153,31 +180,46 @@ export class RelayService {
     if (sessionId === "") throw invalid("session_id is required");
     const { store, guarded } = this.#options;
     const closed = await guarded(() => store.closeSession(sessionId, meshId));
-    if (closed !== undefined) this.#counters.relaySessionsReleased++;
+    if (closed !== undefined) {
+      this.#counters.relaySessionsReleased++;
+      this.#revoke([closed]);
+    }
     return create(ReleaseRelayResponseSchema, { success: closed !== undefined });
   }
 
-  /** Takes a relay's report of itself. */
-  async register(request: RegisterRelayRequest): Promise<RegisterRelayResponse> {
+  /** Takes a relay's report of itself. `address` is the client's, for limits only; empty for none. */
+  async register(request: RegisterRelayRequest, address: string): Promise<RegisterRelayResponse> {
     try {
-      return await this.#register(request);
+      return request.meshId === "" && request.pubkey === "" && request.secret === ""
+        ? await this.#register(request)
+        : await this.#volunteer(request, address);
     } catch (error) {
       this.#counters.relayReportsRefused++;
       throw error;
     }
   }
 
-  /** A node has deregistered, or its registration has expired. */
-  async left(node: NodeKey): Promise<void> {
+  /**
+   * A node has deregistered (`loggedOut`), or its registration has expired: then Discovery may be what it does not reach, and what it
+   * carries over a relay goes on until its credentials end.
+   */
+  async left(
+    node: NodeKey,
+    { loggedOut = false }: { readonly loggedOut?: boolean } = {},
+  ): Promise<void> {
     const { store, guarded } = this.#options;
+    this.#volunteers?.leave(node);
     const closed = await guarded(() => store.closeSessions(node));
     this.#counters.relaySessionsReleased += closed.length;
+    if (loggedOut) this.#revoke(closed);
   }
 
   /** Asks the relay in this process how it is doing, removes expired sessions, and forgets relays that are gone. */
   async sweep(): Promise<void> {
     const { store, guarded, now, relays: { local }, log } = this.#options;
     for (const id of this.#registry.sweep(now())) log("warn", `relay ${id} has fallen silent`);
+    this.#volunteers?.sweep();
+    this.#revocations.sweep(now());
     if (local !== undefined) {
       const state = local.report();
       this.#registry.setLoad(local.id, state.load);
@@ -202,7 +244,8 @@ export class RelayService {
     this.#admit(node, address);
     await this.#checkWilling(node, [agentKey, colonyKey]);
     const wish = { meshId: node.meshId, relayId, region, failed };
-    const relay = this.#registry.choose(now(), wish);
+    const volunteers = await this.#volunteersFor(node, failed);
+    const relay = this.#registry.choose(now(), wish, volunteers);
     if (relay === undefined) throw noRelay(relayId);
     const session = {
       ...node,
@@ -228,12 +271,26 @@ export class RelayService {
       mesh: node.meshId,
       relay: relay.id,
     });
-    return this.#grant(relay, outcome.session);
+    return this.#grant(relay, outcome.session, volunteers);
+  }
+
+  /** The relays of a node's own mesh, for a node that is registered in it. */
+  async #volunteersFor(
+    node: NodeKey,
+    failed: readonly string[],
+  ): Promise<readonly OfferedRelay[]> {
+    const { store, now, guarded } = this.#options;
+    if (this.#volunteers === undefined || this.#volunteers.size === 0) return [];
+    const record = await guarded(() => store.node(node, now()));
+    if (record === undefined) return [];
+    for (const id of failed) this.#volunteers.doubt(node.meshId, id);
+    return this.#volunteers.offered(node);
   }
 
   #grant(
     relay: OfferedRelay,
     { sessionId, expiresAt }: { readonly sessionId: string; readonly expiresAt: number },
+    volunteers: readonly OfferedRelay[],
   ): RequestRelayResponse {
     const { endpoint } = optionOf(relay);
     return create(RequestRelayResponseSchema, {
@@ -245,7 +302,7 @@ export class RelayService {
       ...relayCredentials(relay.secret, { sessionId, expiresAt }),
       realm: relay.realm,
       bandwidthBytesPerSecond: BigInt(relay.bandwidthBytesPerSecond),
-      relays: this.offered(),
+      relays: [...this.offered(), ...volunteers.map(optionOf)].slice(0, OPTIONS_MAX),
       ttl: SESSION_TTL_MS / 1000,
     });
   }
@@ -291,28 +348,61 @@ export class RelayService {
         : invalid(report.fault);
     }
     const { id } = report;
-    const outcome = this.#registry.report(now(), report, secret);
-    switch (outcome.kind) {
-      case "skewed":
-        throw new ConnectError(
-          `the relay's clock is ${Math.round(outcome.byMs / 1000)} s ahead of Discovery's`,
-          Code.FailedPrecondition,
-        );
-      case "old":
-        throw new ConnectError("the report is not newer than the last", Code.PermissionDenied);
-      case "held":
-        throw new ConnectError(`relay_id ${id} is another relay's`, Code.AlreadyExists);
-      case "full":
-        throw exhausted("no room for another relay");
-      case "taken":
-        break;
-      default:
-        outcome satisfies never;
-    }
-    if (outcome.added) log("info", `relay ${id} reports itself`, { region: report.region });
+    const { added } = takenOf(id, this.#registry.report(now(), report, secret));
+    if (added) log("info", `relay ${id} reports itself`, { region: report.region });
     this.#counters.relayReports++;
     await this.#account(id, report);
-    return create(RegisterRelayResponseSchema, { ttl: REPORT_TTL_MS / 1000 });
+    return this.#registered(id, { offered: !report.draining, reason: "" });
+  }
+
+  /** Takes the report of a relay that a node runs for its own mesh, and looks whether it can be reached, where that is due. */
+  async #volunteer(
+    { meshId, pubkey, secret, ...sealed }: RegisterRelayRequest,
+    address: string,
+  ): Promise<RegisterRelayResponse> {
+    const { store, now, guarded, log } = this.#options;
+    if (this.#volunteers === undefined) {
+      throw new ConnectError("this Discovery takes no relays of nodes", Code.Unimplemented);
+    }
+    const node = { meshId: checkMeshId(meshId), publicKey: checkKey(pubkey) };
+    if (!/^[\x21-\x7e]{32,128}$/.test(secret)) {
+      throw invalid("secret is not 32 to 128 printable characters");
+    }
+    this.#admit(node, address);
+    if (await guarded(() => store.node(node, now())) === undefined) {
+      throw new ConnectError("the node is not registered", Code.FailedPrecondition);
+    }
+    const report = openReport(secret, sealed);
+    if ("fault" in report) throw invalid(report.fault);
+    const { id } = report;
+    if (id !== volunteerId(node)) throw invalid("relay_id is not what follows from the node");
+    const { added } = takenOf(id, this.#volunteers.report(node, { report, secret }));
+    if (added) log("info", `relay ${id} of a node reports itself`, { mesh: node.meshId });
+    this.#counters.relayReports++;
+    await this.#account(id, report);
+    await this.#volunteers.check(id);
+    return this.#registered(id, this.#volunteers.standing(id));
+  }
+
+  #registered(
+    id: string,
+    standing: { readonly offered: boolean; readonly reason: string },
+  ): RegisterRelayResponse {
+    return create(RegisterRelayResponseSchema, {
+      ttl: REPORT_TTL_MS / 1000,
+      ...standing,
+      revokedSessions: [...this.#revocations.of(id, this.#options.now())],
+    });
+  }
+
+  /** Has relays end sessions that were given back: the one in this process now, others with the answers to their reports. */
+  #revoke(sessions: readonly PeerSession[]): void {
+    const { relays: { local }, now } = this.#options;
+    const own = sessions.filter(({ relayId }) => relayId === local?.id);
+    if (own.length > 0) local?.revoke?.(own.map(({ sessionId }) => sessionId));
+    for (const { relayId, sessionId } of sessions) {
+      if (relayId !== local?.id) this.#revocations.add(relayId, sessionId, now());
+    }
   }
 
   async #account(relayId: string, { usage }: RelayState): Promise<void> {
@@ -323,6 +413,25 @@ export class RelayService {
       this.#counters.relayRxBytes += rxBytes;
       this.#counters.relayTxBytes += txBytes;
     }
+  }
+}
+
+/** A report that was taken; throws for any other. */
+function takenOf(id: string, outcome: ReportOutcome): ReportOutcome & { readonly kind: "taken" } {
+  switch (outcome.kind) {
+    case "skewed":
+      throw new ConnectError(
+        `the relay's clock is ${Math.round(outcome.byMs / 1000)} s ahead of Discovery's`,
+        Code.FailedPrecondition,
+      );
+    case "old":
+      throw new ConnectError("the report is not newer than the last", Code.PermissionDenied);
+    case "held":
+      throw new ConnectError(`relay_id ${id} is another relay's`, Code.AlreadyExists);
+    case "full":
+      throw exhausted("no room for another relay");
+    case "taken":
+      return outcome;
   }
 }
 

@@ -330,6 +330,9 @@ Deno.test("a relay makes itself known, and is chosen by region and after failure
   assertEquals(await world.report(), {
     $typeName: "coral.discovery.v1.RegisterRelayResponse",
     ttl: 30,
+    offered: true,
+    reason: "",
+    revokedSessions: [],
   });
   assertMatch(world.log.join(), /info relay asia reports itself/);
   const asia = await world.ask(2, { region: "asia" });

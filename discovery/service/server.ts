@@ -1,5 +1,6 @@
 /** Discovery as a running server: HTTP, STUN, store and timers. @module */
 import { formatSocketAddress, messageOf, MorayError, type SocketAddress } from "../../core/mod.ts";
+import { isPublicAddress } from "../../traversal/mod.ts";
 import type { Log } from "../log.ts";
 import { openStore } from "../store/open_store.ts";
 import type { Store } from "../store/store.ts";
@@ -9,6 +10,7 @@ import type { RelayOptions } from "./relay_service.ts";
 import { Service } from "./service.ts";
 import { StunCredentialIssuer } from "./stun_credentials.ts";
 import { StunService } from "./stun_service.ts";
+import { checkVolunteer } from "./volunteer_check.ts";
 
 /** Life of a registration. */
 export const TTL_MS = 300_000;
@@ -46,7 +48,9 @@ export interface DiscoveryOptions {
   /** Now, unix milliseconds. @default Date.now, or the clock of the database that replicas share */
   readonly now?: () => number;
   /** Relays for the nodes. Absent: none, and none may report itself. */
-  readonly relays?: RelayOptions;
+  readonly relays?: Omit<RelayOptions, "volunteers">;
+  /** Takes relays that nodes run for their own mesh, once they are found to be reachable from here. @default false */
+  readonly volunteers?: boolean;
   /** Takes WebSockets at `GET /turn`: the relay in this process. Absent: nobody does. */
   readonly turn?: TurnHandler;
 }
@@ -85,6 +89,7 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Running
   try {
     const issuer = new StunCredentialIssuer(crypto.getRandomValues(new Uint8Array(32)));
     const alternates = options.stunAlternates ?? [];
+    const relays = relayOptions(options);
     stun = await StunService.open({ listen: stunListen, alternates, issuer, now, log });
     const service = new Service({
       store,
@@ -96,7 +101,7 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Running
       now,
       randomId: () => crypto.randomUUID(),
       log,
-      ...(options.relays && { relays: options.relays }),
+      ...(relays && { relays }),
     });
     const { turn } = options;
     const parts = { listen, store, stun, service, heartbeatMs, ttlMs, now, log };
@@ -193,6 +198,15 @@ class DiscoveryServer implements RunningDiscovery {
     clearTimeout(timer);
     await store.close();
   }
+}
+
+/** Relays of nodes are looked at from here. A Discovery at a private address serves private networks. */
+function relayOptions(
+  { relays, volunteers = false, listen: { hostname } }: DiscoveryOptions,
+): RelayOptions | undefined {
+  if (!volunteers) return relays;
+  const allowPrivate = !isWildcard(hostname) && !isPublicAddress(hostname);
+  return { ...relays, volunteers: { check: (one) => checkVolunteer(one, { allowPrivate }) } };
 }
 
 function listenHttp(

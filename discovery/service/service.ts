@@ -204,8 +204,9 @@ export class Service {
           features: [
             "deregister",
             "punch",
-            ...this.#relays === undefined ? [] : ["relay"],
+            ...this.#relays?.hasOwn === true ? ["relay"] : [],
             ...this.#options.stun.length > 0 ? ["stun"] : [],
+            ...this.#relays?.takesVolunteers === true ? ["volunteer"] : [],
             "watch",
           ],
           stunServers: this.#stunServers(context),
@@ -227,7 +228,8 @@ export class Service {
       requestRelay: (request, { values }) =>
         this.#withRelays().request(request, values.get(remoteAddress)),
       releaseRelay: (request) => this.#withRelays().release(request),
-      registerRelay: (request) => this.#withRelays().register(request),
+      registerRelay: (request, { values }) =>
+        this.#withRelays().register(request, values.get(remoteAddress)),
       createBootstrapToken: () => {
         throw new ConnectError("this Discovery issues no bootstrap tokens", Code.Unimplemented);
       },
@@ -335,7 +337,7 @@ export class Service {
     const key = { meshId: checkMeshId(meshId), publicKey: checkKey(pubkey) };
     const removed = await this.#guarded(() => store.remove(key, role));
     // A node may hold a relay before it was ever registered.
-    await this.#relays?.left(key);
+    await this.#relays?.left(key, { loggedOut: true });
     return removed !== undefined;
   }
 
