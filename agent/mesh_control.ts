@@ -204,7 +204,8 @@ export class MeshControl {
       this.#missed.end();
       this.#presence.handleDiscovery(now);
       if (!was) this.#outbox.say("info", "Discovery answers again", { url: state.url });
-      if (this.#presence.features?.relay === true) this.#relays.handleDiscovery(now);
+      const { relay = false, volunteers = false } = this.#presence.features ?? {};
+      if (relay || volunteers) this.#relays.handleDiscovery(now);
       // What happened meanwhile may be known to one side only.
       this.#links.punchAll(now);
     } else {
@@ -330,6 +331,8 @@ export class MeshControl {
     const first = !this.#presence.known;
     this.#presence.registered(now, ttlMs);
     if (first) this.#outbox.emit({ kind: "registered" });
+    // Whoever is not registered hears of no relay of the mesh's own.
+    if (first && this.#presence.features?.volunteers === true) this.#relays.handleDiscovery(now);
     // The Watch stream was refused for want of a registration, and would be tried again in up to 15 s.
     if (this.#unwatched) this.#outbox.emit({ kind: "reconnect" });
     this.#unwatched = false;

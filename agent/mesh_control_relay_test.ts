@@ -124,6 +124,21 @@ Deno.test("a Discovery without relays is no reason to wait or to warn", () => {
   assertEquals(world.control.relays.reason, "this Discovery has no relays");
 });
 
+Deno.test("a node that got no relay asks again once it is registered, where nodes relay for their mesh", () => {
+  for (const volunteers of [true, false]) {
+    const world = new World("agent");
+    world.do((c, now) => c.start(now));
+    const request = { kind: "requestRelay", relayId: "", failed: [] } as const;
+    const none = { kind: "failed", request, code: "refused", message: "none" } as const;
+    world.do((c, now) => c.handleAnswer(now, none));
+    const features = { ...FEATURES, ...(volunteers && { volunteers }) };
+    world.do((c, now) => c.handleAnswer(now, { kind: "serverInfo", features, stun: false }));
+    world.takeRequests();
+    world.do((c, now) => c.handleAnswer(now, { kind: "registered", ttlMs: 300_000 }));
+    assertEquals(world.takeRequests().includes("requestRelay"), volunteers);
+  }
+});
+
 Deno.test("a doubt about a relayed peer has a second relay prepared, one about a direct peer does not", () => {
   for (const relayed of [true, false]) {
     const world = new World("agent");

@@ -42,6 +42,7 @@ import type { MeshNodeOptions, RunningNode } from "./options.ts";
 import { readPeerCache, writePeerCache } from "./peer_cache.ts";
 import { pathOf, peerStatus, reasonOf } from "./peer_status.ts";
 import { PortMapper } from "./port_mapper.ts";
+import { RelayOffer } from "./relay_offer.ts";
 import { type RelayAsker, releaseRelays, requestRelay } from "./relay_requests.ts";
 import { relayStatuses } from "./relay_status.ts";
 import {
@@ -118,6 +119,7 @@ class MeshNode implements RunningNode {
   readonly #cached: boolean;
   #core: NodeCore | undefined;
   #portMapper: PortMapper | undefined;
+  readonly #relayOffer: RelayOffer | undefined;
   readonly #nat64: Nat64;
   #stun: NodeStun | undefined;
   #unanswered = 0;
@@ -144,6 +146,7 @@ class MeshNode implements RunningNode {
     this.#names.set(name, this.#meshIpv6);
     this.#discovery = new DiscoveryClient({ urls: discovery, log });
     this.#cached = cached.length > 0;
+    this.#relayOffer = RelayOffer.of({ ...options, publicKey: this.#publicKey });
     this.#nat64 = new Nat64({
       log,
       send: (command) => this.#send(command),
@@ -210,6 +213,7 @@ class MeshNode implements RunningNode {
     const own = [`${this.#meshIpv6}/128`];
     if (this.#role === "colony") own.push(`${COLONY_IPV4}/32`);
     this.#mapPort(core);
+    this.#relayOffer?.start(parseSocketAddress(core.datapath.local)?.port ?? 0);
     const told = Promise.all([
       core.client.send({ kind: "setAddresses", addresses: own }),
       core.client.send({ kind: "linkChanged" }),
@@ -263,6 +267,7 @@ class MeshNode implements RunningNode {
       },
       relays: relayStatuses(status.relays),
       relayReason: this.#control.relays.reason ?? null,
+      ...(this.#relayOffer && { relayOffer: this.#relayOffer.status }),
       discovery: { url: this.#discovery.url, connected: this.#control.connected },
       peers: status.peers.map((peer) => {
         const { publicKey } = peer;
@@ -299,6 +304,7 @@ class MeshNode implements RunningNode {
       discovery: { url: this.#discovery.url, connected: this.#control.connected },
       portMapping: portMapping ?? null,
       relays: relayStatuses(relays),
+      ...(this.#relayOffer && { relayOffer: this.#relayOffer.status }),
     });
   }
 
@@ -343,6 +349,7 @@ class MeshNode implements RunningNode {
     if (this.#cacheTimer !== undefined) await this.#writeCache();
     await Promise.all([
       this.#releaseRelays(),
+      this.#relayOffer?.stop(),
       this.#deregister(),
       this.#portMapper?.stop(GOODBYE_MS),
       this.#core?.stop(),
@@ -406,6 +413,7 @@ class MeshNode implements RunningNode {
         return this.#options.log(event.level, event.message, event.fields);
       case "registered":
         this.#registered = true;
+        this.#relayOffer?.registered();
         this.#first.resolve();
         return this.#watch();
       case "notRegistered":
@@ -531,8 +539,9 @@ class MeshNode implements RunningNode {
     if (event.kind === "peerConnected") this.#stun?.handleConnected();
     if (event.kind === "candidatesChanged") {
       this.#stun?.handleCandidates(event.candidates, event.nat.mapping);
+      this.#portMapper?.setCandidates(event.candidates);
+      this.#relayOffer?.setCandidates(event.candidates);
     }
-    if (event.kind === "candidatesChanged") this.#portMapper?.setCandidates(event.candidates);
     this.#do((now) => this.#control.handleDatapath(now, event));
   }
 

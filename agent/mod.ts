@@ -39,6 +39,7 @@ export type {
   RunningNode,
   WireGuardNodeOptions,
 } from "./options.ts";
+export type { OfferedRelay, OfferedRelaySpec, RelayOfferOptions } from "./relay_offer_options.ts";
 export type {
   CandidateStatus,
   NatStatus,
@@ -50,5 +51,6 @@ export type {
   PeerStatus,
   PingReply,
   PortMappingStatus,
+  RelayOfferStatus,
   RelayStatus,
 } from "./status.ts";

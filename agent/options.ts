@@ -1,5 +1,6 @@
 /** What a node is started with: the values behind the flags of DESIGN.md 2.9. @module */
 import type { SocketAddress } from "../core/mod.ts";
+import type { RelayOfferOptions } from "./relay_offer_options.ts";
 import type { NodeHandle } from "./status.ts";
 
 /** One line of the log. Levels as in most loggers; `fields` hold no secrets. */
@@ -76,6 +77,8 @@ export interface MeshNodeOptions extends CommonOptions {
   readonly noRelay?: boolean;
   /** Most that is sent through a relay, in bytes a second. @default what the relay allows */
   readonly relayBandwidth?: number;
+  /** Relays for the other nodes of the mesh while this one has a public address. Absent: it does not. */
+  readonly offerRelay?: RelayOfferOptions;
   /** Colony only: admit whoever is registered in the mesh. @default true until invites exist */
   readonly open?: boolean;
   /** Colony only: the ConnectRPC port announced to Coral clients. @default 9000 */

@@ -117,6 +117,24 @@ export interface RelayStatus {
   readonly reason: string | null;
 }
 
+/** What a node offers as a relay for its mesh. */
+export interface RelayOfferStatus {
+  /** The relay's id. */
+  readonly id: string;
+  /** Whether Discovery sends nodes of the mesh to it: it was found to be reachable. */
+  readonly offered: boolean;
+  /** Why not: one clause for a person; `null` if it does. */
+  readonly reason: string | null;
+  /** Where it listens for other nodes, `host:port`; empty while it does not run. */
+  readonly addresses: readonly string[];
+  /** Allocations that it held when it last reported. */
+  readonly sessions: number;
+  /** Bytes that it has taken from its clients for others. */
+  readonly rxBytes: number;
+  /** Bytes that it has brought to its clients. */
+  readonly txBytes: number;
+}
+
 /** A node and its peers. */
 export interface NodeStatus {
   /** This node. */
@@ -143,6 +161,8 @@ export interface NodeStatus {
   readonly relays?: readonly RelayStatus[];
   /** Why it has none that carries: one clause for a person; `null` if it has one, or is about to. */
   readonly relayReason?: string | null;
+  /** What it offers as a relay itself; absent where it was not told to. */
+  readonly relayOffer?: RelayOfferStatus;
   /** Every peer, connected or not. */
   readonly peers: readonly PeerStatus[];
   /** Packets dropped and other events, by name; only what is not zero. */

@@ -1,6 +1,7 @@
 /** `moray colony`: the node that a mesh gathers around. @module */
 import { type Command, defineCommand } from "./command.ts";
-import { defined, logOf, meshOptions, runNode } from "./node_run.ts";
+import { defined } from "./defined.ts";
+import { logOf, meshOptions, runNode } from "./node_run.ts";
 import { COMMON, MESH_NODE, OPEN } from "./parameters.ts";
 
 /** The command. */

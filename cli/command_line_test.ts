@@ -14,6 +14,8 @@ const MORE = [
   "--no-direct",
   "--no-relay",
   "--relay-bandwidth",
+  ...["--offer-relay", "--offer-relay-port", "--offer-relay-ports", "--offer-relay-bandwidth"],
+  ...["--offer-relay-sessions", "--offer-relay-private"],
   "--forward",
   "--expose",
 ];
@@ -26,7 +28,7 @@ const CONTRACT: Readonly<Record<string, readonly string[]>> = {
     ...["--listen", "--stun-listen", "--stun-alternate", "--store"],
     ...["--relay", "--relay-secret", "--relay-listen", "--relay-external-ip", "--relay-id"],
     ...["--relay-region", "--relay-bandwidth", "--relay-allow-private-peers"],
-    ...["--relay-server", "--relay-server-secret"],
+    ...["--relay-server", "--relay-server-secret", "--no-volunteers"],
     ...COMMON,
   ],
   relay: [

@@ -45,6 +45,7 @@ export async function startDiscoveryService(
   try {
     const discovery = await startDiscovery({
       ...options,
+      volunteers: settings.noVolunteers !== true,
       ...relayParts(relay, { settings, secret, servers }),
     });
     return {
@@ -177,6 +178,7 @@ function relayParts(
     bandwidthBytesPerSecond: relayBandwidth,
     secret,
     report: () => relay.report(),
+    revoke: (sessions: readonly string[]) => relay.revoke(sessions),
   };
   return {
     relays: { servers, local, ...known },

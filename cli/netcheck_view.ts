@@ -6,7 +6,7 @@ import type {
   PortMappingReport,
   StunServerReport,
 } from "../agent/mod.ts";
-import { formatRelay } from "./status_view.ts";
+import { formatRelay, formatRelayOffer } from "./status_view.ts";
 import { columns, formatMs, type Paint, printable } from "./text_format.ts";
 
 /** RFC 4787's words, said in words. */
@@ -26,7 +26,7 @@ const FILTERS: Readonly<Record<string, string>> = {
 /** Formats a report: the facts, the servers, what it means. */
 export function formatNetcheck(report: NetcheckReport, paint: Paint): string {
   const { ipv4, ipv6, stunServers, discovery, portMapping, captivePortal, meaning } = report;
-  const { relays = [] } = report;
+  const { relays = [], relayOffer } = report;
   const rows = [
     ...familyRows("IPv4", ipv4, paint),
     ...familyRows("IPv6", ipv6, paint),
@@ -35,6 +35,7 @@ export function formatNetcheck(report: NetcheckReport, paint: Paint): string {
     ...captivePortal === true ? [["Captive portal", paint("red", "yes")]] : [],
     ...(portMapping ?? []).map((one) => ["Port mapping", formatPortMapping(one, paint)]),
     ...relays.map((one) => ["Relay", formatRelay(one, paint)]),
+    ...relayOffer === undefined ? [] : [["Relaying", formatRelayOffer(relayOffer, paint)]],
   ];
   const facts = columns(rows.map(([name = "", value = ""]) => [paint("dim", name), value]));
   return [

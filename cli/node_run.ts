@@ -2,8 +2,10 @@
 import type { CommonOptions, Log, MeshNodeOptions, RunningNode } from "../agent/mod.ts";
 import type { Context } from "./context.ts";
 import { createLog, type LogLevel } from "./log.ts";
+import { defined } from "./defined.ts";
 import type { Settings } from "./parameter.ts";
 import type { MESH_NODE, WIREGUARD_NODE } from "./parameters.ts";
+import { relayOffer } from "./offered_relay.ts";
 import { readyLine, runService } from "./service.ts";
 import { painter } from "./text_format.ts";
 
@@ -14,18 +16,6 @@ export function logOf(level: LogLevel, context: Context): Log {
     paint: painter(context.errColour),
     now: () => new Date(),
   });
-}
-
-/** An object without the properties that are `undefined`: absent is how options say "not given". */
-export type Defined<T> =
-  & { readonly [K in keyof T as undefined extends T[K] ? never : K]: T[K] }
-  & { readonly [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined> };
-
-/** Drops the properties that are `undefined`. */
-export function defined<T extends object>(properties: T): Defined<T> {
-  return Object.fromEntries(
-    Object.entries(properties).filter(([, value]) => value !== undefined),
-  ) as Defined<T>;
 }
 
 /** Turns the settings that every kind of node takes into options. */
@@ -46,10 +36,7 @@ export function commonOptions(
 }
 
 /** Turns the settings of `colony` and `agent` into options. */
-export function meshOptions(
-  settings: Settings<typeof MESH_NODE>,
-  log: Log,
-): MeshNodeOptions {
+export function meshOptions(settings: Settings<typeof MESH_NODE>, log: Log): MeshNodeOptions {
   return defined({
     ...commonOptions(settings, log),
     mesh: settings.mesh,
@@ -63,6 +50,7 @@ export function meshOptions(
     noDirect: settings.noDirect,
     noRelay: settings.noRelay,
     relayBandwidth: settings.relayBandwidth,
+    offerRelay: relayOffer(settings),
   });
 }
 

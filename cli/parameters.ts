@@ -175,6 +175,43 @@ export const MESH_NODE = {
     description: "Most bytes per second to send through a relay: 500k, 2M.",
     fallback: "what the relay allows",
   }),
+  offerRelay: toggle("offer-relay", {
+    group: "Relay",
+    description: "Relay for the other nodes of the mesh while this one has a public address. " +
+      "Discovery looks whether it can be reached.",
+    fallback: "no relay",
+  }),
+  offerRelayPort: optional("offer-relay-port", PORT, {
+    group: "Relay",
+    description: "UDP and TCP port of --offer-relay, 0 to 65535; 0 lets the system choose.",
+    fallback: "0",
+  }),
+  offerRelayPorts: optional("offer-relay-ports", PORT_RANGE, {
+    group: "Relay",
+    description: "UDP ports that --offer-relay gives to other nodes.",
+    fallback: "49152-65535",
+  }),
+  offerRelayBandwidth: optional("offer-relay-bandwidth", BYTES_PER_SECOND, {
+    group: "Relay",
+    description: "Most bytes per second that --offer-relay relays, both directions and all nodes " +
+      "together: 500k, 2M.",
+    fallback: "1M",
+  }),
+  offerRelaySessions: optional(
+    "offer-relay-sessions",
+    integer("N", { min: 1, max: 1000, unit: "nodes", example: 16 }),
+    {
+      group: "Relay",
+      description: "Nodes that --offer-relay serves at once, up to 1000.",
+      fallback: "16",
+    },
+  ),
+  offerRelayPrivate: toggle("offer-relay-private", {
+    group: "Relay",
+    description: "Let --offer-relay relay at private addresses and to them: for networks without " +
+      "an Internet.",
+    fallback: "off",
+  }),
   forward: repeated("forward", FORWARD, {
     group: "Access",
     description:
@@ -407,6 +444,13 @@ export const DISCOVERY_RELAY = {
     group: "Relay",
     description: "Let the relay send to private addresses: for one that serves a private network.",
     fallback: "off",
+  }),
+  noVolunteers: toggle("no-volunteers", {
+    group: "Relay",
+    description:
+      "Take no relays that nodes run for their own mesh (--offer-relay). Otherwise those " +
+      "that can be reached from here are offered, to their mesh only.",
+    fallback: "they are taken",
   }),
   relayServer: repeated("relay-server", RELAY_SERVER, {
     group: "Relay",

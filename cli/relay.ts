@@ -4,7 +4,8 @@ import type { Log } from "../agent/mod.ts";
 import type { RunningRelayReporter } from "../discovery/mod.ts";
 import type { RelayLimits, RunningRelay, TlsPem } from "../relay/mod.ts";
 import { type Command, defineCommand } from "./command.ts";
-import { defined, logOf } from "./node_run.ts";
+import { defined } from "./defined.ts";
+import { logOf } from "./node_run.ts";
 import { COMMON, RELAY_SERVICE } from "./parameters.ts";
 import type { Settings } from "./parameter.ts";
 import { readyLine, runService } from "./service.ts";
@@ -106,6 +107,7 @@ async function startReports(
     },
     secret,
     report: () => relay.report(),
+    revoke: (sessions) => relay.revoke(sessions),
     log,
   });
 }

@@ -2,7 +2,7 @@ import { deepStrictEqual as assertEquals, ok, throws } from "node:assert/strict"
 import type { ErrorCode } from "../core/mod.ts";
 import { parseFlags } from "./command_line.ts";
 import { parseConfigFile } from "./config_file.ts";
-import { type Parameter, variableOf } from "./parameter.ts";
+import { variableOf } from "./parameter.ts";
 import {
   COMMON,
   DISCOVERY_RELAY,
@@ -19,23 +19,13 @@ import {
   WIREGUARD_NODE,
 } from "./parameters.ts";
 import { resolveSettings, splitList } from "./settings.ts";
-
-/** Three spellings of each flag, strongest layer first, and what each must come out as. */
-interface Case {
-  readonly parameter: Parameter<unknown>;
-  readonly flag: readonly string[];
-  readonly env: string;
-  /** The value as TOML. */
-  readonly toml: string;
-  readonly values: readonly [fromFlag: unknown, fromEnv: unknown, fromFile: unknown];
-  /** The value without any layer; `MISSING` if that must fail. */
-  readonly absent: unknown;
-}
+import { OFFER_RELAY_CASES, type SettingCase } from "./testing/setting_case.ts";
 
 const MISSING = Symbol("missing");
 const at = (hostname: string, port: number) => ({ hostname, port });
 
-const CASES: readonly Case[] = [
+const CASES: readonly SettingCase[] = [
+  ...OFFER_RELAY_CASES,
   {
     parameter: MESH_NODE.mesh,
     flag: ["--mesh", "one"],
@@ -224,9 +214,10 @@ const CASES: readonly Case[] = [
     values: [1, 2, 3],
     absent: undefined,
   },
-  ...[PING.untilDirect, VERBOSE, MESH_NODE.noGuess, MESH_NODE.noDirect, MESH_NODE.noRelay].map((
-    parameter,
-  ) => ({
+  ...[
+    ...[PING.untilDirect, VERBOSE, MESH_NODE.noGuess, MESH_NODE.noDirect, MESH_NODE.noRelay],
+    ...[MESH_NODE.offerRelay, MESH_NODE.offerRelayPrivate, DISCOVERY_RELAY.noVolunteers],
+  ].map((parameter) => ({
     parameter,
     flag: [`--${parameter.name}`],
     env: "no",

@@ -5,6 +5,7 @@ import type {
   PathStatus,
   PeerStatus,
   PortMappingStatus,
+  RelayOfferStatus,
   RelayStatus,
 } from "../agent/mod.ts";
 import {
@@ -62,11 +63,32 @@ function formatPortMapping(
 }
 
 /** The relays, or why there is none. */
-function relayRows({ relays, relayReason }: NodeStatus, paint: Paint): [string, string][] {
+function relayRows(
+  { relays, relayReason, relayOffer }: NodeStatus,
+  paint: Paint,
+): [string, string][] {
   if (relays === undefined) return [];
   const rows = relays.map((one): [string, string] => ["Relay", formatRelay(one, paint)]);
-  if (rows.length > 0) return rows;
-  return [["Relay", `none  ${paint("dim", printable(relayReason ?? "asking for one"))}`]];
+  if (rows.length === 0) {
+    rows.push(["Relay", `none  ${paint("dim", printable(relayReason ?? "asking for one"))}`]);
+  }
+  if (relayOffer !== undefined) rows.push(["Relaying", formatRelayOffer(relayOffer, paint)]);
+  return rows;
+}
+
+/** Formats what a node offers as a relay: whether it is in use, where it listens, and what it has carried. */
+export function formatRelayOffer(
+  { offered, reason, addresses, sessions, rxBytes, txBytes }: RelayOfferStatus,
+  paint: Paint,
+): string {
+  const where = addresses.length === 0 ? [] : [printable(addresses.join(", "))];
+  if (!offered) {
+    const why = paint("dim", printable(reason ?? "unknown"));
+    return [paint("yellow", "not offered"), ...where, why].join("  ");
+  }
+  const served = `${sessions} ${sessions === 1 ? "session" : "sessions"}`;
+  const carried = `${formatBytes(rxBytes + txBytes)} carried`;
+  return [paint("green", "offered"), ...where, served, carried].join("  ");
 }
 
 /** Formats a relay: its name, how it is spoken to, how far it is, and where it listens for the node. */

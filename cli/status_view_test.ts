@@ -60,10 +60,13 @@ const STATUS: NodeStatus = {
   counters: { "udp.unknown": 3, "queue.dropped": 1 },
 };
 
+/** The rows about relays. */
+function rowsOf(more: Partial<NodeStatus>): string[] {
+  return formatStatus({ ...STATUS, ...more }, { now: NOW, paint }).split("\n")
+    .filter((line) => line.startsWith("Relay"));
+}
+
 Deno.test("status shows the relays, or why there is none", () => {
-  const rowsOf = (more: Partial<NodeStatus>): string[] =>
-    formatStatus({ ...STATUS, ...more }, { now: NOW, paint }).split("\n")
-      .filter((line) => line.startsWith("Relay"));
   const relay = {
     id: "eu",
     state: "ready",
@@ -88,6 +91,27 @@ Deno.test("status shows the relays, or why there is none", () => {
   assertEquals(rowsOf({ relays: [], relayReason }), [`Relay      none  ${relayReason}`]);
   assertEquals(rowsOf({ relays: [], relayReason: null }), ["Relay      none  asking for one"]);
   assertEquals(rowsOf({}), []);
+});
+
+Deno.test("status says whether the node relays for others, or why nobody is sent to it", () => {
+  const relayOffer = {
+    id: "node-1",
+    offered: true,
+    reason: null,
+    addresses: ["203.0.113.9:3478"],
+    sessions: 1,
+    rxBytes: 1024,
+    txBytes: 512,
+  };
+  assertEquals(rowsOf({ relays: [], relayReason: "none", relayOffer }), [
+    "Relay      none  none",
+    "Relaying   offered  203.0.113.9:3478  1 session  1.5 KiB carried",
+  ]);
+  const refused = { ...relayOffer, offered: false, addresses: [], reason: "no\x1b address" };
+  assertEquals(rowsOf({ relays: [], relayReason: "none", relayOffer: refused }), [
+    "Relay      none  none",
+    "Relaying   not offered  no? address",
+  ]);
 });
 
 Deno.test("status shows the node, then each peer with its path and reason", () => {

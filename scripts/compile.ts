@@ -4,6 +4,7 @@
  * ```text
  *   main.ts ----------------------> agent/datapath/main.js, chunk-*.js  (one for each lazy import)
  *   agent/datapath/worker.ts -----> agent/datapath/worker.js
+ *   relay/relay_worker.ts --------> agent/datapath/relay_worker.js
  *   wg/engine.wasm ---------------> wg/engine.wasm
  * ```
  *
@@ -23,10 +24,9 @@ import { ROOT, say } from "./steps.ts";
 const STAGE = `${ROOT}dist/program`;
 const SCRIPTS = `${STAGE}/agent/datapath`;
 /** Files that the program opens at run time, and that Deno does not find by itself. */
-const INCLUDED = ["agent/datapath/worker.js", "wg/engine.wasm"];
-/** How the source names its Worker, which is JavaScript here. */
-const WORKER_NAME = '"./worker.ts"';
-const WORKER_NAME_BUNDLED = '"./worker.js"';
+const INCLUDED = ["agent/datapath/worker.js", "agent/datapath/relay_worker.js", "wg/engine.wasm"];
+/** The Workers, each beside the file that starts it. In the bundles all are in one folder, and JavaScript. */
+const WORKERS = ["agent/datapath/worker", "relay/relay_worker"];
 
 /** A step that failed: one line for the user. */
 class CompileError extends Error {}
@@ -59,28 +59,38 @@ async function bundle(): Promise<void> {
   for (
     const args of [
       [...common, "--code-splitting", "--outdir", SCRIPTS, "main.ts"],
-      // Apart, so that the Worker is one file: nothing in it is lazy.
-      [...common, "--output", `${SCRIPTS}/worker.js`, "agent/datapath/worker.ts"],
+      // Apart, so that each Worker is one file: nothing in it is lazy.
+      ...WORKERS.map((worker) => [
+        ...common,
+        "--output",
+        `${SCRIPTS}/${nameOf(worker)}.js`,
+        `${worker}.ts`,
+      ]),
     ]
   ) {
     const { code, stderr } = await run(Deno.execPath(), args);
     if (code !== 0) throw new CompileError(firstLines(stderr));
   }
-  await nameWorker();
+  for (const worker of WORKERS) await nameWorker(nameOf(worker));
 }
 
-/** Lets the main thread start the bundled Worker. */
-async function nameWorker(): Promise<void> {
+/** A file's name without its folder. */
+function nameOf(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1);
+}
+
+/** Lets the main thread start a bundled Worker. */
+async function nameWorker(name: string): Promise<void> {
   let found = 0;
-  for await (const { name } of Deno.readDir(SCRIPTS)) {
-    const text = await Deno.readTextFile(`${SCRIPTS}/${name}`);
-    const parts = text.split(WORKER_NAME);
+  for await (const file of Deno.readDir(SCRIPTS)) {
+    const text = await Deno.readTextFile(`${SCRIPTS}/${file.name}`);
+    const parts = text.split(`"./${name}.ts"`);
     found += parts.length - 1;
     if (parts.length > 1) {
-      await Deno.writeTextFile(`${SCRIPTS}/${name}`, parts.join(WORKER_NAME_BUNDLED));
+      await Deno.writeTextFile(`${SCRIPTS}/${file.name}`, parts.join(`"./${name}.js"`));
     }
   }
-  if (found !== 1) throw new CompileError(`${WORKER_NAME} is named ${found} times, not once`);
+  if (found !== 1) throw new CompileError(`${name}.ts is named ${found} times, not once`);
 }
 
 async function pack(output: string, { downloads }: { downloads: boolean }): Promise<void> {

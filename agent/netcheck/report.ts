@@ -7,7 +7,7 @@
  */
 import { familyOf, parseSocketAddress } from "../../core/mod.ts";
 import { type NatHint, type NatReport, scopeOf } from "../../traversal/mod.ts";
-import type { RelayStatus } from "../status.ts";
+import type { RelayOfferStatus, RelayStatus } from "../status.ts";
 
 /** How a NAT chooses outside ports. */
 export interface AllocationReport {
@@ -101,6 +101,8 @@ export interface NetcheckReport {
   readonly portMapping: readonly PortMappingReport[] | null;
   /** The relays that a running node holds. Absent where no node was asked. */
   readonly relays?: readonly RelayStatus[];
+  /** What a running node offers as a relay itself. Absent where it offers none. */
+  readonly relayOffer?: RelayOfferStatus;
   /** What this means: sentences for a person, the most important first. */
   readonly meaning: readonly string[];
 }
@@ -153,6 +155,8 @@ export interface NodeNetwork {
   readonly portMapping: readonly PortMappingReport[] | null;
   /** The relays that it holds. */
   readonly relays: readonly RelayStatus[];
+  /** What it offers as a relay itself. Absent: nothing. */
+  readonly relayOffer?: RelayOfferStatus;
 }
 
 /** Reports on the network of a running node. */
@@ -171,6 +175,7 @@ export function nodeReport(network: NodeNetwork): NetcheckReport {
     captivePortal: null,
     portMapping,
     relays: network.relays,
+    ...(network.relayOffer && { relayOffer: network.relayOffer }),
   };
   return { ...report, meaning: meaningOf(report) };
 }
