@@ -28,6 +28,8 @@ export const RECOVERY_MS: Readonly<Record<Disturbance, number>> = {
 export class Chatter {
   readonly #stage: Stage;
   readonly #watchdogs = new Map<Pair, Watchdog>();
+  /** The same for echoes that no relay has carried; in worlds with relays only. */
+  readonly #directness = new Map<Pair, Watchdog>();
   readonly #streams = new Map<Pair, PairStreams>();
   readonly #healMs = new Map<Pair, number>();
   readonly #pressing = new Set<Pair>();
@@ -40,16 +42,19 @@ export class Chatter {
   /** Looks after a pair, and has its agent ask every so often until the world is healed; 0 for never. */
   begin(pair: Pair, everyMs: number): void {
     this.#streams.set(pair, new PairStreams(pair));
-    const { recovery } = this.#stage.expectations;
+    const { recovery, upgrade } = this.#stage.expectations;
     const limitMs = (after: Disturbance): number => recovery ? RECOVERY_MS[after] : Infinity;
     this.#watchdogs.set(pair, new Watchdog(limitMs));
+    if (upgrade && this.#stage.relays.size > 0) this.#directness.set(pair, new Watchdog(limitMs));
     this.#stage.after(WATCH_MS, () => this.#watch(pair));
     if (everyMs > 0) this.#stage.after(everyMs, () => this.#chat(pair, everyMs));
   }
 
   /** Something has happened to a pair. */
   disturbed(pair: Pair, happened: Happened): void {
-    this.#watchdogs.get(pair)?.disturbed(this.#stage.now(), happened);
+    for (const watchdog of this.#watchdogsOf(pair)) {
+      watchdog.disturbed(this.#stage.now(), happened);
+    }
   }
 
   /** Something that stood in the way may stand there no more. */
@@ -60,6 +65,11 @@ export class Chatter {
   /** How soon a pair's echoes came back, each time. */
   recoveriesOf(pair: Pair): readonly Recovery[] {
     return this.#watchdogs.get(pair)?.recoveries ?? [];
+  }
+
+  /** How soon a pair's echoes went directly again, each time. */
+  upgradesOf(pair: Pair): readonly Recovery[] {
+    return this.#directness.get(pair)?.recoveries ?? [];
   }
 
   /** A pair's streams. */
@@ -82,14 +92,23 @@ export class Chatter {
       answered = rttMs !== null;
       if (rttMs !== null) this.#answered(pair, from, { rttMs, askedAt });
     });
-    const watchdog = from === pair.agent ? this.#watchdogs.get(pair) : undefined;
-    if (watchdog === undefined) return;
-    watchdog.asked(askedAt);
-    if (watchdog.waits) return this.#press(pair);
-    this.#stage.after(UNANSWERED_MS, () => {
-      if (!answered) watchdog.missed(askedAt);
-      if (watchdog.waits) this.#press(pair);
-    });
+    if (from !== pair.agent) return;
+    for (const watchdog of this.#watchdogsOf(pair)) {
+      watchdog.asked(askedAt);
+      if (watchdog.waits) {
+        this.#press(pair);
+        continue;
+      }
+      this.#stage.after(UNANSWERED_MS, () => {
+        if (!answered) watchdog.missed(askedAt);
+        if (watchdog.waits) this.#press(pair);
+      });
+    }
+  }
+
+  #watchdogsOf(pair: Pair): readonly Watchdog[] {
+    return [this.#watchdogs.get(pair), this.#directness.get(pair)]
+      .filter((watchdog) => watchdog !== undefined);
   }
 
   /** Asks again and again, for as long as an answer is waited for. */
@@ -98,7 +117,7 @@ export class Chatter {
     this.#pressing.add(pair);
     this.#stage.after(IMPATIENT_MS, () => {
       this.#pressing.delete(pair);
-      if (this.#watchdogs.get(pair)?.waits === true) this.ping(pair, pair.agent);
+      if (this.#watchdogsOf(pair).some(({ waits }) => waits)) this.ping(pair, pair.agent);
     });
   }
 
@@ -111,7 +130,12 @@ export class Chatter {
     const now = this.#stage.now();
     this.#stage.mix(rttMs);
     pair.heard(now, from);
-    if (from === pair.agent) this.#judge(pair, this.#watchdogs.get(pair)?.heard(now, askedAt));
+    if (from === pair.agent) {
+      this.#judge(pair, this.#watchdogs.get(pair)?.heard(now, askedAt), "talk");
+      const directness = this.#directness.get(pair);
+      if (pair.isDirect) this.#judge(pair, directness?.heard(now, askedAt), "be direct");
+      else directness?.missed(askedAt);
+    }
     if (now < healAt || this.#healMs.has(pair) || !pair.heardSince(healAt)) return;
     const healMs = now - healAt;
     this.#healMs.set(pair, healMs);
@@ -139,22 +163,43 @@ export class Chatter {
   }
 
   #look(pair: Pair): void {
-    this.#judge(pair, this.#watchdogs.get(pair)?.look(this.#stage.now(), this.#obstacle(pair)));
+    const now = this.#stage.now();
+    const common = this.#obstacle(pair);
+    const direct = common ?? this.#obstacleToDirect(pair);
+    const any = common ?? (direct && this.#canRelay(pair) ? undefined : direct);
+    this.#judge(pair, this.#watchdogs.get(pair)?.look(now, any), "talk");
+    this.#judge(pair, this.#directness.get(pair)?.look(now, direct), "be direct");
   }
 
-  #judge(pair: Pair, silentMs: number | undefined): void {
+  #judge(pair: Pair, silentMs: number | undefined, what: "talk" | "be direct"): void {
     if (silentMs === undefined) return;
-    const { cause } = this.#watchdogs.get(pair) ?? {};
+    const watchdogs = what === "talk" ? this.#watchdogs : this.#directness;
+    const { cause } = watchdogs.get(pair) ?? {};
     this.#stage.violate(
-      `${pair.name} could talk and has not for ${(silentMs / 1000).toFixed(1)} s (${cause})`,
+      `${pair.name} could ${what} and has not for ${(silentMs / 1000).toFixed(1)} s (${cause})`,
     );
   }
 
-  /** What is in the way of a direct path at the moment; `undefined` for nothing. */
-  #obstacle({ agent, colony }: Pair): string | undefined {
-    const { discovery, topology, faults, verdicts } = this.#stage;
-    if (discovery.down) return "Discovery is down";
+  /** Whether nothing is in the way of a path over a relay, but what is in the way of any path. */
+  #canRelay(pair: Pair): boolean {
+    const { relays, verdicts, discovery } = this.#stage;
+    return verdicts.relaysOf(pair).some((id) =>
+      relays.get(id)?.serves === true && discovery.offers(id)
+    );
+  }
+
+  /** What is in the way of a direct path alone at the moment; `undefined` for nothing. */
+  #obstacleToDirect(pair: Pair): string | undefined {
+    const { topology, verdicts } = this.#stage;
     if (topology.stun.down) return "STUN is down";
+    const verdict = verdicts.of(pair);
+    return verdict === "direct" ? undefined : `a direct path needs more: ${verdict}`;
+  }
+
+  /** What is in the way of any path at the moment; `undefined` for nothing. */
+  #obstacle({ agent, colony }: Pair): string | undefined {
+    const { discovery, topology, faults } = this.#stage;
+    if (discovery.down) return "Discovery is down";
     for (const node of [agent, colony]) {
       if (!node.awake) return `${node.name} is not awake`;
       if (faults.degraded.has(node.site)) return `${node.site} is degraded`;
@@ -162,7 +207,6 @@ export class Chatter {
         return `${node.site} is cut off`;
       }
     }
-    const verdict = verdicts.of({ agent, colony });
-    return verdict === "direct" ? undefined : `a direct path needs more: ${verdict}`;
+    return undefined;
   }
 }

@@ -1,6 +1,7 @@
 /** Safety: what must hold at every step of every world. @module */
 import { formatSocketAddress, type SocketAddress } from "../../core/mod.ts";
 import { classify } from "../../traversal/mod.ts";
+import { ATTACKER } from "./attacker.ts";
 import type { Packet } from "./net/packet.ts";
 
 /** Takes what is wrong. */
@@ -11,9 +12,22 @@ const ADDRESSES_MAX = 8192;
 /** Datagrams that one node may send in one second: guessing is the only reason for more than a few. */
 const SENT_PER_SECOND_MAX = 1500;
 
+/** The relays of a world, and whether a node may use them. */
+export interface RelayRules {
+  /** Their addresses. */
+  readonly addresses: ReadonlySet<string>;
+  /** The port for their clients. */
+  readonly port: number;
+  /** Whether the node's administrator wants none. */
+  readonly noRelay: boolean;
+}
+
+const NO_RELAYS: RelayRules = { addresses: new Set(), port: 0, noRelay: true };
+
 /** What one node has sent and received. */
 export class NodeChecks {
   readonly #report: Report;
+  readonly #relays: RelayRules;
   readonly #secrets: readonly Uint8Array[];
   /** Who has sent from which address, as this node saw it. */
   readonly #sources = new Map<string, Set<string>>();
@@ -22,17 +36,24 @@ export class NodeChecks {
   #second = { at: 0, sent: 0 };
 
   /** Checks of a node. `inner`: addresses inside the tunnel, which no datagram outside may show. */
-  constructor(report: Report, inner: readonly Uint8Array[]) {
+  constructor(report: Report, inner: readonly Uint8Array[], relays: RelayRules = NO_RELAYS) {
     this.#report = report;
+    this.#relays = relays;
     this.#secrets = inner;
   }
 
   /** A datagram leaves. */
   sent(nowMs: number, bytes: Uint8Array, to: SocketAddress): void {
     const kind = classify(bytes);
+    const { addresses, port, noRelay } = this.#relays;
+    const toRelay = addresses.has(to.hostname);
     if (kind !== "wireguard" && kind !== "stun") {
-      this.#report(`sends what is neither WireGuard nor STUN to ${formatSocketAddress(to)}`);
+      const mayBe = kind === "channelData" && toRelay && to.port === port;
+      if (!mayBe) {
+        this.#report(`sends what is neither WireGuard nor STUN to ${formatSocketAddress(to)}`);
+      }
     }
+    if (toRelay && noRelay) this.#report(`sends to a relay, and wants none`);
     if (to.port === 0) this.#report(`sends to port 0 of ${to.hostname}`);
     if (this.#secrets.length > 0 && shows(bytes, this.#secrets)) {
       this.#report("sends an inner address in the clear");
@@ -45,8 +66,15 @@ export class NodeChecks {
   }
 
   /** A datagram arrives. */
-  received({ source, sender }: Packet): void {
+  received({ source, sender, relayedFrom }: Packet): void {
     remember(this.#sources, formatSocketAddress(source), sender.name);
+    if (relayedFrom !== undefined) {
+      remember(this.#sources, formatSocketAddress(relayedFrom), sender.name);
+    }
+    const { addresses, noRelay } = this.#relays;
+    if (noRelay && addresses.has(source.hostname) && sender.name !== ATTACKER) {
+      this.#report(`is sent something over a relay by ${sender.name}, and wants none`);
+    }
   }
 
   /** A datagram that was sent to `aim` has reached `receiver`. */

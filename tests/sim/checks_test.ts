@@ -43,6 +43,40 @@ Deno.test("checks: WireGuard and STUN may leave, anything else may not", () => {
   assertMatch(reports[0] ?? "", /neither WireGuard nor STUN to 203\.0\.113\.1:9000/);
 });
 
+Deno.test("checks: ChannelData may go to a relay, and nothing to any for who wants none", () => {
+  const relay = { hostname: "198.51.100.11", port: 3478 };
+  const channelData = Uint8Array.of(0x40, 0, 0, 1, 9);
+  const of = (noRelay: boolean): { node: NodeChecks; reports: string[] } => {
+    const reports: string[] = [];
+    const rules = { addresses: new Set([relay.hostname]), port: relay.port, noRelay };
+    return { node: new NodeChecks((what) => reports.push(what), [INNER], rules), reports };
+  };
+  const willing = of(false);
+  willing.node.sent(0, channelData, relay);
+  assertEquals(willing.reports, []);
+  willing.node.sent(0, channelData, TO);
+  willing.node.sent(0, channelData, { ...relay, port: 50_000 });
+  assertEquals(willing.reports.length, 2);
+  const unwilling = of(true);
+  unwilling.node.sent(0, channelData, relay);
+  unwilling.node.received({ ...from("agent", 9), source: relay });
+  unwilling.node.received({ ...from("mallory", 9), source: relay });
+  assertEquals(unwilling.reports, [
+    "sends to a relay, and wants none",
+    "is sent something over a relay by agent, and wants none",
+  ]);
+});
+
+Deno.test("checks: a path over a relay leads to whom the relay has it from", () => {
+  const { checks: node, reports } = checks();
+  const peer = { hostname: "203.0.113.77", port: 9 };
+  node.received({ ...from("agent", 3478), relayedFrom: peer });
+  node.moved("agent", "203.0.113.77:9");
+  assertEquals(reports, []);
+  node.moved("other", "203.0.113.77:9");
+  assertEquals(reports.length, 1);
+});
+
 Deno.test("checks: an inner address in the clear is seen wherever it stands", () => {
   const { checks: node, reports } = checks();
   node.sent(0, data(INNER.subarray(0, 15)), TO);

@@ -11,7 +11,10 @@ import { after, type ErrorCode, type Instant } from "../../core/mod.ts";
 import type { DiscoveredPeer, PeerEvent, Registration, Role } from "../../discovery/mod.ts";
 import { PunchLimiter } from "../../discovery/service/punch_limiter.ts";
 import type { MeshAnswer, MeshRequest } from "../../agent/mesh_messages.ts";
+import type { RelayReport } from "../../discovery/relay/report.ts";
 import type { Wire } from "./net/network.ts";
+import type { RelayOffice } from "./relay_office.ts";
+import { EPOCH_MS } from "./wall_clock.ts";
 
 /** A node's way to Discovery, at a moment. */
 export interface Access {
@@ -34,6 +37,8 @@ const RETRANSMIT_MS = 400;
 
 /** A node as Discovery meets it. */
 export interface Caller {
+  /** Its mesh. */
+  readonly meshId: string;
   /** Its key, base64. */
   readonly publicKey: string;
   /** Its way here. */
@@ -65,15 +70,17 @@ export class SimDiscovery {
   /** Whether it is down: connections are refused. */
   down = false;
   readonly #wire: Wire;
+  readonly #relays: RelayOffice | undefined;
   readonly #records = new Map<string, { readonly peer: DiscoveredPeer; readonly until: Instant }>();
   readonly #streams = new Set<Stream>();
   readonly #limiter = new PunchLimiter();
   #generation = 0;
   #punches = 0;
 
-  /** A service without registrations. */
-  constructor(wire: Wire) {
+  /** A service without registrations, and without `relays` one that knows of none. */
+  constructor(wire: Wire, relays?: RelayOffice) {
     this.#wire = wire;
+    this.#relays = relays;
     const beat = (): void => {
       for (const stream of this.#streams) this.#push(stream, "heartbeat");
       this.#later(HEARTBEAT_MS, beat);
@@ -90,7 +97,18 @@ export class SimDiscovery {
   stop({ forgetful }: { readonly forgetful: boolean }): void {
     this.down = true;
     if (forgetful) this.#records.clear();
+    this.#relays?.restart({ forgetful });
     for (const stream of this.#streams) this.#end(stream, "connection reset");
+  }
+
+  /** Takes a relay's report of itself. */
+  report(report: RelayReport): void {
+    if (!this.down) this.#relays?.report(this.#unixMs, report);
+  }
+
+  /** Whether a relay can be asked for now. */
+  offers(relayId: string): boolean {
+    return this.#relays?.offers(this.#unixMs, relayId) ?? false;
   }
 
   /** Makes a call for a node. `done` is called once, in any case. */
@@ -137,12 +155,17 @@ export class SimDiscovery {
     };
   }
 
-  #answer({ publicKey }: Caller, request: MeshRequest): MeshAnswer {
+  #answer({ meshId, publicKey }: Caller, request: MeshRequest): MeshAnswer {
     switch (request.kind) {
       case "serverInfo":
         return {
           kind: "serverInfo",
-          features: { punch: true, watch: true, deregister: true, relay: false },
+          features: {
+            punch: true,
+            watch: true,
+            deregister: true,
+            relay: this.#relays !== undefined,
+          },
           stun: true,
         };
       case "register":
@@ -159,10 +182,23 @@ export class SimDiscovery {
       case "punch":
         return this.#punch(publicKey, request);
       case "requestRelay":
-        return { kind: "failed", request, code: "unsupported", message: "there are no relays" };
+        return this.#relays?.grant(
+          this.#unixMs,
+          { meshId, publicKey },
+          request,
+          this.#isWilling(publicKey),
+        ) ?? { kind: "failed", request, code: "unsupported", message: "there are no relays" };
       case "releaseRelay":
+        this.#relays?.release(request.sessionId);
         return { kind: "relayReleased" };
     }
+  }
+
+  /** Whether a node, and the colony that it would reach, may use relays. */
+  #isWilling(publicKey: string): boolean {
+    return !this.#peers().some((peer) =>
+      peer.noRelay && (peer.publicKey === publicKey || peer.role === "colony")
+    );
   }
 
   #register(registration: Registration): void {
@@ -200,6 +236,7 @@ export class SimDiscovery {
     const record = this.#records.get(publicKey);
     if (record === undefined || record.until > this.#wire.now()) return;
     this.#records.delete(publicKey);
+    this.#relays?.left(publicKey);
     this.#publish({ kind: "removed", publicKey }, record.peer.role);
     for (const stream of this.#streams) {
       if (stream.caller.publicKey === publicKey) this.#end(stream, "registration has ended", true);
@@ -285,6 +322,10 @@ export class SimDiscovery {
     else this.#later(RETRANSMIT_MS, () => this.#pass(access, deadline, then));
   }
 
+  get #unixMs(): number {
+    return EPOCH_MS + this.#wire.now();
+  }
+
   #oneWayMs(access: Access): number {
     return (access.rttMs() ?? 2 * RETRANSMIT_MS) / 2;
   }
@@ -295,6 +336,7 @@ export class SimDiscovery {
 }
 
 /** What makes two records the same to whoever watches. */
-function contentOf({ endpoints, observedEndpoints, nat, name }: DiscoveredPeer): string {
-  return JSON.stringify([endpoints, observedEndpoints, nat, name]);
+function contentOf(peer: DiscoveredPeer): string {
+  const { endpoints, observedEndpoints, relayedEndpoints, noRelay, nat, name } = peer;
+  return JSON.stringify([endpoints, observedEndpoints, relayedEndpoints, noRelay, nat, name]);
 }

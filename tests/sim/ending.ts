@@ -3,6 +3,7 @@ import { type Chatter, HOPELESS_MS } from "./chatter.ts";
 import type { SimNode } from "./node.ts";
 import type { Pair } from "./pair.ts";
 import { BULK_BYTES } from "./pair_streams.ts";
+import type { SimRelay } from "./relay.ts";
 import type { Stage } from "./stage.ts";
 
 /** After the healing, when every pair that can must talk: a retry once a minute on each side, and STUN's before it. */
@@ -20,6 +21,16 @@ const OUTER_BYTES = 1280 + 80;
 const ENGINE_BYTES_MAX = 64 << 20;
 /** Extra local ends that a peer may hold once it is reached: the one that won. */
 const LOCALS_PER_PEER_MAX = 1;
+/** What a node never counts. */
+const NEVER = [
+  "eventsRefused",
+  "streamsRefused",
+  "relayRequestsDropped",
+  "relaysRefused",
+  "relayTooLong",
+] as const;
+/** What a relay never counts: no node asks too often, and nobody has so many sessions. */
+const RELAY_NEVER = ["requestsLimited", "unprovenRefused", "sendUnknown", "tooLong"] as const;
 /** Changes of a path beyond one for each event and end: the LAN's answer may come after the Internet's. */
 const MOVES_SLACK = 2;
 
@@ -49,8 +60,11 @@ export class Ending {
   /** The world is over. */
   finish(): void {
     for (const node of this.#stage.nodes.values()) this.#inspect(node);
+    for (const relay of this.#stage.relays.values()) this.#inspectRelay(relay);
     for (const pair of this.#stage.pairs) {
-      const allowed = 2 * (pair.events + MOVES_SLACK);
+      // Where there are relays, an event may move it to one and back.
+      const each = this.#stage.relays.size > 0 ? 2 : 1;
+      const allowed = 2 * (each * pair.events + MOVES_SLACK);
       if (!this.#stage.expectations.steadiness || pair.moves <= allowed) continue;
       this.#stage.violate(`${pair.name} moved ${pair.moves} times for ${pair.events} events`);
     }
@@ -69,15 +83,15 @@ export class Ending {
       if (!verdicts.isDue(pair)) {
         this.#stage.after(STREAMS_MS, () => streams?.close());
       } else if (this.#chatter.healMsOf(pair) === undefined) {
-        const reasons = [pair.agent, pair.colony].map((node) => reasonAt(node, pair));
         this.#stage.violate(
           `${pair.name} (${pair.agent.site} and ${pair.colony.site}: ${
             verdicts.of(pair)
           }) does not ` +
-            `talk ${LIVENESS_MS / 1000} s after the healing: ${reasons.join("; ")}`,
+            `talk ${LIVENESS_MS / 1000} s after the healing: ${reasonsOf(pair)}`,
         );
       } else {
         this.#watchQuiet(pair);
+        this.#watchDirectness(pair, this.#stage.now());
         streams?.startBulk();
         this.#stage.after(STREAMS_MS, () => this.#demandStreams(pair));
       }
@@ -118,6 +132,23 @@ export class Ending {
     this.#stage.after(QUIET_PROBE_MS, () => this.#watchQuiet(pair));
   }
 
+  /** Whoever can be direct is by now, and stays so. */
+  #watchDirectness(pair: Pair, lastAt: number): void {
+    const { expectations, relays, verdicts } = this.#stage;
+    if (!expectations.upgrade || relays.size === 0 || !verdicts.mustBeDirect(pair)) return;
+    const now = this.#stage.now();
+    // No patience at first: everybody has had LIVENESS_MS.
+    const late = !pair.isDirect && (lastAt === now || now - lastAt > QUIET_GAP_MS);
+    if (late) {
+      return this.#stage.violate(
+        `${pair.name} (${pair.agent.site} and ${pair.colony.site}: ${verdicts.of(pair)}) ` +
+          `is relayed in the quiet: ${reasonsOf(pair)}`,
+      );
+    }
+    const directAt = pair.isDirect ? now : lastAt;
+    this.#stage.after(QUIET_PROBE_MS, () => this.#watchDirectness(pair, directAt));
+  }
+
   /** What a node must not have done by the end. */
   #inspect(node: SimNode): void {
     const { process } = node;
@@ -127,8 +158,11 @@ export class Ending {
     if (memoryBytes > ENGINE_BYTES_MAX) violate(`: its engine has grown to ${memoryBytes} bytes`);
     const { locals } = process.transport;
     const own = this.#stage.pairs.filter((pair) => pair.has(node));
-    // Whoever is not reached is guessed for, now and then.
-    const reached = own.every((pair) => this.#chatter.healMsOf(pair) !== undefined);
+    // Whoever is not reached directly is guessed for, now and then.
+    const reached = own.every((pair) =>
+      this.#chatter.healMsOf(pair) !== undefined &&
+      (this.#stage.relays.size === 0 || pair.isDirect)
+    );
     if (reached && locals > own.length * LOCALS_PER_PEER_MAX) {
       violate(`: ${locals} extra local ends are left for ${own.length} peers`);
     }
@@ -137,10 +171,27 @@ export class Ending {
     if (streams > 0 && node.role === "agent") violate(`: ${streams} streams are left`);
     const { counters } = process.status();
     this.#stage.say(() => `${node.name} ${JSON.stringify(counters)}`);
-    for (const name of ["eventsRefused", "streamsRefused"]) {
+    for (const name of NEVER) {
       if (counters[name] !== undefined) violate(`: ${name} ${counters[name]}`);
     }
   }
+
+  /** What a relay must not have done by the end, and nobody's allocations outlive him for long. */
+  #inspectRelay(relay: SimRelay): void {
+    const { id } = relay.plan;
+    const counters = relay.counters();
+    this.#stage.say(() => `${id} ${relay.allocations} ${JSON.stringify(counters)}`);
+    for (const name of RELAY_NEVER) {
+      if ((counters[name] ?? 0) > 0) this.#stage.violate(`${id}: ${name} ${counters[name]}`);
+    }
+    const left = relay.leftovers();
+    if (left > 0) this.#stage.violate(`${id}: ${left} allocations and ports are never given back`);
+  }
+}
+
+/** What both ends say of each other. */
+function reasonsOf(pair: Pair): string {
+  return [pair.agent, pair.colony].map((node) => reasonAt(node, pair)).join("; ");
 }
 
 /** What a node says of why it does not reach the other of a pair. */

@@ -10,8 +10,10 @@ export interface Expectations {
   readonly guessing: boolean;
   /** Pairs whose NATs count are connected. */
   readonly prediction: boolean;
-  /** Pairs that have no direct path are connected over a relay. */
+  /** Pairs that have no direct path are connected over a relay, and those that have lost it meanwhile. */
   readonly relay: boolean;
+  /** Pairs that can be direct are, as soon as where there is no relay. */
+  readonly upgrade: boolean;
   /** Traffic resumes soon after the networks let it. */
   readonly recovery: boolean;
   /** A stream outlives outages that are shorter than its patience, though its retransmissions have become rare by then. */
@@ -28,7 +30,8 @@ export interface Expectations {
 export const EXPECTATIONS: Expectations = {
   guessing: true,
   prediction: true,
-  relay: false,
+  relay: true,
+  upgrade: true,
   recovery: true,
   streams: true,
   pathMtu: true,

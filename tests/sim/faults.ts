@@ -1,11 +1,15 @@
 /** Makes faults happen, and ends those that last. @module */
 import type { Attacker } from "./attacker.ts";
 import type { SimDiscovery } from "./discovery.ts";
-import type { LinkQuality } from "./net/link.ts";
+import type { Direction, LinkQuality } from "./net/link.ts";
 import type { Topology } from "./net/topology.ts";
 import type { SimNode } from "./node.ts";
+import type { SimRelay } from "./relay.ts";
+import type { RelayFault } from "./relay_plan.ts";
 import type { Fault } from "./scenario.ts";
 import type { Happened } from "./watchdog.ts";
+
+const BOTH: readonly Direction[] = ["up", "down"];
 
 /** What {@linkcode Faults} works on. */
 export interface FaultsOptions {
@@ -15,6 +19,8 @@ export interface FaultsOptions {
   readonly discovery: SimDiscovery;
   /** The attacker. */
   readonly attacker: Attacker;
+  /** Relays by id. */
+  readonly relays: ReadonlyMap<string, SimRelay>;
   /** Nodes by name. */
   readonly nodes: ReadonlyMap<string, SimNode>;
   /** Has something happen after so many milliseconds. */
@@ -81,6 +87,10 @@ export class Faults {
         return this.#lasting(fault.ms, () => topology.stun.down = false);
       case "attack":
         return attacker.attack(fault.ms);
+      case "relayKilled":
+      case "relayDrained":
+      case "relayCut":
+        return this.#relay(fault);
     }
   }
 
@@ -109,6 +119,27 @@ export class Faults {
       link.quality = description.link;
       this.degraded.delete(name);
       this.#disturb(name, `end of a degradation of ${seconds(ms)}`);
+    });
+  }
+
+  #relay(fault: RelayFault): void {
+    const { kind, relay: id, ms } = fault;
+    const relay = this.#options.relays.get(id);
+    if (relay === undefined) return;
+    if (kind === "relayKilled") relay.kill(fault.how);
+    else if (kind === "relayDrained") relay.drain(fault.drainMs);
+    else for (const direction of BOTH) relay.link.dead.add(direction);
+    const disturb = (cause: string): void =>
+      this.#options.disturbed(({ noRelay }) => !noRelay, { after: "network", cause });
+    disturb(`${kind} of ${id}`);
+    // Its end at the end of a drain is an event of its own.
+    if (kind === "relayDrained") {
+      this.#options.after(fault.drainMs, () => disturb(`end of the drained ${id}`));
+    }
+    this.#lasting(ms, () => {
+      if (kind === "relayCut") relay.link.dead.clear();
+      else relay.restart();
+      disturb(`end of ${kind} of ${id} after ${seconds(ms)}`);
     });
   }
 

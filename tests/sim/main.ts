@@ -4,6 +4,7 @@
  *     deno task sim --seed N [--verbose]        one world; --verbose tells what happens in it
  *     deno task sim --runs N [--from S]         N worlds from seed S on (0), on every processor
  *                    [--expect NAME,...]        also what is not expected yet (expectations.ts)
+ *     ... [--relays]                            the same worlds with their relays
  *
  * @module
  */
@@ -15,7 +16,8 @@ import { scenarioOf } from "./scenario.ts";
 import { formatOutcome, formatSummary } from "./summary.ts";
 import { runWorld } from "./world.ts";
 
-const USAGE = "deno task sim --seed N [--verbose] | --runs N [--from S]; [--expect NAME,...]";
+const USAGE =
+  "deno task sim --seed N [--verbose] | --runs N [--from S]; [--expect NAME,...] [--relays]";
 
 interface Arguments {
   readonly seed: number | undefined;
@@ -23,16 +25,19 @@ interface Arguments {
   readonly from: number;
   readonly verbose: boolean;
   readonly expectations: Expectations;
+  readonly relays: boolean;
 }
 
 /** The arguments; `undefined` if they are none. */
 function parse(words: readonly string[]): Arguments | undefined {
   const numbers = new Map<string, number>();
   let verbose = false;
+  let relays = false;
   let expectations: Expectations | undefined = EXPECTATIONS;
   for (let i = 0; i < words.length; i++) {
     const word = words[i] ?? "";
     if (word === "--verbose") verbose = true;
+    else if (word === "--relays") relays = true;
     else if (word === "--expect") expectations = expecting(words[++i] ?? "");
     else if (["--seed", "--runs", "--from"].includes(word)) {
       const text = words[++i] ?? "";
@@ -42,7 +47,7 @@ function parse(words: readonly string[]): Arguments | undefined {
   }
   const [seed, runs] = [numbers.get("--seed"), numbers.get("--runs")];
   if ((seed === undefined) === (runs === undefined) || expectations === undefined) return undefined;
-  return { seed, runs, from: numbers.get("--from") ?? 0, verbose, expectations };
+  return { seed, runs, from: numbers.get("--from") ?? 0, verbose, expectations, relays };
 }
 
 async function main(): Promise<number> {
@@ -51,7 +56,7 @@ async function main(): Promise<number> {
     say(USAGE);
     return 2;
   }
-  const { seed, runs = 0, from, verbose, expectations } = parsed;
+  const { seed, runs = 0, from, verbose, expectations, relays } = parsed;
   if (seed === undefined) {
     say(`seeds ${from} to ${from + runs - 1}`);
     const started = performance.now();
@@ -59,6 +64,7 @@ async function main(): Promise<number> {
       Array.from({ length: runs }, (_, i) => from + i),
       {
         expectations,
+        relays,
         onOutcome: (outcome) => {
           if (outcome.violations.length > 0) say(formatOutcome(outcome));
         },
@@ -68,7 +74,7 @@ async function main(): Promise<number> {
     return outcomes.every(({ violations }) => violations.length === 0) ? 0 : 1;
   }
   say(`seed ${seed}`);
-  const scenario = scenarioOf(seed);
+  const scenario = scenarioOf(seed, { relays });
   if (verbose) say(JSON.stringify(scenario, undefined, 1));
   const outcome = runWorld(scenario, {
     module: loadEngine(),

@@ -10,6 +10,7 @@ import type { Packet } from "./net/packet.ts";
 import type { Topology } from "./net/topology.ts";
 import { Process } from "./process.ts";
 import { chanceOf } from "./random.ts";
+import { EPOCH_MS } from "./wall_clock.ts";
 
 /** What a node is made of. */
 export interface NodeOptions {
@@ -21,6 +22,8 @@ export interface NodeOptions {
   readonly port: number;
   /** Whether its system tells of changed interfaces at once (Linux does). */
   readonly watchesLinks: boolean;
+  /** Whether its administrator wants no relay. */
+  readonly noRelay: boolean;
   /** Where it is at first. */
   readonly site: string;
   /** Seed of the world. */
@@ -56,8 +59,6 @@ export type Sleep = "suspended" | "stopped";
 
 /** Packets that the kernel keeps for a program that does not read: its socket buffer, in small datagrams. */
 const BACKLOG_MAX = 2048;
-/** The wall clock when the world begins: 2026-01-01. */
-const EPOCH_MS = 1_767_225_600_000;
 /** Turns at one instant. More mean that it spins. */
 const TURNS_AT_ONCE_MAX = 2000;
 
@@ -122,6 +123,11 @@ export class SimNode {
     return this.#publicKey;
   }
 
+  /** Whether its administrator wants no relay. */
+  get noRelay(): boolean {
+    return this.#options.noRelay;
+  }
+
   /** Whether it has a key: it has run, and does now or will again. */
   owns(publicKey: string): boolean {
     return this.#publicKey === publicKey;
@@ -134,7 +140,7 @@ export class SimNode {
 
   /** Starts its program. */
   start(cached: readonly DiscoveredPeer[] = []): void {
-    const { name, role, port, seed, module, wire, discovery, watcher, watchesLinks } =
+    const { name, role, port, seed, module, wire, discovery, watcher, watchesLinks, noRelay } =
       this.#options;
     this.#runs++;
     this.#process = new Process({
@@ -151,6 +157,7 @@ export class SimNode {
       discovery,
       access: { rttMs: () => this.#rttMs(), epoch: () => this.#epoch() },
       watchesLinks,
+      noRelay,
       cached,
       listener: {
         event: (event) => watcher.event(this, event),

@@ -14,7 +14,14 @@
  *
  * @module
  */
-import { after, formatSocketAddress, type Instant, parseSocketAddress } from "../../core/mod.ts";
+import {
+  after,
+  type Family,
+  familyOf,
+  formatSocketAddress,
+  type Instant,
+  parseSocketAddress,
+} from "../../core/mod.ts";
 import { EventQueue } from "./event_queue.ts";
 import { Host } from "./net/host.ts";
 import type { NatBehaviour } from "./net/nat.ts";
@@ -59,6 +66,11 @@ export function judge(description: TopologyDescription, a: string, b: string): V
   return new Trial(withPrediction(perfect), a, b, NO_INSIGHT).run() ? "predict" : "relay";
 }
 
+/** The families in which a site's UDP reaches the Internet, and answers come back. */
+export function familiesOf(description: TopologyDescription, site: string): ReadonlySet<Family> {
+  return new Trial(withPerfectLinks(description), site, site, NO_INSIGHT).families();
+}
+
 /** Whether a site's hosts have one port each for the whole Internet: guessing is for one side's ports alone. */
 function hasOnePort({ sites, carriers }: TopologyDescription, name: string): boolean {
   const site = sites.find((site) => site.name === name);
@@ -88,6 +100,8 @@ class End {
   readonly others = new Set<string>();
   /** What STUN told of this one. */
   readonly mapped = new Set<string>();
+  /** The families in which STUN has answered. */
+  readonly families = new Set<Family>();
   /** Where it has asked; an answer names the place in this list. */
   readonly #asked: string[] = [];
   /** How this one's packets look on the Internet. */
@@ -131,6 +145,7 @@ class End {
       const message = decodeStun(bytes);
       const mapped = message && xorMappedAddress(message);
       if (mapped) this.mapped.add(formatSocketAddress(mapped));
+      this.families.add(familyOf(source.hostname));
       return;
     }
     // An own packet that came back proves nothing.
@@ -187,6 +202,14 @@ class Trial {
       this.#pass(ROUND_MS);
     }
     return a.confirmed || b.confirmed;
+  }
+
+  /** The families in which STUN answers the first end. */
+  families(): ReadonlySet<Family> {
+    const [end] = this.#ends;
+    end.askStun();
+    this.#pass(ROUND_MS);
+    return end.families;
   }
 
   #pass(ms: number): void {

@@ -1,6 +1,7 @@
 /** An agent and its colony: what they reached, how their paths changed, and whether they hear each other. @module */
 import type { NodeEvent } from "../../agent/shared/mod.ts";
 import type { SimNode } from "./node.ts";
+import type { Process } from "./process.ts";
 
 /** What one end knows of the path to the other. */
 interface End {
@@ -10,6 +11,8 @@ interface End {
   moves: number;
   /** When an echo was last answered. */
   heardAt: number;
+  /** The program that has a path now, and whether a relay is on it. */
+  path: { readonly process: Process | undefined; readonly relayed: boolean } | undefined;
 }
 
 /** The pair. */
@@ -31,7 +34,9 @@ export class Pair {
   constructor(agent: SimNode, colony: SimNode) {
     this.agent = agent;
     this.colony = colony;
-    const end = (node: SimNode, other: SimNode): End => ({ node, other, moves: 0, heardAt: -1 });
+    const end = (node: SimNode, other: SimNode): End => (
+      { node, other, moves: 0, heardAt: -1, path: undefined }
+    );
     this.#ends = [end(agent, colony), end(colony, agent)];
   }
 
@@ -58,9 +63,18 @@ export class Pair {
   /** Takes what one end's datapath tells of the other. */
   take(nowMs: number, node: SimNode, event: NodeEvent): void {
     if (event.kind === "peerConnected") this.connectedAt ??= nowMs;
+    const end = this.#ends.find((end) => end.node === node);
+    if (end !== undefined) end.path = pathAfter(node, event, end.path);
     if (event.kind !== "peerMoved") return;
     this.#moves++;
     for (const end of this.#ends) if (end.node === node) end.moves++;
+  }
+
+  /** Whether both ends send to each other without a relay. */
+  get isDirect(): boolean {
+    return this.#ends.every(({ node, path }) =>
+      path !== undefined && path.process === node.process && !path.relayed
+    );
   }
 
   /** An echo of `node` was answered. */
@@ -86,5 +100,18 @@ export class Pair {
   /** When the end was last answered that has waited longer. */
   get heardAt(): number {
     return Math.min(...this.#ends.map(({ heardAt }) => heardAt));
+  }
+}
+
+/** The path of an end after what its datapath has told. */
+function pathAfter({ process }: SimNode, event: NodeEvent, path: End["path"]): End["path"] {
+  switch (event.kind) {
+    case "peerConnected":
+    case "peerMoved":
+      return { process, relayed: event.relayed === true };
+    case "peerLost":
+      return undefined;
+    default:
+      return path;
   }
 }

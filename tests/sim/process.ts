@@ -14,6 +14,7 @@
 import {
   after,
   earlier,
+  familyOf,
   formatBase64,
   formatSocketAddress,
   type Instant,
@@ -33,6 +34,7 @@ import {
   MESH_MTU,
 } from "../../agent/mesh_settings.ts";
 import { NameTable } from "../../agent/names.ts";
+import { ownFamiliesFirst } from "../../agent/relay_requests.ts";
 import {
   type CommandBody,
   type DatapathEvent,
@@ -83,6 +85,8 @@ export interface ProcessOptions {
   readonly access: Caller["access"];
   /** Whether it hears of changed interfaces at once; otherwise it looks every 2 s. */
   readonly watchesLinks: boolean;
+  /** Whether its administrator wants no relay. */
+  readonly noRelay: boolean;
   /** Peers of an earlier run. */
   readonly cached: readonly DiscoveredPeer[];
   /** What happens to it. */
@@ -142,7 +146,7 @@ export class Process {
   /** Starts the program. */
   constructor(options: ProcessOptions) {
     const { name, seed, run, role, privateKey, port, module, host, listener } = options;
-    const { now, wallClockMs, discovery, access, cached } = options;
+    const { now, wallClockMs, discovery, access, cached, noRelay } = options;
     this.#options = options;
     this.#chance = chanceOf(seed, `control ${name} ${run}`);
     const rng = chanceOf(seed, `engine ${name} ${run}`);
@@ -155,7 +159,7 @@ export class Process {
     const publicKey = this.engine.publicKey;
     this.publicKey = formatBase64(publicKey);
     this.meshIpv6 = meshIpv6Of(MESH, publicKey);
-    this.#caller = { publicKey: this.publicKey, access };
+    this.#caller = { meshId: MESH, publicKey: this.publicKey, access };
     this.#arena = SharedArena.create();
     this.transport = new SimTransport(host, {
       datagram: (packet, local) => this.#enter(() => this.#receive(packet, local), true),
@@ -193,6 +197,7 @@ export class Process {
       discovery: ["https://discovery.example"],
       names,
       cached,
+      noRelay,
     });
     this.#watch = new WatchClient({
       chance: this.#chance,
@@ -360,10 +365,21 @@ export class Process {
         ));
         this.#send({ kind: "setStunServers", servers });
       }
-      this.control.handleAnswer(now(), answer);
+      this.control.handleAnswer(now(), this.#resolved(answer));
       listener.wanted();
     };
     discovery.call(this.#caller, request, (answer) => this.#enter(() => take(answer), false));
+  }
+
+  /** A granted relay as `agent/relay_requests.ts` hands it on: addresses that lead nowhere from here come last. */
+  #resolved(answer: MeshAnswer): MeshAnswer {
+    if (answer.kind !== "relayGranted") return answer;
+    const { granted } = answer;
+    const families = new Set(
+      this.#options.host.interfaces.map(({ address }) => familyOf(address)),
+    );
+    const transports = ownFamiliesFirst(granted.relay.transports, families);
+    return { ...answer, granted: { ...granted, relay: { ...granted.relay, transports } } };
   }
 
   #enter(happening: () => void, droppable: boolean): void {

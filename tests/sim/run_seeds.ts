@@ -12,6 +12,8 @@ const THREADS_MAX = 8;
 export interface RunOptions {
   /** What is expected. @default {@linkcode EXPECTATIONS} */
   readonly expectations?: Expectations;
+  /** Whether worlds have their relays. @default false */
+  readonly relays?: boolean;
   /** Hears of each world as it ends. */
   readonly onOutcome?: (outcome: Outcome) => void;
 }
@@ -22,12 +24,15 @@ export interface Order {
   readonly seed: number;
   /** What is expected of its world. */
   readonly expectations: Expectations;
+  /** Whether it has its relays. */
+  readonly relays: boolean;
 }
 
 /** Runs seeds and returns what became of each, in their order. */
 export async function runSeeds(
   seeds: readonly number[],
-  { expectations = EXPECTATIONS, onOutcome = (): void => undefined }: RunOptions = {},
+  { expectations = EXPECTATIONS, relays = false, onOutcome = (): void => undefined }: RunOptions =
+    {},
 ): Promise<readonly Outcome[]> {
   const outcomes = new Map<number, Outcome>();
   const take = (outcome: Outcome): void => {
@@ -37,12 +42,14 @@ export async function runSeeds(
   const threads = Math.min(THREADS_MAX, navigator.hardwareConcurrency, seeds.length);
   if (threads <= 1) {
     const module = loadEngine();
-    for (const seed of seeds) take(runWorld(scenarioOf(seed), { module, expectations }));
+    for (const seed of seeds) {
+      take(runWorld(scenarioOf(seed, { relays }), { module, expectations }));
+    }
   } else {
     let next = 0;
     const feed = (): Order | undefined => {
       const seed = seeds[next++];
-      return seed === undefined ? undefined : { seed, expectations };
+      return seed === undefined ? undefined : { seed, expectations, relays };
     };
     await Promise.all(Array.from({ length: threads }, () => runThread(feed, take)));
   }

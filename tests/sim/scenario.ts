@@ -12,6 +12,7 @@ import type {
 } from "./net/topology.ts";
 import type { Sleep } from "./node.ts";
 import { type Chance, chanceOf } from "./random.ts";
+import { drawRelays, type RelayFault, type RelayScenario } from "./relay_plan.ts";
 
 /** A node and where it begins. */
 export interface NodePlan {
@@ -55,7 +56,8 @@ export type Fault =
   | { readonly kind: "restart"; readonly node: string; readonly ms: number }
   | { readonly kind: "discoveryDown"; readonly forgetful: boolean; readonly ms: number }
   | { readonly kind: "stunDown"; readonly ms: number }
-  | { readonly kind: "attack"; readonly ms: number };
+  | { readonly kind: "attack"; readonly ms: number }
+  | RelayFault;
 
 /** A fault and when it happens. */
 export interface PlannedFault {
@@ -75,6 +77,8 @@ export interface Scenario {
   readonly nodes: readonly NodePlan[];
   /** Faults by time. */
   readonly faults: readonly PlannedFault[];
+  /** Relays. Absent: none. */
+  readonly relays?: RelayScenario;
   /** When everything is mended. */
   readonly healAt: number;
   /** When it is over. */
@@ -89,18 +93,25 @@ const AGENTS_MAX = 3;
 const FAULTS_MAX = 9;
 const PORT = 51_820;
 
-/** Draws the world of a seed. */
-export function scenarioOf(seed: number): Scenario {
+/** Draws the world of a seed. With `relays`, the same world with its relays, if it has any. */
+export function scenarioOf(
+  seed: number,
+  { relays: withRelays = false }: { readonly relays?: boolean } = {},
+): Scenario {
   const chance = chanceOf(seed, "scenario");
   const topology = drawTopology(chance);
   const names = topology.sites.map(({ name }) => name);
   const nodes = drawNodes(chance, names);
   const count = chance.below(FAULTS_MAX + 1);
-  const faults = Array.from({ length: count }, () => ({
+  const planned = Array.from({ length: count }, (): PlannedFault => ({
     at: Math.floor(chance.between(FAULTS_FROM, HEAL_AT)),
     fault: drawFault(chance, topology, nodes),
-  })).sort((a, b) => a.at - b.at);
-  return { seed, topology, nodes, faults, healAt: HEAL_AT, endAt: END_AT };
+  }));
+  const times = { from: FAULTS_FROM, until: HEAL_AT };
+  const relays = withRelays ? drawRelays(seed, nodes, times) : undefined;
+  const faults = [...planned, ...relays?.faults ?? []].sort((a, b) => a.at - b.at);
+  const world = { seed, topology, nodes, faults, healAt: HEAL_AT, endAt: END_AT };
+  return relays === undefined ? world : { ...world, relays };
 }
 
 function drawTopology(chance: Chance): TopologyDescription {

@@ -10,6 +10,6 @@ const scope = self as unknown as {
 };
 const module = loadEngine();
 
-scope.onmessage = ({ data: { seed, expectations } }) => {
-  scope.postMessage(runWorld(scenarioOf(seed), { module, expectations }));
+scope.onmessage = ({ data: { seed, expectations, relays } }) => {
+  scope.postMessage(runWorld(scenarioOf(seed, { relays }), { module, expectations }));
 };

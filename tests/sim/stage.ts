@@ -5,6 +5,7 @@ import type { Topology } from "./net/topology.ts";
 import type { SimNode } from "./node.ts";
 import type { Pair } from "./pair.ts";
 import type { SimDiscovery } from "./discovery.ts";
+import type { SimRelay } from "./relay.ts";
 import type { Verdicts } from "./verdicts.ts";
 
 /** The parts of a world. */
@@ -15,6 +16,8 @@ export interface Stage {
   readonly topology: Topology;
   /** The service. */
   readonly discovery: SimDiscovery;
+  /** Relays by id; none in most worlds. */
+  readonly relays: ReadonlyMap<string, SimRelay>;
   /** What is wrong at the moment. */
   readonly faults: Faults;
   /** Every node. */

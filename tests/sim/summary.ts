@@ -24,25 +24,37 @@ export function formatOutcome({ seed, hash, violations, pairs, happenings }: Out
 export function formatSummary(outcomes: readonly Outcome[], elapsedMs: number): string {
   const failed = outcomes.filter(({ violations }) => violations.length > 0);
   const pairs = outcomes.flatMap(({ pairs }) => pairs);
-  const rows = VERDICTS.map((verdict) => formatVerdict(verdict, pairs));
+  const rows = [false, true].flatMap((relayable) =>
+    VERDICTS.map((verdict) => {
+      const own = pairs.filter((pair) => pair.verdict === verdict && pair.relayable === relayable);
+      return own.length === 0 ? [] : formatPairs(relayable ? `${verdict}, relays` : verdict, own);
+    })
+  ).flat();
   const recoveries = DISTURBANCES.map((after) => {
     const times = pairs.flatMap(({ recoveries }) => timesAfter(recoveries, after));
     return `after ${after}: ${formatTimes(times)}; wanted within ${seconds(RECOVERY_MS[after])}`;
+  });
+  const relayed = outcomes.filter(({ relays }) => relays > 0);
+  const upgrades = DISTURBANCES.map((after) => {
+    const times = pairs.flatMap(({ upgrades }) => timesAfter(upgrades, after));
+    return `direct after ${after}: ${formatTimes(times)}; wanted within ${
+      seconds(RECOVERY_MS[after])
+    }`;
   });
   const perSeed = (elapsedMs / Math.max(1, outcomes.length)).toFixed(0);
   const seeds = failed.map(({ seed }) => seed).join(" ");
   return [
     ...rows,
     ...recoveries,
+    ...(relayed.length > 0 ? [`${relayed.length} worlds with relays`, ...upgrades] : []),
     ...formatSlowest(outcomes),
     `${outcomes.length} seeds in ${(elapsedMs / 1000).toFixed(1)} s (${perSeed} ms each), ` +
     (failed.length === 0 ? "all well" : `${failed.length} failed: ${seeds}`),
   ].join("\n");
 }
 
-function formatVerdict(verdict: Verdict, all: readonly PairOutcome[]): string {
-  const pairs = all.filter((pair) => pair.verdict === verdict);
-  return `${verdict.padEnd(7)} ${pairs.length} pairs; ` +
+function formatPairs(name: string, pairs: readonly PairOutcome[]): string {
+  return `${name.padEnd(7)} ${pairs.length} pairs; ` +
     `connected ${formatTimes(pairs.map(({ connectMs }) => connectMs))}; ` +
     `healed ${formatTimes(pairs.map(({ healMs }) => healMs))}`;
 }

@@ -2,7 +2,9 @@
 import type { Expectations } from "./expectations.ts";
 import type { TopologyDescription } from "./net/topology.ts";
 import type { SimNode } from "./node.ts";
-import { judge, type Verdict } from "./oracle.ts";
+import type { Family } from "../../core/mod.ts";
+import { familiesOf, judge, type Verdict } from "./oracle.ts";
+import type { RelayPlan } from "./relay_plan.ts";
 
 /** Two nodes. */
 export interface Two {
@@ -16,12 +18,18 @@ export interface Two {
 export class Verdicts {
   readonly #topology: TopologyDescription;
   readonly #expectations: Expectations;
+  readonly #relays: readonly RelayPlan[];
   readonly #known = new Map<string, Verdict>();
+  readonly #families = new Map<string, ReadonlySet<Family>>();
 
   /** None yet. */
-  constructor(topology: TopologyDescription, expectations: Expectations) {
+  constructor(topology: TopologyDescription, { expectations, relays }: {
+    readonly expectations: Expectations;
+    readonly relays: readonly RelayPlan[];
+  }) {
     this.#topology = topology;
     this.#expectations = expectations;
+    this.#relays = relays;
   }
 
   /** What two nodes must reach in the sites where they are now. */
@@ -34,9 +42,24 @@ export class Verdicts {
     return verdict;
   }
 
+  /** The relays, by id, over each of which two nodes can talk where they are now. */
+  relaysOf({ agent, colony }: Two): readonly string[] {
+    const { relay } = this.#expectations;
+    if (!relay || agent.noRelay || colony.noRelay) return [];
+    const reached = [agent, colony].map(({ site }) => this.#familiesOf(site));
+    return this.#relays.filter(({ families }) =>
+      reached.every((own) => families.some((family) => own.has(family)))
+    ).map(({ id }) => id);
+  }
+
   /** Whether two nodes must talk where they are now. */
   isDue(two: Two): boolean {
-    const { guessing, prediction, relay } = this.#expectations;
+    return this.mustBeDirect(two) || this.relaysOf(two).length > 0;
+  }
+
+  /** Whether two nodes must find a direct path where they are now, soon or late. */
+  mustBeDirect(two: Two): boolean {
+    const { guessing, prediction } = this.#expectations;
     switch (this.of(two)) {
       case "direct":
         return true;
@@ -45,7 +68,13 @@ export class Verdicts {
       case "predict":
         return prediction;
       case "relay":
-        return relay;
+        return false;
     }
+  }
+
+  #familiesOf(site: string): ReadonlySet<Family> {
+    const known = this.#families.get(site) ?? familiesOf(this.#topology, site);
+    this.#families.set(site, known);
+    return known;
   }
 }

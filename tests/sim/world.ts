@@ -33,6 +33,9 @@ import { type NodeWatcher, SimNode } from "./node.ts";
 import type { Outcome, PairOutcome } from "./outcome.ts";
 import { Pair } from "./pair.ts";
 import { chanceOf } from "./random.ts";
+import { RELAY_PORT, relayAddresses, SimRelay } from "./relay.ts";
+import { RelayOffice } from "./relay_office.ts";
+import type { RelayPlan } from "./relay_plan.ts";
 import type { Fault, Scenario } from "./scenario.ts";
 import type { Stage } from "./stage.ts";
 import { type Print, Trace } from "./trace.ts";
@@ -67,6 +70,7 @@ class World {
   readonly #wire: Wire;
   readonly #topology: Topology;
   readonly #discovery: SimDiscovery;
+  readonly #relays: ReadonlyMap<string, SimRelay>;
   readonly #attacker: Attacker;
   readonly #faults: Faults;
   readonly #nodes = new Map<string, SimNode>();
@@ -91,17 +95,26 @@ class World {
       dropped: (why) => void this.#drops.set(why, (this.#drops.get(why) ?? 0) + 1),
     };
     this.#topology = new Topology(scenario.topology, this.#wire, seed);
-    this.#discovery = new SimDiscovery(this.#wire);
+    const { relays } = scenario;
+    const office = relays && new RelayOffice({ ...relays, chance: chanceOf(seed, "relay office") });
+    this.#discovery = new SimDiscovery(this.#wire, office);
+    this.#relays = new Map(
+      relays?.relays.map((plan, index) => [plan.id, this.#relayOf(plan, index)]),
+    );
     this.#attacker = new Attacker(this.#topology.internet, this.#wire, {
       chance: chanceOf(seed, "attacker"),
       delivers: expectations.validation,
     });
     this.#topology.internet.tap = (packet) => this.#attacker.see(packet);
-    this.#verdicts = new Verdicts(scenario.topology, expectations);
+    this.#verdicts = new Verdicts(scenario.topology, {
+      expectations,
+      relays: relays?.relays ?? [],
+    });
     this.#faults = new Faults({
       topology: this.#topology,
       discovery: this.#discovery,
       attacker: this.#attacker,
+      relays: this.#relays,
       nodes: this.#nodes,
       after: (ms, happening) => this.#after(ms, happening),
       disturbed: (which, happened) => this.#disturbed(which, happened),
@@ -111,6 +124,7 @@ class World {
       expectations,
       topology: this.#topology,
       discovery: this.#discovery,
+      relays: this.#relays,
       faults: this.#faults,
       nodes: this.#nodes,
       pairs: this.#pairs,
@@ -124,6 +138,7 @@ class World {
     };
     this.#chatter = new Chatter(stage);
     this.#ending = new Ending(stage, this.#chatter);
+    for (const relay of this.#relays.values()) relay.start();
     this.#addNodes();
   }
 
@@ -154,12 +169,26 @@ class World {
       hash: this.#trace.hash,
       violations: this.#violations,
       pairs: this.#pairs.map((pair) => this.#outcomeOf(pair)),
+      relays: this.#relays.size,
       happenings,
     };
   }
 
+  #relayOf(plan: RelayPlan, index: number): SimRelay {
+    return new SimRelay({
+      plan,
+      addresses: relayAddresses(plan, index),
+      seed: this.#scenario.seed,
+      wire: this.#wire,
+      internet: this.#topology.internet,
+      onReport: (report) => this.#discovery.report(report),
+      onFault: (what) => this.#violate(what),
+    });
+  }
+
   #addNodes(): void {
-    const { seed, nodes } = this.#scenario;
+    const { seed, nodes, relays } = this.#scenario;
+    const addresses = new Set([...this.#relays.values()].flatMap(({ addresses }) => addresses));
     const watcher: NodeWatcher = {
       event: (node, event) => this.#told(node, event),
       log: (node, level, message) => {
@@ -171,8 +200,10 @@ class World {
       fault: (node, what) => this.#violate(`${node.name}: ${what}`),
     };
     for (const plan of nodes) {
+      const noRelay = relays?.unwilling.includes(plan.name) ?? false;
       const node = new SimNode({
         ...plan,
+        noRelay,
         seed,
         watcher,
         module: this.#module,
@@ -182,7 +213,10 @@ class World {
       });
       this.#nodes.set(plan.name, node);
       const report = (what: string): void => this.#violate(`${node.name} ${what}`);
-      this.#checks.set(node, new NodeChecks(report, this.#inner));
+      this.#checks.set(
+        node,
+        new NodeChecks(report, this.#inner, { addresses, port: RELAY_PORT, noRelay }),
+      );
       this.#at(plan.startAt, () => this.#start(node));
     }
     const [colony, ...agents] = [...this.#nodes.values()];
@@ -214,9 +248,11 @@ class World {
 
   #told(node: SimNode, event: NodeEvent): void {
     this.#say(() => `${node.name} ${describe(event, (key) => this.#nameOf(key))}`);
-    if (event.kind !== "peerConnected" && event.kind !== "peerMoved") return;
+    if (
+      event.kind !== "peerConnected" && event.kind !== "peerMoved" && event.kind !== "peerLost"
+    ) return;
     const peer = this.#nameOf(event.publicKey);
-    this.#checks.get(node)?.moved(peer, event.remote);
+    if (event.kind !== "peerLost") this.#checks.get(node)?.moved(peer, event.remote);
     for (const pair of this.#pairs) {
       if (pair.has(node) && pair.otherOf(node).name === peer) pair.take(this.#now, node, event);
     }
@@ -271,11 +307,13 @@ class World {
     return {
       name,
       verdict: this.#verdicts.of(pair),
+      relayable: this.#verdicts.relaysOf(pair).length > 0,
       connectMs: startedAt === undefined || connectedAt === undefined
         ? undefined
         : connectedAt - startedAt,
       healMs: this.#chatter.healMsOf(pair),
       recoveries: this.#chatter.recoveriesOf(pair),
+      upgrades: this.#chatter.upgradesOf(pair),
       moves,
       events,
     };
@@ -309,13 +347,19 @@ function describe(event: NodeEvent, nameOf: (publicKey: string) => string): stri
     }
     case "peerConnected":
     case "peerMoved":
-      return `${event.kind} ${nameOf(event.publicKey)} ${event.remote}`;
+      return `${event.kind} ${nameOf(event.publicKey)} ${event.remote}` +
+        (event.relayed === true ? " relayed" : "");
     case "log":
       return `${event.level}: ${event.message}`;
     case "fatal":
       return `fatal: ${event.message}`;
+    case "relaysChanged": {
+      const relays = event.relays.map(({ id, state, draining = false, reason = "" }) =>
+        ` ${id} ${state}${draining ? " draining" : ""} ${reason}`
+      );
+      return `relaysChanged${relays.join(",")}`;
+    }
     case "linksChanged":
-    case "relaysChanged":
     case "relayConnect":
       return event.kind;
     case "stunSilent":

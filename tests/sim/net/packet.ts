@@ -13,6 +13,8 @@ export interface Packet {
   readonly sender: Sender;
   /** Where the sender sent it, whatever has been translated since. For ICMP errors, which NATs translate back. */
   readonly aim: SocketAddress;
+  /** For a relay's packet to its client: the peer that the relay has it from, as the client is told. */
+  readonly relayedFrom?: SocketAddress;
 }
 
 /** Who makes packets. */
