@@ -30,10 +30,7 @@ import {
 import {
   type Candidate,
   classify,
-  hostCandidates,
   type InterfaceAddress,
-  mergeCandidates,
-  parseEndpoint,
   type PathAgent,
   type PathEvent,
 } from "../../traversal/mod.ts";
@@ -49,6 +46,7 @@ import {
 } from "../shared/mod.ts";
 import { formatCandidate, parseCandidates, parseNatHint } from "./candidate_info.ts";
 import { parseOwnAddress, peerEvent, reportDatapath } from "./datapath_report.ts";
+import { OwnAddresses } from "./own_addresses.ts";
 import { type OwnNat, type Peer, PeerTable } from "./peer_table.ts";
 import { PingTable } from "./ping_table.ts";
 import { RelayDesk } from "./relay_desk.ts";
@@ -108,10 +106,8 @@ export class Datapath implements EngineSink {
   readonly #stun: StunDesk;
   readonly #relays: RelayDesk;
   readonly #pings: PingTable;
+  readonly #addresses: OwnAddresses;
   readonly #counters = new Map<string, number>();
-  #interfaces: readonly InterfaceAddress[];
-  /** Where gateways let peers in. */
-  #mapped: readonly Candidate[] = [];
   #now: Instant;
   readonly #strangers = new SecondLimit(STRANGERS_PER_SECOND);
   readonly #pathErrors = new SecondLimit(PATH_ERRORS_PER_SECOND);
@@ -132,9 +128,9 @@ export class Datapath implements EngineSink {
     this.#pings = new PingTable(engine, (id, value) => {
       this.#say({ kind: "reply", id, ok: true, value });
     });
-    this.#interfaces = options.interfaces();
-    const { noGuess = false, noDirect = false } = options;
-    const hostAddresses = this.#hostAddresses();
+    const { interfaces, publicEndpoint, transport, noGuess = false, noDirect = false } = options;
+    this.#addresses = new OwnAddresses({ interfaces, publicEndpoint, port: () => transport.port });
+    const hostAddresses = this.#addresses.hosts;
     this.#stun = new StunDesk(this.#now, { transport: options.transport, rng, hostAddresses });
     this.#relays = new RelayDesk({
       transport: options.transport,
@@ -395,9 +391,7 @@ export class Datapath implements EngineSink {
         this.#peers.find(command.publicKey);
         return this.#stun.execute(this.#now, command);
       case "setMapped": {
-        this.#mapped = command.addresses.map((text) => parseEndpoint(text))
-          .filter((address) => address !== undefined)
-          .map((address) => ({ kind: "portMapped", address }));
+        this.#addresses.setMapped(command.addresses);
         this.#sayCandidates();
         return undefined;
       }
@@ -462,8 +456,8 @@ export class Datapath implements EngineSink {
   }
 
   #linkChanged(): undefined {
-    this.#interfaces = this.#options.interfaces();
-    this.#stun.linkChanged(this.#now, this.#hostAddresses());
+    this.#addresses.linkChanged();
+    this.#stun.linkChanged(this.#now, this.#addresses.hosts);
     this.#relays.linkChanged(this.#now);
     for (const peer of this.#peers.all) {
       this.#peers.withAgent(this.#now, peer, (agent) => agent.restart(this.#now));
@@ -542,17 +536,7 @@ export class Datapath implements EngineSink {
 
   /** Our own candidates, best first. */
   #candidates(): readonly Candidate[] {
-    const { publicEndpoint, transport } = this.#options;
-    const configured: Candidate[] = publicEndpoint === undefined
-      ? []
-      : [{ kind: "configured", address: publicEndpoint }];
-    return mergeCandidates(
-      hostCandidates(this.#interfaces, transport.port),
-      configured,
-      this.#mapped,
-      this.#stun.candidates,
-      this.#relays.candidates,
-    );
+    return this.#addresses.candidates(this.#stun.candidates, this.#relays.candidates);
   }
 
   #sayCandidates(): void {
@@ -561,10 +545,6 @@ export class Datapath implements EngineSink {
     ));
     const candidates = [...this.#candidates().map(formatCandidate), ...sampled];
     this.#say({ kind: "candidatesChanged", candidates, nat: this.#stun.nat });
-  }
-
-  #hostAddresses(): readonly string[] {
-    return this.#interfaces.map(({ address }) => address);
   }
 
   #status(): DatapathStatus {

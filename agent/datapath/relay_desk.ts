@@ -12,7 +12,6 @@
  * @module
  */
 import {
-  after,
   earlier,
   type Instant,
   parseSocketAddress,
@@ -38,14 +37,12 @@ import type {
 } from "../shared/mod.ts";
 import { type RelayCarrier, StreamCarrier, UdpCarrier } from "./relay_carrier.ts";
 import { type Attempt, RelayRace, type RelayRaceHost } from "./relay_race.ts";
+import { RelayedTransport } from "./relayed_transport.ts";
+import { SendCap } from "./send_cap.ts";
 import { RELAY_LOCAL_MIN, type Transport } from "./transport.ts";
 
 /** Addresses of one peer for which permissions are asked. */
 const ADDRESSES_PER_PEER = 16;
-/** A cap on what is sent lets this much of a second pass at once. */
-const BURST_SECONDS = 0.25;
-/** The least that passes at once, so that a small cap does not stop large datagrams for ever. */
-const BURST_BYTES_MIN = 16_384;
 
 /** Takes datagrams of `segment` bytes each, the last maybe shorter, from a peer at the other end of a relay; borrowed for the call. */
 export type RelayedTaker = (
@@ -85,12 +82,6 @@ export interface RelayChanges {
   readonly locals: boolean;
 }
 
-/** What a cap leaves to be sent. */
-interface Allowance {
-  bytes: number;
-  at: Instant;
-}
-
 /** The relays of one node. */
 export class RelayDesk {
   /** The sockets and the allocations as one transport. */
@@ -101,7 +92,7 @@ export class RelayDesk {
   /** The addresses of each peer's candidates, by its key. */
   readonly #peers = new Map<string, readonly string[]>();
   readonly #counters = new Map<string, number>();
-  readonly #allowances = new Map<number, Allowance>();
+  readonly #caps = new Map<number, SendCap>();
   /** Streams by slot, for the reason of their end. */
   readonly #streams = new Map<number, StreamCarrier>();
   #races: readonly RelayRace[] = [];
@@ -122,7 +113,7 @@ export class RelayDesk {
   constructor(options: RelayDeskOptions) {
     this.#options = options;
     this.#udp = new UdpCarrier(options.transport);
-    this.transport = new RelayedTransport(options.transport, this);
+    this.transport = new RelayedTransport(options.transport, (...run) => this.send(...run));
   }
 
   /** The local ends that carry now. */
@@ -156,7 +147,7 @@ export class RelayDesk {
       if (wanted.some(({ id }) => id === race.info.id)) continue;
       race.stop();
       this.#byLocal.delete(race.local);
-      this.#allowances.delete(race.local);
+      this.#caps.delete(race.local);
     }
     this.#races = wanted.map((info) => {
       const known = this.#races.find((race) => race.info.id === info.id);
@@ -234,7 +225,10 @@ export class RelayDesk {
     if (!client.reaches(to) || !this.#hasWay(local, to, client.relayed)) {
       return this.#count("relayUnreachable");
     }
-    if (!this.#allows(now, race, bytes.length)) return this.#count("relayBandwidthDropped");
+    const { bandwidthBytesPerSecond: cap = 0 } = race.info;
+    if (!this.#capOf(now, local).allows(now, cap, bytes.length)) {
+      return this.#count("relayBandwidthDropped");
+    }
     const channel = client.channelTo(now, to);
     if (channel !== undefined) {
       return carrier.sendRun(channel, { bytes, segment, whole }, client.server);
@@ -450,19 +444,12 @@ export class RelayDesk {
     }
   }
 
-  /** Whether a cap lets so many bytes pass now. */
-  #allows(now: Instant, { info, local }: RelayRace, bytes: number): boolean {
-    const { bandwidthBytesPerSecond: cap = 0 } = info;
-    if (cap <= 0) return true;
-    const most = Math.max(BURST_BYTES_MIN, cap * BURST_SECONDS);
-    const allowance = this.#allowances.get(local) ?? { bytes: most, at: now };
-    allowance.bytes = Math.min(most, allowance.bytes + (now - allowance.at) * cap / 1000);
-    allowance.at = after(now, 0);
-    this.#allowances.set(local, allowance);
-    // The last run may overdraw: what is owed is waited for.
-    if (allowance.bytes <= 0) return false;
-    allowance.bytes -= bytes;
-    return true;
+  #capOf(now: Instant, local: number): SendCap {
+    const known = this.#caps.get(local);
+    if (known !== undefined) return known;
+    const made = new SendCap(now);
+    this.#caps.set(local, made);
+    return made;
   }
 
   #changed(): void {
@@ -483,54 +470,6 @@ export class RelayDesk {
 
   #count(name: string, by = 1): void {
     this.#counters.set(name, (this.#counters.get(name) ?? 0) + by);
-  }
-}
-
-/** Sends from sockets by themselves, and from allocations by the desk. */
-class RelayedTransport implements Transport {
-  readonly #sockets: Transport;
-  readonly #desk: RelayDesk;
-
-  constructor(sockets: Transport, desk: RelayDesk) {
-    this.#sockets = sockets;
-    this.#desk = desk;
-  }
-
-  get name(): string {
-    return this.#sockets.name;
-  }
-
-  get port(): number {
-    return this.#sockets.port;
-  }
-
-  get localEndpoints(): readonly string[] {
-    return this.#sockets.localEndpoints;
-  }
-
-  get busy(): boolean {
-    return this.#sockets.busy;
-  }
-
-  send(bytes: Uint8Array, segment: number, to: SocketAddress, local = 0, whole = false): void {
-    if (local < RELAY_LOCAL_MIN) this.#sockets.send(bytes, segment, to, local, whole);
-    else this.#desk.send(local, bytes, segment, to, whole);
-  }
-
-  openLocal(): number | undefined {
-    return this.#sockets.openLocal();
-  }
-
-  closeLocal(local: number): void {
-    this.#sockets.closeLocal(local);
-  }
-
-  localPort(local: number): number | undefined {
-    return this.#sockets.localPort(local);
-  }
-
-  counters(): Readonly<Record<string, number>> {
-    return this.#sockets.counters();
   }
 }
 
