@@ -13,6 +13,7 @@
  *
  * @module
  */
+import { MorayError } from "../../core/mod.ts";
 import type { NodeHandle, NodeStatus, PathStatus, PeerStatus } from "../../agent/status.ts";
 import { connectLocalApi } from "../../agent/local_api.ts";
 import { Moray, type Program, SOURCE } from "./moray.ts";
@@ -60,7 +61,9 @@ export class LabNode implements AsyncDisposable {
   readonly state: string;
   /** When the process was started, on this process's monotonic clock. */
   readonly startedAt: number;
-  #api: (NodeHandle & Disposable) | undefined;
+  /** The connection to its local API, or the attempt: questions that are asked at once share one. */
+  #api: Promise<NodeHandle & Disposable> | undefined;
+  #ended = false;
 
   /** Takes over a started process. */
   constructor(
@@ -108,21 +111,26 @@ export class LabNode implements AsyncDisposable {
 
   /** Ends it, by force if need be. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#api?.[Symbol.dispose]();
+    this.#ended = true;
+    const api = this.#api;
+    this.#api = undefined;
+    await api?.then((api) => api[Symbol.dispose](), () => {});
     // One that a test has stopped would not hear of its end.
     this.process.child.signal("SIGCONT");
     await this.process[Symbol.asyncDispose]();
   }
 
   async #ask<T>(question: (api: NodeHandle) => Promise<T>): Promise<T> {
-    const api = this.#api ?? await this.connect();
-    this.#api = api;
+    if (this.#ended) throw new MorayError("closed", "The node has been ended");
+    const opening = this.#api ??= this.connect();
+    let api: (NodeHandle & Disposable) | undefined;
     try {
+      api = await opening;
       return await question(api);
     } catch (error) {
       // What an answer that is late belongs to cannot be told: the next question has a connection of its own.
-      api[Symbol.dispose]();
-      if (this.#api === api) this.#api = undefined;
+      api?.[Symbol.dispose]();
+      if (this.#api === opening) this.#api = undefined;
       throw error;
     }
   }
