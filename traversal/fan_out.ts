@@ -10,6 +10,9 @@
  * fresh, no answer slower than twice the interval would count; and each can be answered only once, so a lost answer needs a
  * fresh one. Fresh ones therefore come after 0.5, 1, 2, 4 s: an answer that takes three seconds still finds its initiation.
  *
+ * Only the copy that comes first is answered, the way it came. Where the way to a neighbour leads there and not back (two networks with
+ * the same addresses), it uses up every initiation. So in a window every second fresh one is not for neighbours.
+ *
  * @module
  */
 import { after, earlier, type Instant } from "../core/mod.ts";
@@ -39,6 +42,8 @@ const RESTART_EVERY_MS = 6_000;
 export interface DueInitiation {
   /** Whether it must be a new one; otherwise the latest goes out again. */
   readonly fresh: boolean;
+  /** Whether it goes past the neighbours. */
+  readonly past: boolean;
 }
 
 /** The times of the initiations to one peer. */
@@ -51,6 +56,8 @@ export class FanOut {
   #lastAt: Instant | undefined;
   #freshAt: Instant | undefined;
   #freshMs = FRESH_MS_MIN;
+  /** Fresh initiations since the window opened. */
+  #made = 0;
   #due: DueInitiation | undefined;
   readonly #restarts: TokenBucket;
 
@@ -88,7 +95,10 @@ export class FanOut {
     if (!(windowMs > 0)) return false;
     const until = after(now, Math.min(windowMs, PUNCH_WINDOW_MS_MAX));
     const running = this.#punch?.until ?? until;
-    if (this.#punch === undefined) this.#freshAt = undefined;
+    if (this.#punch === undefined) {
+      this.#freshAt = undefined;
+      this.#made = 0;
+    }
     this.#punch = { nextAt: now, until: until > running ? until : running };
     return true;
   }
@@ -117,8 +127,10 @@ export class FanOut {
         ? FRESH_MS_MIN
         : Math.min(this.#freshMs * 2, FRESH_MS_MAX);
       this.#freshAt = now;
+      this.#made++;
     }
-    this.#due = { fresh: fresh || this.#due?.fresh === true };
+    const past = this.#punch !== undefined && this.#made > 0 && this.#made % 2 === 0;
+    this.#due = { fresh: fresh || this.#due?.fresh === true, past };
     if (this.#nextAt !== undefined && now >= this.#nextAt) {
       this.#nextAt = after(now, GAPS_MS[this.#step] ?? GAPS_MS.at(-1) ?? 0);
       if (this.#step < GAPS_MS.length) this.#step++;

@@ -17,6 +17,16 @@ Deno.test("FanOut gives every initiation of a window the time of two round trips
   assertEquals(fresh.slice(0, 6), [0, 500, 1500, 3500, 7500, 11_500]);
 });
 
+Deno.test("FanOut lets every second fresh initiation of a window go past the neighbours, with its repetitions, and no other", () => {
+  const fanOut = new FanOut(at(0));
+  fanOut.start(at(0));
+  assertEquals(run(fanOut, 0, 12_000).filter(({ past }) => past), []);
+  fanOut.rest();
+  fanOut.punch(at(20_000), 4_000);
+  const sent = run(fanOut, 20_000, 24_000).filter(({ past }) => past).map(({ at }) => at);
+  assertEquals(sent, [20_500, 20_750, 21_000, 21_250, 23_500, 23_750, 24_000]);
+});
+
 Deno.test("FanOut begins afresh when it is started again", () => {
   const fanOut = new FanOut(at(0));
   fanOut.start(at(0));
@@ -31,7 +41,7 @@ Deno.test("FanOut lets one fresh initiation in two seconds go out beside the sch
   assertEquals(fanOut.beside(at(1999)), false);
   assertEquals(fanOut.beside(at(2000)), true);
   fanOut.start(at(2010));
-  assertEquals(run(fanOut, 2010, 2060), [{ at: 2050, fresh: true }]);
+  assertEquals(run(fanOut, 2010, 2060), [{ at: 2050, fresh: true, past: false }]);
 });
 
 Deno.test("FanOut rests for good, or lets an open window run on", () => {
@@ -52,12 +62,16 @@ Deno.test("FanOut grants ten restarts at once and one in 6 s, and counts the oth
   assertEquals([granted, fanOut.refused], [19, 581]);
 });
 
-function run(fanOut: FanOut, from: number, until: number): { at: number; fresh: boolean }[] {
-  const sent: { at: number; fresh: boolean }[] = [];
+function run(
+  fanOut: FanOut,
+  from: number,
+  until: number,
+): { at: number; fresh: boolean; past: boolean }[] {
+  const sent: { at: number; fresh: boolean; past: boolean }[] = [];
   for (let now = from; now <= until;) {
     fanOut.handleTimeout(at(now));
     const due = fanOut.poll();
-    if (due !== undefined) sent.push({ at: now, fresh: due.fresh });
+    if (due !== undefined) sent.push({ at: now, ...due });
     const next = fanOut.dueAt();
     if (next === undefined) break;
     now = next;

@@ -293,7 +293,7 @@ export class PathAgent {
   pollInitiation(): Initiation | undefined {
     const due = this.#fanOut.poll();
     if (due !== undefined) {
-      const destinations = this.#destinations();
+      const destinations = this.#destinations(due.past);
       if (destinations.length > 0) {
         this.#attempts++;
         return { destinations, fresh: due.fresh };
@@ -481,8 +481,9 @@ export class PathAgent {
     return left ? earlier(lostAt, after(unansweredSince, TRUST_MS)) : lostAt;
   }
 
-  #destinations(): readonly Path[] {
-    return this.#table.receivers(this.#choice?.primary, this.#turns++).map(({ path }) => path);
+  #destinations(past = false): readonly Path[] {
+    const receivers = this.#table.receivers(this.#choice?.primary, { turn: this.#turns++, past });
+    return receivers.map(({ path }) => path);
   }
 
   #emit(event: PathEvent): void {

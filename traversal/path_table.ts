@@ -122,14 +122,20 @@ export class PathTable {
 
   /**
    * The paths that one initiation goes out on: the one in use, those that work, then each kind of the others in turn; at most
-   * {@linkcode FAN_OUT_MAX}. Where there are more, half stays and the others alternate with `turn`.
+   * {@linkcode FAN_OUT_MAX}. Where there are more, half stays and the others alternate with `turn`. `past`: not those to neighbours,
+   * where there are others.
    */
-  receivers(primary: PathRecord | undefined, turn: number): readonly PathRecord[] {
+  receivers(
+    primary: PathRecord | undefined,
+    { turn, past = false }: { readonly turn: number; readonly past?: boolean },
+  ): readonly PathRecord[] {
     const rank = (record: PathRecord): number => record === primary ? 0 : record.works ? 1 : 2;
     // An end that was opened for a guess serves the path that it found.
-    const sorted = this.inTurns().filter((record) =>
+    const all = this.inTurns().filter((record) =>
       !record.gone && (rank(record) < 2 || record.ownRelay || !record.extra)
     ).sort((a, b) => rank(a) - rank(b));
+    const others = past ? all.filter((record) => !record.private || record.relays > 0) : all;
+    const sorted = others.length > 0 ? others : all;
     if (sorted.length <= FAN_OUT_MAX) return sorted;
     const kept = FAN_OUT_MAX / 2;
     const turns = sorted.slice(kept);

@@ -115,7 +115,7 @@ Deno.test("PathTable keeps the path in use without its relay, tells that it has 
   assertEquals([record.works, record.leaving, record.gone], [true, true, false]);
   table.setRelays([], record);
   assertEquals([record.works, record.leaving, record.gone], [false, true, true]);
-  assertEquals(table.receivers(record, 0).map(({ key }) => key), ["203.0.113.9:1"]);
+  assertEquals(table.receivers(record, { turn: 0 }).map(({ key }) => key), ["203.0.113.9:1"]);
   table.setRelays([end(4)], record);
   assertEquals([record.works, record.leaving, record.gone], [true, false, false]);
   table.setRelays([], undefined);
@@ -132,6 +132,20 @@ Deno.test("PathTable without direct paths knows relayed ones alone", () => {
     "198.51.100.7:1 from local end 4",
   ]);
   assertEquals(table.learn(at(1), ownPath(REFLEXIVE.address), undefined), undefined);
+});
+
+Deno.test("PathTable leaves neighbours out of an initiation that goes past them, unless there is nobody else", () => {
+  const table = tableOf(HOST, REFLEXIVE);
+  const keysPast = (): string[] =>
+    table.receivers(undefined, { turn: 0, past: true }).map(({ key }) => key);
+  assertEquals(keysPast(), ["203.0.113.9:1"]);
+  table.setRelays([end(4)], undefined);
+  assertEquals(keysPast().toSorted(), [
+    "192.168.1.5:1 from local end 4",
+    "203.0.113.9:1",
+    "203.0.113.9:1 from local end 4",
+  ]);
+  assertEquals(tableOf(HOST).receivers(undefined, { turn: 0, past: true }).length, 1);
 });
 
 Deno.test("PathTable gives each kind its turn, so that many interfaces hide nothing", () => {
