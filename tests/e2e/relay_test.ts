@@ -67,7 +67,7 @@ e2e(
       if (await walker.echo("colony", 1_500) === undefined) lost++;
     }
     assertEquals([lost, (await walker.path("colony"))?.kind], [0, "direct"]);
-    // From now on the agent's NAT lets nothing out but to the relay.
+    // From now on no UDP passes: the allocation is lost too, and the next one is by TCP.
     await lab.ctl("a", `set block=udp,udpports=${PORT}`);
     const cutAt = performance.now();
     await eventually("an answer over the relay", async () => {
