@@ -38,6 +38,8 @@ const SECOND_MS = 60_000;
 const DOUBT_GAP_MS = 10_000;
 /** How long a relay that has failed is named to Discovery as such. */
 const FAILED_MS = 60_000;
+/** Where there is no other, it may be asked for again after this. */
+const FORGIVE_MS = 5000;
 /** Credentials are renewed after this part of their life, less a part at random; a failure is repaired so soon. */
 const RENEW_PART = 0.5;
 const RENEW_JITTER = 0.1;
@@ -273,9 +275,18 @@ export class RelayControl {
 
   /** At once where another is to be had; the only one is asked for again after a while. */
   #askAgain(now: Instant): void {
+    if (!this.#hasOther()) this.#forgive(now);
     if (this.#ask.at === undefined && this.#hasOther()) this.#ask.begin(now);
     else this.#ask.later(now);
     if (this.#ask.take(now)) this.#request(now, "");
+  }
+
+  /** Where nothing is left, what failed a while ago and was given up for another may be back. */
+  #forgive(now: Instant): void {
+    for (const [id, until] of this.#failed) {
+      const failedAt = until - FAILED_MS;
+      if (!this.#held.has(id) && now >= failedAt + FORGIVE_MS) this.#failed.delete(id);
+    }
   }
 
   #request(now: Instant, relayId: string, doubted: readonly string[] = []): void {

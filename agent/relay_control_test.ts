@@ -270,6 +270,24 @@ Deno.test("RelayControl takes another relay at once when one is lost, though tha
   assertEquals(only.asked(), ["any but eu"]);
 });
 
+Deno.test("RelayControl goes back to a relay that failed a while ago when the one after it fails", () => {
+  const world = new World(["eu", "us"]);
+  world.begin();
+  world.tell({ eu: "failed" });
+  assertEquals(world.asked(), ["any but eu"]);
+  world.grant("us");
+  world.tell({ eu: "failed", us: 30 });
+  world.run(2000);
+  assertEquals(world.asked(), ["release s0"]);
+  // Too soon: both are asked for in turn, ever more rarely.
+  world.tell({ us: "failed" });
+  assertEquals(world.asked(), []);
+  world.tell({ us: 30 });
+  world.run(10_000);
+  world.tell({ us: "failed" });
+  assertEquals(world.asked(), ["any but us"]);
+});
+
 Deno.test("RelayControl asks again, ever more rarely, where the only relay has failed", () => {
   const world = new World(["eu"]);
   world.begin();
