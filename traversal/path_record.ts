@@ -26,6 +26,8 @@ const RTTS_KEPT = 8;
 const RTT_GAIN = 1 / 8;
 /** Probes in a row without an answer after which a path that once worked is silent. */
 export const UNANSWERED_MAX = 3;
+/** Probes closer than this to the one before count as one: what asks many times at once cannot have been answered meanwhile. */
+const UNANSWERED_GAP_MS = 200;
 /** How long a path that failed is not returned to by choice; doubles each time. */
 const HOLD_MS = 10_000;
 const HOLD_MS_MAX = 320_000;
@@ -80,6 +82,8 @@ export class PathRecord {
   readonly mtu: MtuSearch;
   #rtts: number[] = [];
   #rttFloorMs: number | undefined;
+  /** When the last probe went out that counts as unanswered. */
+  #countedAt: Instant | undefined;
   #heldUntil: Instant | undefined;
   #holdMs = HOLD_MS;
 
@@ -141,14 +145,20 @@ export class PathRecord {
   probed(now: Instant): void {
     this.probedAt = now;
     this.unansweredSince ??= now;
-    this.unanswered++;
     this.probes++;
+    const counted = this.unanswered > 0 ? this.#countedAt : undefined;
+    if (counted !== undefined && now - counted < UNANSWERED_GAP_MS) return;
+    this.unanswered++;
+    this.#countedAt = now;
   }
 
   /** A probe of `sentAt` did not go out after all. */
   refused(sentAt: Instant): void {
     this.probes = Math.max(0, this.probes - 1);
-    this.unanswered = Math.max(0, this.unanswered - 1);
+    if (this.#countedAt === sentAt) {
+      this.unanswered = Math.max(0, this.unanswered - 1);
+      this.#countedAt = undefined;
+    }
     if (this.unanswered === 0 || this.unansweredSince === sentAt) this.unansweredSince = undefined;
   }
 
@@ -161,6 +171,7 @@ export class PathRecord {
     // It lives now, however late the answer is: what went out since has from now on to be answered.
     this.unansweredSince = later ? now : undefined;
     this.unanswered = later ? 1 : 0;
+    this.#countedAt = later ? this.probedAt : undefined;
     this.step = 0;
   }
 
@@ -207,6 +218,7 @@ export class PathRecord {
     this.provenAt = undefined;
     this.unansweredSince = undefined;
     this.unanswered = 0;
+    this.#countedAt = undefined;
     this.rttMs = undefined;
     this.renew();
   }
