@@ -368,9 +368,13 @@ export class MeshControl {
 
   // ---- peers
 
-  #learn(now: Instant, found: DiscoveredPeer, punchMs?: number): Link | undefined {
+  #learn(
+    now: Instant,
+    found: DiscoveredPeer,
+    punch?: Parameters<MeshPeers["learn"]>[1],
+  ): Link | undefined {
     const returned = this.#peers.find(found.publicKey)?.goneAt !== undefined;
-    const learned = this.#peers.learn(found, punchMs);
+    const learned = this.#peers.learn(found, punch);
     if (learned === undefined) return undefined;
     const { peer, added, moved, left } = learned;
     // An agent has nobody else to reach over a relay.
@@ -380,7 +384,7 @@ export class MeshControl {
     const { publicKey } = peer;
     const link = this.#links.find(publicKey) ?? this.#addLink(now, peer);
     if (added || moved) this.#outbox.emit({ kind: "peersChanged" });
-    if (added || punchMs !== undefined) return link;
+    if (added || punch !== undefined) return link;
     if (link.path !== "direct" && (moved || returned)) this.#links.punch(publicKey, now);
     // The one that has moved asks first, if it can.
     else if (left) this.#links.punch(publicKey, after(now, MOVED_PATIENCE_MS));
@@ -559,6 +563,16 @@ export class MeshControl {
   ): void {
     const { publicKey } = peer;
     if (!this.#links.joined(publicKey, { now, punchId, windowMs })) return;
-    this.#links.punched(this.#learn(now, peer, windowMs));
+    this.#links.punched(this.#learn(now, peer, { windowMs, coin: coinOf(punchId) }));
   }
+}
+
+/** A number from 0 to 1 that looks like chance, and is the same for both sides of a punch. */
+function coinOf(punchId: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < punchId.length; i++) {
+    hash = Math.imul(hash ^ punchId.charCodeAt(i), 0x01000193);
+    hash = Math.imul(hash ^ hash >>> 15, 0x85ebca6b);
+  }
+  return ((hash ^ hash >>> 13) >>> 0) / 2 ** 32;
 }

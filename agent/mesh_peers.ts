@@ -17,7 +17,7 @@ import { COLONY_IPV4, meshIpv6Of, meshIpv6Subnet } from "./addressing.ts";
 import { labelOf, type NameTable } from "./names.ts";
 import type { Log } from "./options.ts";
 import type { PeerCommand } from "./peer_commands.ts";
-import type { CandidateInfo } from "./shared/mod.ts";
+import type { CandidateInfo, PunchCommand } from "./shared/mod.ts";
 
 /** The two roles in a mesh. */
 export type Role = "colony" | "agent";
@@ -142,8 +142,11 @@ export class MeshPeers {
     return this.#byKey.get(publicKey)?.name ?? publicKey.slice(0, 8);
   }
 
-  /** Adds a peer or renews what is known of it, and punches towards it for `punchMs` if given. */
-  learn(found: DiscoveredPeer, punchMs?: number): Learned | undefined {
+  /** Adds a peer or renews what is known of it, and punches towards it if `punch` is given. */
+  learn(
+    found: DiscoveredPeer,
+    punch?: Pick<PunchCommand, "windowMs" | "coin">,
+  ): Learned | undefined {
     const { role, publicKey: own, send } = this.#options;
     const key = parseKey(found.publicKey);
     const wanted = role === "agent" ? "colony" : "agent";
@@ -176,7 +179,7 @@ export class MeshPeers {
     const relay = this.#mayRelay(found);
     const changed = this.#mayRelay(before) !== relay;
     const where = { publicKey, candidates, nat: found.nat, ...(changed && { relay }) };
-    if (punchMs !== undefined) send({ kind: "punch", windowMs: punchMs, ...where });
+    if (punch !== undefined) send({ kind: "punch", ...punch, ...where });
     else if (moved || renamed || returned || changed) send({ kind: "setCandidates", ...where });
     return { peer, added: known === undefined, moved, left };
   }

@@ -86,7 +86,7 @@ Deno.test("MeshPeers adds an agent once, by the address of its key, and renews i
 
 Deno.test("MeshPeers punches with the candidates that the punch brought", () => {
   const { peers, sent } = setUp("agent");
-  peers.learn(found(3, "colony", { meshIpv4: "10.42.0.1" }), 3000);
+  peers.learn(found(3, "colony", { meshIpv4: "10.42.0.1" }), { windowMs: 3000, coin: 0.5 });
   const punch = sent.find(({ kind }) => kind === "punch");
   assert(punch?.kind === "punch");
   assertEquals([punch.windowMs, punch.candidates.length], [3000, 2]);

@@ -55,7 +55,8 @@ export class PeerCommands {
       this.#superseded++;
     }
     if (kind === "setCandidates" && waiting.punch?.kind === "punch") {
-      waiting.punch = { ...command, kind: "punch", windowMs: waiting.punch.windowMs };
+      const { windowMs, coin } = waiting.punch;
+      waiting.punch = { ...command, kind: "punch", windowMs, coin };
       this.#superseded++;
       return;
     }

@@ -18,6 +18,7 @@ const punch = (publicKey: string, port: number): PeerCommand => (
     kind: "punch",
     publicKey,
     windowMs: 3000,
+    coin: 0.5,
     candidates: [{ kind: "host", address: `192.0.2.1:${port}` }],
   }
 );

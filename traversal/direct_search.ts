@@ -6,6 +6,7 @@
 import type { Instant } from "../core/mod.ts";
 import type { FanOut } from "./fan_out.ts";
 import { GuessRun, type GuessRunOptions } from "./guess_run.ts";
+import type { Path } from "./path.ts";
 import type { Initiation } from "./path_report.ts";
 import type { PathRecord } from "./path_record.ts";
 import type { PathTable } from "./path_table.ts";
@@ -20,6 +21,8 @@ export interface SearchSituation {
   readonly primary: PathRecord | undefined;
   /** Whether that has to prove itself. */
   readonly questioned: boolean;
+  /** Whether the peer answers probes; `undefined` until that is known. */
+  readonly answers: boolean | undefined;
 }
 
 /** The search for a direct path to one peer. */
@@ -53,11 +56,13 @@ export class DirectSearch {
 
   /** Looks whether there is a direct path, and guesses if not. */
   handle(now: Instant, situation: SearchSituation): void {
-    const { wanted, registered, primary, questioned } = situation;
+    const { wanted, registered, primary, questioned, answers } = situation;
     const { guess } = this;
+    // A session may begin on two ports that do not belong together. Of a peer without probes more cannot be known.
+    const believed = answers === false && !questioned ? primary : undefined;
     let direct = false;
     for (const record of this.#table.all) {
-      direct ||= record.relays === 0 && (record.works || (record === primary && !questioned));
+      direct ||= record.relays === 0 && (record.works || record === believed);
     }
     if (direct && guess.attempts > 0) guess.succeeded();
     const missing = !direct && registered && (wanted || primary !== undefined);
@@ -69,6 +74,17 @@ export class DirectSearch {
     const destinations = guess.pollBatch();
     if (destinations === undefined) return;
     this.#initiation = { destinations, fresh: this.#fanOut.beside(now) };
+  }
+
+  /**
+   * The peer is heard at one of this node's ends. Where both NATs give each destination another port, it is heard from ports that
+   * nothing sent to them comes back from; but the end that it has found is there, so where that one aims is asked.
+   */
+  heard(now: Instant, { local }: Path, primary: PathRecord | undefined): void {
+    for (const remote of this.guess.aimsOf(local)) {
+      if (this.#table.find({ local, remote }) !== undefined) continue;
+      this.#table.learn(now, { local, remote }, primary);
+    }
   }
 
   /** Gives up extra ends for another peer, as {@linkcode GuessRun.yieldEnds} says. */

@@ -7,6 +7,8 @@
  *  a port per dest.      one port, filtered      from 256 extra ends to that port                            over 64,512 ports
  *  a port per dest.      the same, one           from 128 extra ends to one of the ports that the peer       both know which ports
  *                          after another           gets next; then to each of those from the own socket        come next
+ *  the same, both behind  the same              from 128 extra ends to the middle of the ports that the peer's      one side goes first, so
+ *    one address                                   get; one side waits until the other's have theirs                both know which are whose
  *  a port per dest.,      the same, at random   from 128 extra ends to its address, and nothing else                the peer aims at the ports
  *  one after another                                                                                      that those ends get
  *  a port per dest., at random, both sides       nothing: a relay
@@ -33,8 +35,8 @@ export interface NatCircumstances {
   readonly peer: NatHint;
   /** Whether no server was ever heard by UDP from this network. */
   readonly udpBlocked: boolean;
-  /** Whether this node's NAT was seen to give out ports one after another. @default false */
-  readonly ownCounts?: boolean;
+  /** The addresses that this node's NAT gave out last, where it was seen to count. @default [] */
+  readonly ownPorts?: readonly SocketAddress[];
 }
 
 /** What to send for a guess. */
@@ -53,6 +55,8 @@ export interface GuessPlan {
   readonly rounds: number;
   /** Time from the beginning of one round to the next. */
   readonly roundMs: number;
+  /** Time until the first round: the other side goes first. @default 0 */
+  readonly delayMs?: number;
 }
 
 /** What {@linkcode planGuess} decides from. */
@@ -71,6 +75,8 @@ export interface PortSequence {
   readonly last: number;
   /** Distance from one port to the next. */
   readonly stride: number;
+  /** The two newest ports, or the newest: those that were looked at for a guess. */
+  readonly newest: readonly number[];
 }
 
 /** Extra ends that are opened for a guess: all that a node may have. */
@@ -86,13 +92,16 @@ const ADDRESSES_MAX = 2;
 /** Ports below belong to services, and NATs leave them alone. */
 const PORT_MIN = 1024;
 const PORT_MAX = 65_535;
+const PORT_SPAN = PORT_MAX - PORT_MIN + 1;
+/** Where one NAT is in front of both sides, the second one opens its ends so much later: both begin within a second. */
+const SECOND_AFTER_MS = 1_500;
 /** Ports further apart than this did not come one after another. */
 const STRIDE_MAX = 16;
 
 /** Plans a guess; `undefined` where none is needed or none could hit. */
 export function planGuess(clues: GuessClues, rng: Rng): GuessPlan | undefined {
   if (clues.udpBlocked) return undefined;
-  const { own, candidates, attempt, ownCounts = false } = clues;
+  const { own, candidates, attempt, ownPorts = [] } = clues;
   const ipv4 = candidates.filter(({ address }) => familyOf(address.hostname) === 4);
   const reflexive = ipv4.filter(({ kind }) => kind === "serverReflexive" || kind === "portMapped");
   const ownVaries = varies(own);
@@ -114,6 +123,8 @@ export function planGuess(clues: GuessClues, rng: Rng): GuessPlan | undefined {
     return { kind: "open", ends: GUESS_ENDS, aims, targets: [], ...turns };
   }
   if (ownVaries && peerVaries && sequence !== undefined) {
+    const shared = sharedSequence(ownPorts, sequence);
+    if (shared !== undefined) return sharedPlan(shared, attempt);
     const from = 1 + attempt * PREDICTED_PORTS;
     const aims = predicted({ sequence, from: from + AIMED_PORT - 1, count: 1 });
     const targets = predicted({ sequence, from, count: PREDICTED_PORTS });
@@ -121,7 +132,9 @@ export function planGuess(clues: GuessClues, rng: Rng): GuessPlan | undefined {
     return { kind: "predict", ends: PREDICTED_PORTS, aims, targets, ...turns };
   }
   // A filter by port would have to know which one the peer sends from.
-  if (ownVaries && peerVaries && ownCounts && own.filtering !== "addressAndPortDependent") {
+  if (
+    ownVaries && peerVaries && ownPorts.length > 0 && own.filtering !== "addressAndPortDependent"
+  ) {
     const aims = reflexive.map(({ address }) => address).slice(0, 1);
     if (aims.length === 0) return undefined;
     const turns = { batch: 32, rounds: 8, roundMs: 1_200 };
@@ -154,10 +167,51 @@ export function sequenceOf(candidates: readonly Candidate[]): PortSequence | und
       const [first, last] = [run[0], run.at(-1)];
       if (first === undefined || last === undefined || first === last) continue;
       const gaps = run.slice(1).map((port, i) => port - (run[i] ?? port));
-      return { hostname, last, stride: Math.min(...gaps) };
+      const at = ports.indexOf(newest);
+      const pair = ports.slice(Math.max(0, at - 1), at + 1).filter((port) => run.includes(port));
+      return { hostname, last, stride: Math.min(...gaps), newest: pair };
     }
   }
   return undefined;
+}
+
+/** One counter that both sides' ports come from. */
+interface SharedSequence extends PortSequence {
+  /** Whether this side's ports were looked at before the peer's: both know that, and need not speak of who opens its ends first. */
+  readonly first: boolean;
+}
+
+/** The sequence that both sides draw from, if they are behind one address; `undefined` if each has its own. */
+function sharedSequence(
+  ownPorts: readonly SocketAddress[],
+  peer: PortSequence,
+): SharedSequence | undefined {
+  const { hostname } = peer;
+  if (ownPorts.length === 0 || ownPorts.some((address) => address.hostname !== hostname)) {
+    return undefined;
+  }
+  const ownNewest = ownPorts.map(({ port }) => port);
+  const [own, other] = [Math.max(...ownNewest), Math.max(...peer.newest)];
+  // Numbers go round: the later one is ahead by less than half of them.
+  const first = (other - own + PORT_SPAN) % PORT_SPAN < PORT_SPAN / 2;
+  // Two ends of one side may have had turns with those of the other.
+  const all = [...new Set([...ownNewest, ...peer.newest])].sort((a, b) => a - b);
+  const gaps = all.slice(1).map((port, i) => port - (all[i] ?? port));
+  const newest = first ? peer.newest : ownNewest;
+  return { hostname, last: first ? other : own, newest, stride: Math.min(...gaps), first };
+}
+
+/**
+ * Where both draw from one counter, one side's ends have the block of ports that comes next, and the other's the block after that, if
+ * it waits for so long. Each aims into the middle of the other's block, so that others may have taken 63 ports since.
+ */
+function sharedPlan(sequence: SharedSequence, attempt: number): GuessPlan {
+  const { first } = sequence;
+  const block = 2 * attempt + (first ? 1 : 0);
+  const from = 1 + block * PREDICTED_PORTS + PREDICTED_PORTS / 2;
+  const aims = predicted({ sequence, from, count: 1 });
+  const turns = { batch: 64, rounds: 8, roundMs: 1_200, delayMs: first ? 0 : SECOND_AFTER_MS };
+  return { kind: "predict", ends: PREDICTED_PORTS, aims, targets: [], ...turns };
 }
 
 /** The ports around one that follow each other closely. */
@@ -213,8 +267,7 @@ function predicted({ sequence, from, count }: {
   const { hostname, last, stride } = sequence;
   return Array.from({ length: count }, (_, i) => {
     const port = last + stride * (from + i);
-    const span = PORT_MAX - PORT_MIN + 1;
-    return { hostname, port: PORT_MIN + (port - PORT_MIN) % span };
+    return { hostname, port: PORT_MIN + (port - PORT_MIN) % PORT_SPAN };
   });
 }
 

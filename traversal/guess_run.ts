@@ -9,12 +9,13 @@
  *       a direct path works: the extra end that it uses stays open, the others close
  * ```
  *
- * A punch brings the next one forward to two minutes after the last: eight times, and then once in 16 minutes. Both sides begin when
- * they are told to connect, and wait alike, so they stay together without speaking of it.
+ * Both sides must guess at the same time, and each has its own clock and its own past. What both have in common are the punches that
+ * Discovery tells both of, with an id: where punches come, a guess begins with one of them, which both choose alike by the id
+ * (docs/decisions/0023-guesses-begin-with-punches.md). Without punches each goes by its clock.
  *
  * @module
  */
-import { after, earlier, type Instant, type Rng } from "../core/mod.ts";
+import { after, earlier, type Instant, type Rng, type SocketAddress } from "../core/mod.ts";
 import type { Candidate } from "./candidate.ts";
 import { type GuessPlan, type NatCircumstances, planGuess, sequenceOf, varies } from "./guess.ts";
 import { OWN_SOCKETS, type Path } from "./path.ts";
@@ -72,10 +73,20 @@ const UNPLANNED_MS = 60_000;
 const SHOW_AFTER_MS = 3_000;
 /** Where another peer's guess has all the ends, the next try. */
 const NO_ENDS_MS = 4_000;
-/** The same where Discovery has both sides punch, which it has for ever: so often at once, and the time that gives one back. */
-const PUNCHED_MS = 120_000;
-const FORWARD_MAX = 8;
-const FORWARD_EVERY_MS = 960_000;
+/** Time from the beginning of one guess to the next that a punch brings about, at least. */
+const TOGETHER_GAP_MS = 8_000;
+/**
+ * Punches bring about one guess in so long on average, however often they come; the longer both networks have been as they are the
+ * fewer. Each is left out with a chance, so that pairs that are told at the same time do not get into each other's way each time.
+ */
+const TOGETHER_MS = [[60_000, 10_000], [600_000, 30_000], [Infinity, 960_000]] as const;
+/** Time without a punch after which a side goes by its own clock again. */
+const ALONE_MS = 90_000;
+/** Whatever Discovery says: so many guesses at once, and the time that gives one back. */
+const PUNCHED_MAX = 24;
+const PUNCHED_EVERY_MS = 480_000;
+/** Ports that were looked at so long ago are looked at again before anything is predicted from them. */
+const SAMPLE_OLD_MS = 10_000;
 /** Answers to the last datagrams are waited for. */
 const TAIL_MS = 6_000;
 /** Ends are held for so long before another peer may have them: the other side has tried all its ports by then. */
@@ -103,14 +114,26 @@ export class GuessRun {
   #attempts = 0;
   #begunAt: Instant | undefined;
   #punchedAt: Instant | undefined;
-  /** Guesses that punches may still bring forward. */
-  #forward: TokenBucket | undefined;
+  /** The punch of this instant, not yet looked at. */
+  #punch: { readonly at: Instant; readonly coin: number; readonly after: number } | undefined;
+  /** When both sides begin because of a punch. */
+  #togetherAt: Instant | undefined;
+  /** Guesses that punches may still bring about. */
+  #punched: TokenBucket | undefined;
+  /** Since when nothing else is known of both networks; `undefined` until a direct path is missing. */
+  #knownSince: Instant | undefined;
+  /** The peer's public addresses. */
+  #hosts: ReadonlySet<string> = new Set();
   /** The guess that this side's ports were last looked at for, by when it is to begin. */
   #sampledFor: Instant | undefined;
+  #sampledAt: Instant | undefined;
   /** The last port that was predicted from, and how often. */
   #predicted = { last: 0, times: 0 };
   /** When ends are opened to be found, unless the peer's ports turn out to follow an order until then. */
   #showAt: Instant | undefined;
+  /** When it is this side's turn again, by its own clock. */
+  #againAt: Instant | undefined;
+  /** What a guess has to wait for besides. */
   #notBefore: Instant | undefined;
   #readyAt: Instant | undefined;
   #open = new Set<number>();
@@ -160,33 +183,41 @@ export class GuessRun {
     if (this.#attempts === 0) this.#notBefore = undefined;
   }
 
-  /** The peer's candidates are others: what could not be planned before may be now. */
-  reconsider(): void {
+  /** The peer's candidates are others: what could not be planned before may be now, and its network may be another. */
+  reconsider(candidates: readonly Candidate[]): void {
     if (this.#attempts === 0) this.#notBefore = undefined;
+    const seen = candidates.filter(({ kind }) => kind === "serverReflexive");
+    const hosts = new Set(seen.map(({ address }) => address.hostname));
+    if (hosts.difference(this.#hosts).size > 0) this.#knownSince = undefined;
+    this.#hosts = hosts;
   }
 
   /** This node's network is another: failures of before do not count. */
   renew(): void {
     this.#attempts = 0;
     this.#notBefore = undefined;
-    this.#forward = undefined;
+    this.#againAt = undefined;
+    this.#punched = undefined;
+    this.#knownSince = undefined;
   }
 
   /** There is a direct path: when it is lost, a guess is worth as much as the first. */
   succeeded(): void {
     this.#attempts = 0;
-    this.#forward = undefined;
+    this.#punched = undefined;
+    this.#knownSince = undefined;
+    this.#againAt = undefined;
     this.#notBefore = this.#begunAt === undefined ? undefined : after(this.#begunAt, PERIODS_MS[0]);
   }
 
-  /** The peer tries now, as both were told: a guess that failed long ago is worth another. */
-  punch(now: Instant): void {
+  /**
+   * The peer tries now, as both were told: both guess together, whenever each began before. {@linkcode GuessRun.handle} follows at
+   * the same instant. `coin` is a number from 0 to 1 that both were told, by which both leave the same punches out.
+   */
+  punch(now: Instant, coin: number): void {
+    const waited = this.#punchedAt === undefined ? Infinity : now - this.#punchedAt;
     this.#punchedAt = now;
-    if (this.#begunAt === undefined || this.#notBefore === undefined) return;
-    const at = after(this.#begunAt, PUNCHED_MS);
-    if (at >= this.#notBefore) return;
-    this.#forward ??= new TokenBucket(now, { most: FORWARD_MAX, everyMs: FORWARD_EVERY_MS });
-    if (this.#forward.take(now)) this.#notBefore = at;
+    this.#punch = { at: now, coin, after: waited };
   }
 
   /** Looks at what the paths do now: begins, goes on, or ends. */
@@ -197,12 +228,12 @@ export class GuessRun {
       this.#end(situation);
       this.#readyAt = undefined;
       this.#showAt = undefined;
+      this.#togetherAt = undefined;
       return;
     }
-    const begin = after(missingSince, GUESS_DELAY_MS);
-    this.#readyAt = this.#notBefore !== undefined && this.#notBefore > begin
-      ? this.#notBefore
-      : begin;
+    this.#knownSince ??= now;
+    this.#join(now, situation);
+    this.#readyAt = this.#beginsAt(missingSince);
     if (this.#run === undefined && now >= this.#readyAt) this.#begin(now, situation);
     this.#proceed(now, situation);
     this.#sample(now);
@@ -218,8 +249,10 @@ export class GuessRun {
     this.#opening = undefined;
     for (const local of extra) this.#open.add(local);
     this.#run.paths = pathsOf(this.#run.plan, extra);
-    if (extra.length > 0) this.#run.nextAt = now;
-    else {
+    if (extra.length > 0) {
+      const at = firstRoundAt(this.#run);
+      this.#run.nextAt = at > now ? at : now;
+    } else {
       this.#run.endsAt = now;
       this.#postpone(now);
     }
@@ -238,9 +271,14 @@ export class GuessRun {
     const over = now - run.startedAt >= TURN_MS;
     if (!over && (!urgent || this.#isUrgent(now))) return false;
     if (!over) this.#postpone(now);
-    this.#readyAt = this.#notBefore;
+    this.#readyAt = this.#notBefore ?? this.#againAt;
     this.#end({ used });
     return true;
+  }
+
+  /** Where an extra end sends to; empty if it is none of the guess under way. */
+  aimsOf(local: number): readonly SocketAddress[] {
+    return this.#run !== undefined && this.#open.has(local) ? this.#run.plan.aims : [];
   }
 
   /** Takes the paths that one initiation goes out on. */
@@ -277,6 +315,37 @@ export class GuessRun {
     return this.#samples(this.#readyAt) ? after(this.#readyAt, -SAMPLE_MS) : this.#readyAt;
   }
 
+  /** When the next guess begins: where punches come, with one of them. */
+  #beginsAt(missingSince: Instant): Instant {
+    let at = after(missingSince, GUESS_DELAY_MS);
+    const later = (other: Instant | undefined): void => {
+      if (other !== undefined && other > at) at = other;
+    };
+    later(this.#notBefore);
+    if (this.#togetherAt !== undefined) later(this.#togetherAt);
+    else if (this.#againAt !== undefined) {
+      later(this.#againAt);
+      if (this.#punchedAt !== undefined) later(after(this.#punchedAt, ALONE_MS));
+    }
+    return at;
+  }
+
+  /** Begins with the peer, if there is a punch for that. */
+  #join(now: Instant, situation: GuessSituation): void {
+    const punch = this.#punch;
+    this.#punch = undefined;
+    if (punch?.at !== now || !this.#possible || this.#togetherAt !== undefined) return;
+    if (this.#begunAt !== undefined && now - this.#begunAt < TOGETHER_GAP_MS) return;
+    const known = now - (this.#knownSince ?? now);
+    const [, everyMs] = TOGETHER_MS.find(([until]) => known < until) ?? TOGETHER_MS[2];
+    if (punch.coin * everyMs >= punch.after) return;
+    this.#punched ??= new TokenBucket(now, { most: PUNCHED_MAX, everyMs: PUNCHED_EVERY_MS });
+    if (!this.#punched.take(now)) return;
+    this.#end(situation);
+    this.#notBefore = undefined;
+    this.#togetherAt = after(now, SAMPLE_MS);
+  }
+
   get #possible(): boolean {
     const { rng, noGuess } = this.#options;
     return rng !== undefined && !noGuess && this.#nat !== undefined;
@@ -294,6 +363,7 @@ export class GuessRun {
     if (!this.#possible || !this.#samples(readyAt)) return;
     if (now < after(readyAt, -SAMPLE_MS)) return;
     this.#sampledFor = readyAt;
+    this.#sampledAt = now;
     this.#toSample = true;
   }
 
@@ -317,6 +387,7 @@ export class GuessRun {
     const period = PERIODS_MS[Math.min(this.#attempts, PERIODS_MS.length - 1)] ?? 0;
     if (plan === undefined) {
       // Nothing to guess with what is known: look again when that is more.
+      this.#togetherAt = undefined;
       this.#notBefore = after(now, UNPLANNED_MS);
       this.#readyAt = this.#notBefore;
       return;
@@ -330,10 +401,14 @@ export class GuessRun {
       }
     }
     this.#showAt = undefined;
+    if (plan.kind === "predict" && this.#looksFirst(now)) return;
+    this.#togetherAt = undefined;
     if (last !== undefined) this.#predicted = { last, times: attempt + 1 };
     this.#attempts++;
     this.#begunAt = now;
-    this.#notBefore = after(now, period);
+    this.#notBefore = undefined;
+    this.#againAt = after(now, period);
+    this.#readyAt = this.#againAt;
     const run: Run = {
       plan,
       startedAt: now,
@@ -362,12 +437,23 @@ export class GuessRun {
     }
     run.round++;
     run.sent = 0;
-    const roundAt = after(run.startedAt, run.round * plan.roundMs);
+    const roundAt = after(firstRoundAt(run), run.round * plan.roundMs);
     if (run.round < plan.rounds) run.nextAt = roundAt > now ? roundAt : after(now, BATCH_MS);
     else {
       run.nextAt = undefined;
       run.endsAt = after(now, TAIL_MS);
     }
+  }
+
+  /** Has this side's ports looked at, if that was long ago, and the guess wait for it. */
+  #looksFirst(now: Instant): boolean {
+    if (this.#sampledAt !== undefined && now - this.#sampledAt < SAMPLE_OLD_MS) return false;
+    this.#sampledAt = now;
+    this.#toSample = true;
+    this.#notBefore = after(now, SAMPLE_MS);
+    this.#readyAt = this.#notBefore;
+    this.#sampledFor = this.#readyAt;
+    return true;
   }
 
   #isUrgent(now: Instant): boolean {
@@ -377,6 +463,7 @@ export class GuessRun {
   /** It was no guess that failed. */
   #postpone(now: Instant): void {
     this.#attempts = Math.max(0, this.#attempts - 1);
+    this.#againAt = undefined;
     this.#notBefore = after(now, NO_ENDS_MS);
   }
 
@@ -397,6 +484,10 @@ export class GuessRun {
     for (const local of locals) this.#open.delete(local);
     this.#toClose.push(...locals);
   }
+}
+
+function firstRoundAt({ startedAt, plan: { delayMs = 0 } }: Run): Instant {
+  return after(startedAt, delayMs);
 }
 
 /** What a plan's round consists of, from the ends that there are. */

@@ -11,6 +11,7 @@ const CONE: NatFacts = {
   hint: "NAT_RESTRICTED",
 };
 const SYMMETRIC: NatFacts = { ...CONE, mapping: "addressAndPortDependent", hint: "NAT_SYMMETRIC" };
+const OWN_PORTS = [{ hostname: "203.0.113.8", port: 7_000 }];
 const REMOTE = { hostname: "203.0.113.9", port: 40_000 };
 const MISSING: GuessSituation = {
   missingSince: at(0),
@@ -82,7 +83,7 @@ Deno.test("a GuessRun makes do with few ends, and ends at once without any", () 
 
 Deno.test("a GuessRun that counts opens ends to be found 3 s later, and predicts if the peer's ports come before that", () => {
   const own = { ...SYMMETRIC, filtering: "unknown" } as const;
-  const nat = { own, peer: "NAT_SYMMETRIC", udpBlocked: false, ownCounts: true } as const;
+  const nat = { own, peer: "NAT_SYMMETRIC", udpBlocked: false, ownPorts: OWN_PORTS } as const;
   const begun = (): GuessRun => {
     const run = new GuessRun({ rng: seeded(1), noGuess: false });
     run.setNat(nat);
@@ -95,7 +96,7 @@ Deno.test("a GuessRun that counts opens ends to be found 3 s later, and predicts
   assertEquals([random.attempts, random.dueAt()], [0, at(3000)], "to look at the ports again");
   random.handle(at(3000), MISSING);
   assertEquals(requests(random), [{ kind: "sample" }]);
-  random.reconsider();
+  random.reconsider(MISSING.candidates);
   random.handle(at(4499), MISSING);
   assertEquals(random.attempts, 0, "also if other candidates have come");
   random.handle(at(4500), MISSING);
@@ -108,7 +109,7 @@ Deno.test("a GuessRun that counts opens ends to be found 3 s later, and predicts
   const counting = begun();
   const next = { hostname: REMOTE.hostname, port: REMOTE.port + 1 };
   const candidates = [...MISSING.candidates, { kind: "serverReflexive", address: next } as const];
-  counting.reconsider();
+  counting.reconsider(candidates);
   counting.handle(at(1700), { ...MISSING, candidates });
   counting.handleLocals(at(1700), [1]);
   const [first] = runFor(counting, 2_000, { ...MISSING, candidates }, 1_700);
@@ -152,7 +153,7 @@ Deno.test("a GuessRun gives its ends to another peer after 8 s, and before that 
   const ends = [1, 2, 3];
   const begun = (punchedAt?: Instant): GuessRun => {
     const run = opening();
-    if (punchedAt !== undefined) run.punch(punchedAt);
+    if (punchedAt !== undefined) run.punch(punchedAt, 0);
     run.handle(at(1500), MISSING);
     assertEquals(run.pollLocal(), { kind: "open", count: 256, urgent: punchedAt !== undefined });
     run.handleLocals(at(1500), ends);
@@ -175,32 +176,100 @@ Deno.test("a GuessRun gives its ends to another peer after 8 s, and before that 
   assertEquals(told.yieldEnds(at(9_600), { urgent: true, used }), false, "nothing is left");
 });
 
-Deno.test("a punch brings the next guess forward to two minutes, another network to now", () => {
+Deno.test("a punch has both sides begin together, whenever each began before", () => {
+  const early = spraying();
+  const late = opening();
+  runFor(early, 35_000);
+  late.handle(at(10_000), MISSING);
+  late.handleLocals(at(10_000), [1]);
+  runFor(late, 28_000, MISSING, 10_000);
+  assertEquals([early.dueAt(), late.dueAt()], [at(81_500), at(28_500)], "each by its own clock");
+  requests(late);
+  for (const run of [early, late]) {
+    run.punch(at(36_000), 0.5);
+    run.handle(at(36_000), MISSING);
+  }
+  assertEquals(requests(late), [{ kind: "sample" }], "of ports as they are now");
+  assertEquals([early.dueAt(), late.dueAt()], [at(37_500), at(37_500)]);
+  for (const run of [early, late]) run.handle(at(37_500), MISSING);
+  assert(early.running && late.running);
+  assertEquals(requests(late), [{ kind: "open", count: 256, urgent: true }]);
+});
+
+Deno.test("a punch has a guess that is under way begin again, unless it has just begun", () => {
+  const run = opening();
+  run.handle(at(1500), MISSING);
+  run.handleLocals(at(1500), [1, 2]);
+  requests(run);
+  run.punch(at(9_499), 0);
+  run.handle(at(9_499), MISSING);
+  assertEquals([run.running, requests(run)], [true, []]);
+  run.punch(at(29_000), 0);
+  run.handle(at(29_000), MISSING);
+  assertEquals(requests(run), [{ kind: "close", locals: [1, 2] }, { kind: "sample" }]);
+  run.handle(at(30_500), MISSING);
+  assertEquals([requests(run).map(({ kind }) => kind), run.attempts], [["open"], 2]);
+});
+
+Deno.test("a GuessRun left without punches goes by its own clock", () => {
+  const run = spraying();
+  runFor(run, 40_000);
+  run.punch(at(40_000), 1);
+  runFor(run, 100_000, MISSING, 40_000);
+  assertEquals([run.attempts, run.dueAt()], [3, at(281_500)]);
+  for (const ms of [69_000, 98_000, 127_000, 156_000, 185_000, 214_000, 243_000]) {
+    run.punch(at(ms), 1);
+    run.handle(at(ms), MISSING);
+  }
+  assertEquals(run.dueAt(), at(333_000), "90 s after the last one");
+  run.handle(at(333_000), MISSING);
+  assertEquals(run.attempts, 4);
+});
+
+Deno.test("two sides that were told the same punches for hours guess with the same ones, ever more rarely", () => {
+  const coins = seeded(7);
+  const runs = [spraying(), spraying()] as const;
+  // One began long before the other.
+  runFor(runs[0], 50_000);
+  const starts: number[][] = [[], []];
+  for (let minute = 1; minute < 240; minute++) {
+    const [from, until] = [minute * 60_000, (minute + 1) * 60_000];
+    const coin = coins.below(1000) / 1000;
+    for (const [i, run] of runs.entries()) {
+      run.punch(at(from), coin);
+      run.handle(at(from), MISSING);
+      const [first] = runFor(run, until - 1, MISSING, from + 1);
+      if (first !== undefined) starts[i]?.push(first.at);
+    }
+  }
+  const [begun = [], others = []] = starts;
+  const alone = [...begun, ...others].filter((ms) => !begun.includes(ms) || !others.includes(ms));
+  assert(alone.length <= 2, `${alone}: only because one has known of the networks for longer`);
+  const quick = begun.filter((ms) => ms < 600_000);
+  const later = begun.filter((ms) => ms >= 3_600_000);
+  assert(quick.length >= 5, `${begun}`);
+  assert(later.length >= 6 && later.length <= 180 / 16 + 4, `${begun}`);
+});
+
+Deno.test("punches bring about 24 guesses at most, and one every 8 minutes, whatever coins come with them", () => {
+  const run = spraying();
+  let batches = 0;
+  for (let second = 0; second < 7_200; second += 4) {
+    run.punch(at(second * 1000), 0);
+    run.handle(at(second * 1000), MISSING);
+    batches += runFor(run, second * 1000 + 3_999, MISSING, second * 1000).length;
+  }
+  const most = 1 + 24 + 7_200 / 480;
+  assert(batches <= most * 64, `${batches}`);
+  assert(batches >= 24 * 64, `${batches}`);
+});
+
+Deno.test("a GuessRun on another network guesses at once", () => {
   const run = spraying();
   runFor(run, 400_000);
-  run.punch(at(0));
-  run.handle(at(400_001), MISSING);
-  // The fourth guess began at 321.5 s.
-  assertEquals(run.dueAt(), at(441_500));
   run.renew();
   run.handle(at(400_002), MISSING);
   assert(run.running);
-});
-
-Deno.test("punches that never end bring guesses forward for a while, and every 16 minutes after that", () => {
-  const run = spraying();
-  const starts: number[] = [];
-  for (let minute = 0; minute < 240; minute++) {
-    const [from, until] = [minute * 60_000, (minute + 1) * 60_000 - 1];
-    run.punch(at(from));
-    const before = run.attempts;
-    runFor(run, until, MISSING, from);
-    if (run.attempts > before) starts.push(minute);
-  }
-  const quick = starts.filter((minute) => minute < 30);
-  const later = starts.filter((minute) => minute >= 60);
-  assert(quick.length >= 10, `${starts}`);
-  assert(later.length >= 10 && later.length <= 180 / 16 + 4, `${starts}`);
 });
 
 Deno.test("what was guessed while UDP was blocked does not count", () => {

@@ -1,6 +1,13 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import type { Candidate, CandidateKind } from "./candidate.ts";
-import { GUESS_ENDS, GUESS_PORTS, type GuessClues, planGuess, sequenceOf } from "./guess.ts";
+import {
+  GUESS_ENDS,
+  GUESS_PORTS,
+  type GuessClues,
+  type GuessPlan,
+  planGuess,
+  sequenceOf,
+} from "./guess.ts";
 import type { NatFacts, NatHint } from "./nat.ts";
 import { seeded } from "./testing/fuzz.ts";
 
@@ -10,6 +17,7 @@ const CONE: NatFacts = {
   hint: "NAT_RESTRICTED",
 };
 const SYMMETRIC: NatFacts = { ...CONE, mapping: "addressAndPortDependent", hint: "NAT_SYMMETRIC" };
+const OWN_PORTS = [{ hostname: "203.0.113.8", port: 7_000 }];
 const ONE_PORT = [reflexive(40_000)];
 const RANDOM_PORTS = [reflexive(40_000), reflexive(12_345)];
 const NEXT_PORTS = [reflexive(40_002), reflexive(40_000), reflexive(40_004)];
@@ -63,19 +71,63 @@ Deno.test("two symmetric sides predict where ports come in order", () => {
 Deno.test("a side that counts opens 128 ends towards a random one, which looks for their ports", () => {
   for (const filtering of ["endpointIndependent", "addressDependent", "unknown"] as const) {
     const own = { ...SYMMETRIC, filtering };
-    const here = clues(own, "NAT_SYMMETRIC", RANDOM_PORTS, { ownCounts: true });
+    const here = clues(own, "NAT_SYMMETRIC", RANDOM_PORTS, { ownPorts: OWN_PORTS });
     const plan = planGuess(here, seeded(1));
     assertEquals([plan?.kind, plan?.ends, plan?.targets], ["show", 128, []]);
     assertEquals(plan?.aims, [RANDOM_PORTS[0]?.address]);
-    assertEquals(planGuess({ ...here, ownCounts: false }, seeded(1)), undefined, "nobody counts");
+    assertEquals(planGuess({ ...here, ownPorts: [] }, seeded(1)), undefined, "nobody counts");
     assertEquals(planGuess({ ...here, candidates: [] }, seeded(1)), undefined);
   }
-  const filtered = clues(SYMMETRIC, "NAT_SYMMETRIC", RANDOM_PORTS, { ownCounts: true });
+  const filtered = clues(SYMMETRIC, "NAT_SYMMETRIC", RANDOM_PORTS, { ownPorts: OWN_PORTS });
   assertEquals(
     planGuess(filtered, seeded(1)),
     undefined,
     "which lets in only a port that is asked",
   );
+});
+
+Deno.test("two sides behind one NAT that counts open their ends one after the other, and meet whatever was taken meanwhile", () => {
+  const looked = [[50_000, 50_001], [50_002, 50_003]] as const;
+  for (const [a, b] of [looked, looked.toReversed()]) {
+    for (const taken of [0, 1, 40, 63]) {
+      const plans = [shared(a, b), shared(b, a)];
+      const [first, second] = plans.toSorted((x, y) => (x.delayMs ?? 0) - (y.delayMs ?? 0));
+      assert(first !== undefined && second !== undefined);
+      assertEquals([first.delayMs, second.delayMs], [0, 1_500]);
+      assertEquals([first.ends, first.targets, first.aims.length], [128, [], 1]);
+      // What the NAT gives: others take some, the first side's ends, then the other's.
+      const from = 50_004 + taken;
+      const ports = { first: from, second: from + first.ends };
+      const [there, back] = [first.aims[0]?.port ?? 0, second.aims[0]?.port ?? 0];
+      assert(back >= ports.first && back < ports.second, `${back} is one of the first's`);
+      assert(there >= ports.second && there < ports.second + second.ends, `${there}`);
+    }
+  }
+});
+
+Deno.test("which of two sides behind one NAT is first they know also where its numbers begin again, and who looked between", () => {
+  const around = [
+    shared([65_534, 65_535], [1_024, 1_025]),
+    shared([1_024, 1_025], [65_534, 65_535]),
+  ];
+  assertEquals(around.map(({ delayMs }) => delayMs), [0, 1_500]);
+  assertEquals(around.map(({ aims }) => aims[0]?.port), [1_025 + 192 + 1, 1_025 + 64 + 1]);
+  // Turn by turn each side sees every second port.
+  const turns = [
+    shared([60_000, 60_002], [60_001, 60_003]),
+    shared([60_001, 60_003], [60_000, 60_002]),
+  ];
+  assertEquals(turns.map(({ aims }) => aims[0]?.port), [60_003 + 193, 60_003 + 65]);
+  // What the NAT gave before is listed too, and is no matter.
+  const more = [reflexive(60_004), reflexive(60_005), reflexive(60_001), reflexive(60_003)];
+  const plan = planGuess(
+    clues(SYMMETRIC, "NAT_SYMMETRIC", more, { ownPorts: ownPorts([60_000, 60_002]) }),
+    seeded(1),
+  );
+  assertEquals(plan, turns[0]);
+  // A failed guess has used up both blocks.
+  const again = shared([50_000, 50_001], [50_002, 50_003], 1);
+  assertEquals(again.aims[0]?.port, 50_003 + 256 + 193);
 });
 
 Deno.test("nothing is guessed where it cannot hit or is not needed", () => {
@@ -92,13 +144,14 @@ Deno.test("nothing is guessed where it cannot hit or is not needed", () => {
 });
 
 Deno.test("ports in order are told by close ones of one address, wherever they are listed", () => {
-  assertEquals(sequenceOf(NEXT_PORTS), { hostname: "203.0.113.9", last: 40_004, stride: 2 });
+  const even = { hostname: "203.0.113.9", last: 40_004, stride: 2, newest: [40_000, 40_004] };
+  assertEquals(sequenceOf(NEXT_PORTS), even);
   assertEquals(sequenceOf(RANDOM_PORTS), undefined);
   assertEquals(sequenceOf(ONE_PORT), undefined);
   const grown = [...NEXT_PORTS, reflexive(41_001), reflexive(41_000), reflexive(39_000)];
   assertEquals(
     sequenceOf(grown),
-    { hostname: "203.0.113.9", last: 41_001, stride: 1 },
+    { hostname: "203.0.113.9", last: 41_001, stride: 1, newest: [41_001, 41_000] },
     "the newest count",
   );
   const again = [reflexive(65_530), reflexive(65_531), reflexive(1_025), reflexive(1_024)];
@@ -125,6 +178,21 @@ function clues(
   more: Partial<GuessClues> = {},
 ): GuessClues {
   return { own, peer, candidates, udpBlocked: false, attempt: 0, ...more };
+}
+
+function ownPorts(ports: readonly number[]): GuessClues["ownPorts"] & object {
+  return ports.map((port) => ({ hostname: "203.0.113.9", port }));
+}
+
+/** The plan of a side whose ports and whose peer's ports were looked at, behind one address. */
+function shared(own: readonly number[], peer: readonly number[], attempt = 0): GuessPlan {
+  const more = { ownPorts: ownPorts(own), attempt };
+  const plan = planGuess(
+    clues(SYMMETRIC, "NAT_SYMMETRIC", peer.map((port) => reflexive(port)), more),
+    seeded(1),
+  );
+  assert(plan?.kind === "predict");
+  return plan;
 }
 
 function reflexive(port: number): Candidate {

@@ -171,13 +171,13 @@ export class PathAgent {
   /**
    * Opens a coordinated window: initiations now and every 250 ms, until a handshake completes or `windowMs` is over, 30 s at
    * most. Works while connected too: the other side may have lost what this side still has. A window that is no positive
-   * number is ignored.
+   * number is ignored. `coin` is a number from 0 to 1 that the other side is told as well.
    */
-  punch(now: Instant, windowMs: number): void {
+  punch(now: Instant, windowMs: number, coin = 0): void {
     if (!this.#fanOut.punch(now, windowMs)) return;
     // The path in use too: the other side may have left it.
     for (const record of this.#table.all) record.search();
-    this.#search.guess.punch(now);
+    this.#search.guess.punch(now, coin);
     this.#step(now);
   }
 
@@ -190,6 +190,7 @@ export class PathAgent {
   handleAuthenticated(now: Instant, path: Path, what: "handshake" | "data"): void {
     const choice = this.#choice;
     if (choice !== undefined) this.#lastHeardAt = now;
+    this.#search.heard(now, path, choice?.primary);
     if (what === "data" && choice !== undefined && !this.#hearing.listens(now, choice, path)) {
       return;
     }
@@ -370,7 +371,7 @@ export class PathAgent {
     if (primary?.leaving === true && !wasLeaving) {
       for (const record of this.#table.all) record.search();
     }
-    if (fresh) this.#search.guess.reconsider();
+    if (fresh) this.#search.guess.reconsider(this.#table.candidates);
     // A peer with new addresses may have left the old ones.
     if (fresh) this.#choice?.primary.search();
     if (fresh && this.#wanted && this.#choice === undefined) this.#fanOut.restart(now);
@@ -460,6 +461,7 @@ export class PathAgent {
       registered: this.#registered,
       primary: choice?.primary,
       questioned: choice?.questioned === true,
+      answers: this.#prober.answers,
     };
   }
 

@@ -379,7 +379,7 @@ export class Datapath implements EngineSink {
       case "punch": {
         this.#change(command, (agent) => {
           agent.setRegistered(this.#now, true);
-          agent.punch(this.#now, command.windowMs);
+          agent.punch(this.#now, command.windowMs, command.coin);
         });
         return undefined;
       }
@@ -517,7 +517,7 @@ export class Datapath implements EngineSink {
 
   #ownNat(): OwnNat {
     const { nat: own, udpBlocked, keepaliveMs, sampled } = this.#stun;
-    return { own, udpBlocked, keepaliveMs, ownCounts: sampled.length > 0 };
+    return { own, udpBlocked, keepaliveMs, ownPorts: sampled };
   }
 
   #stepStun(): void {

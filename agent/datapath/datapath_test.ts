@@ -253,7 +253,7 @@ Deno.test("Datapath: a punch opens two firewalls that let in only answers", asyn
   assertEquals(a.events.some(({ kind }) => kind === "peerConnected"), false);
   const candidates = [{ kind: "serverReflexive", address: formatSocketAddress(a.outer) }];
   await world.until(
-    b.client.send({ kind: "punch", publicKey: a.publicKey, windowMs: 3000, candidates }),
+    b.client.send({ kind: "punch", publicKey: a.publicKey, windowMs: 3000, coin: 0, candidates }),
   );
   await world.run(1000);
   for (const node of [a, b]) assert(node.events.some(({ kind }) => kind === "peerConnected"));
@@ -300,6 +300,7 @@ Deno.test("Datapath: a stranger is told of, at most 16 times a second", async ()
     kind: "punch",
     publicKey: b.publicKey,
     windowMs: 30_000,
+    coin: 0,
     candidates: [{ kind: "host", address: formatSocketAddress(b.outer) }],
   }));
   await world.run(20_000);

@@ -28,7 +28,7 @@ import {
 } from "../../traversal/mod.ts";
 import { type AddPeerCommand, ALLOWED_IPS_MAX, type DatapathPeerStatus } from "../shared/mod.ts";
 import { type Present, reportPeer } from "./peer_report.ts";
-import type { Transport } from "./transport.ts";
+import { GUESS_LOCALS_MAX, type Transport } from "./transport.ts";
 
 /** Weight of a new round trip in the smoothed one (RFC 6298 section 2.3). */
 const RTT_GAIN = 1 / 8;
@@ -96,8 +96,8 @@ export interface OwnNat {
   readonly udpBlocked: boolean;
   /** How often a mapping has to be used, in milliseconds. */
   readonly keepaliveMs: number;
-  /** Whether it was seen to give out ports one after another. */
-  readonly ownCounts: boolean;
+  /** The addresses that it gave out last, where it was seen to give out ports one after another; the same list while they are the same. */
+  readonly ownPorts: readonly SocketAddress[];
 }
 
 /** What a table works with. */
@@ -129,6 +129,8 @@ export class PeerTable {
   #relays: readonly RelayEnd[] = [];
   readonly #byKey = new Map<string, Peer>();
   readonly #byId = new Map<PeerId, Peer>();
+  /** Extra ends that all of them have. */
+  #locals = 0;
   /** No path agent is due before this; `undefined` while none ever is. Kept, since a node may have thousands. */
   #dueAt: Instant | undefined;
 
@@ -234,6 +236,7 @@ export class PeerTable {
     this.#byKey.delete(publicKey);
     this.#byId.delete(peer.id);
     for (const local of peer.locals) this.#options.transport.closeLocal(local);
+    this.#locals -= peer.locals.size;
     return peer;
   }
 
@@ -272,9 +275,9 @@ export class PeerTable {
 
   /** Takes what is known of the own NAT. */
   setNat(now: Instant, nat: OwnNat): void {
-    const { own, udpBlocked, keepaliveMs, ownCounts } = this.#nat;
+    const { own, udpBlocked, keepaliveMs, ownPorts } = this.#nat;
     const same = sameFacts(own, nat.own) && udpBlocked === nat.udpBlocked;
-    if (same && keepaliveMs === nat.keepaliveMs && ownCounts === nat.ownCounts) return;
+    if (same && keepaliveMs === nat.keepaliveMs && ownPorts === nat.ownPorts) return;
     this.#nat = nat;
     for (const peer of this.#byKey.values()) this.#tellNat(now, peer);
   }
@@ -385,10 +388,10 @@ export class PeerTable {
   }
 
   #tellNat(now: Instant, peer: Peer): void {
-    const { own, udpBlocked, keepaliveMs, ownCounts } = this.#nat;
+    const { own, udpBlocked, keepaliveMs, ownPorts } = this.#nat;
     this.withAgent(now, peer, (agent) => {
       agent.setKeepalive(now, keepaliveMs);
-      agent.setNat(now, { own, udpBlocked, ownCounts, peer: peer.nat });
+      agent.setNat(now, { own, udpBlocked, ownPorts, peer: peer.nat });
     });
   }
 
@@ -512,17 +515,20 @@ export class PeerTable {
   }
 
   #openInto(opened: number[], { locals }: Peer, count: number): void {
-    while (opened.length < count) {
+    while (opened.length < count && this.#locals < GUESS_LOCALS_MAX) {
       const local = this.#options.transport.openLocal();
       if (local === undefined) return;
       opened.push(local);
       locals.add(local);
+      this.#locals++;
     }
   }
 
   #closeLocals(peer: Peer, closed: readonly number[]): void {
     for (const local of closed) {
-      if (peer.locals.delete(local)) this.#options.transport.closeLocal(local);
+      if (!peer.locals.delete(local)) continue;
+      this.#locals--;
+      this.#options.transport.closeLocal(local);
     }
     peer.fanOut = peer.fanOut?.filter(({ local }) => !closed.includes(local));
     if (peer.path === undefined || !closed.includes(peer.path.local)) return;

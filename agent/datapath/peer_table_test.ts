@@ -13,7 +13,7 @@ import { type NatFacts, OUTER_BYTES } from "../../traversal/mod.ts";
 import { Engine, type EngineSink, type StreamId } from "../../wg/mod.ts";
 import type { DatapathPeerStatus } from "../shared/mod.ts";
 import { type Peer, PeerTable } from "./peer_table.ts";
-import { LOCALS_MAX, type Transport } from "./transport.ts";
+import { GUESS_LOCALS_MAX, LOCALS_MAX, type Transport } from "./transport.ts";
 
 const MODULE = new WebAssembly.Module(
   Deno.readFileSync(new URL("../../wg/engine.wasm", import.meta.url)),
@@ -72,7 +72,7 @@ class Node {
       transport: this.#transport(),
       rng: { bytes },
       listener: (_, event) => this.events.push(event.kind),
-      nat: { own: NAT, udpBlocked: false, keepaliveMs: 25_000, ownCounts: false },
+      nat: { own: NAT, udpBlocked: false, keepaliveMs: 25_000, ownPorts: [] },
       noGuess: false,
       noDirect: false,
       samplePorts: () => this.samples++,
@@ -362,7 +362,7 @@ Deno.test("PeerTable: ends held by a guess go to a peer that was just told to tr
   const pair = new Pair();
   const { table, locals } = pair.a;
   const own: NatFacts = { ...NAT, mapping: "addressAndPortDependent", hint: "NAT_SYMMETRIC" };
-  table.setNat(pair.now, { own, udpBlocked: false, keepaliveMs: 25_000, ownCounts: false });
+  table.setNat(pair.now, { own, udpBlocked: false, keepaliveMs: 25_000, ownPorts: [] });
   const stranger = (index: number, punch: boolean): Peer => {
     const publicKey = formatBase64(new Uint8Array(32).fill(index));
     const allowedIps = [`10.42.1.${index}/32`];
@@ -380,14 +380,14 @@ Deno.test("PeerTable: ends held by a guess go to a peer that was just told to tr
   pair.run(1_000);
   assertEquals(pair.a.samples, 1, "the peer may count on it");
   pair.run(1_000);
-  assertEquals([first.locals.size, locals.size], [LOCALS_MAX, LOCALS_MAX]);
+  assertEquals([first.locals.size, locals.size], [GUESS_LOCALS_MAX, GUESS_LOCALS_MAX]);
   const second = stranger(2, true);
   const third = stranger(3, false);
   pair.run(2_000);
-  assertEquals([first, second, third].map((peer) => peer.locals.size), [0, LOCALS_MAX, 0]);
+  assertEquals([first, second, third].map((peer) => peer.locals.size), [0, GUESS_LOCALS_MAX, 0]);
   pair.run(12_000);
   assertEquals(second.locals.size, 0);
-  assertEquals(first.locals.size + third.locals.size, LOCALS_MAX);
+  assertEquals(first.locals.size + third.locals.size, GUESS_LOCALS_MAX);
   table.withAgent(pair.now, third, (agent) => agent.setRegistered(pair.now, false));
   table.withAgent(pair.now, first, (agent) => agent.setRegistered(pair.now, false));
   assertEquals(locals.size, 0, "nothing is guessed for peers that have left");

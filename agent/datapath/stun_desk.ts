@@ -50,8 +50,10 @@ import type { Transport } from "./transport.ts";
 
 /** Time between two looks at the NAT's ports, whichever peers ask for them. */
 const SAMPLE_EVERY_MS = 2_000;
-/** The same once the ports were found to follow no order. */
+/** The same once the ports were found to follow no order, so often in a row: others may have had theirs between two of ours. */
 const SAMPLE_RANDOM_MS = 600_000;
+const SAMPLE_RANDOM_TIMES = 3;
+const NO_PORTS: readonly SocketAddress[] = [];
 
 /** What a desk needs of the sockets. */
 export type StunTransport = Pick<Transport, "send" | "openLocal" | "closeLocal">;
@@ -103,7 +105,9 @@ export class StunDesk {
   #unmatched = 0;
   #sample: PortSample | undefined;
   #sampleNextAt: Instant | undefined;
-  #sampled: readonly SocketAddress[] = [];
+  #sampled = NO_PORTS;
+  /** Looks in a row that showed no order. */
+  #disorder = 0;
   /** Looks that found no two ends free. */
   #samplesRefused = 0;
 
@@ -122,7 +126,7 @@ export class StunDesk {
   /** Addresses that the NAT gave fresh sockets last, by which peers predict the next; nobody is ever there. */
   get sampled(): readonly SocketAddress[] {
     // Of a NAT that turns out to give one port only, peers would predict others.
-    return this.nat.mapping === "endpointIndependent" ? [] : this.#sampled;
+    return this.nat.mapping === "endpointIndependent" ? NO_PORTS : this.#sampled;
   }
 
   /** The verdict on the NAT now. */
@@ -187,8 +191,9 @@ export class StunDesk {
 
   /** The network is another: nothing that was known counts any more. */
   linkChanged(now: Instant, hostAddresses: readonly string[]): void {
-    this.#sampled = [];
+    this.#sampled = NO_PORTS;
     this.#sampleNextAt = undefined;
+    this.#disorder = 0;
     this.#gatherer.setHostAddresses(hostAddresses);
     this.#gatherer.regather(now);
   }
@@ -306,9 +311,12 @@ export class StunDesk {
     const seen = sample.seen.map((address) => ({ kind: "serverReflexive", address } as const));
     if (sequenceOf(seen) === undefined) {
       // Such ports tell a peer nothing, now or later.
-      if (seen.length === sample.locals.length) this.#sampleNextAt = after(now, SAMPLE_RANDOM_MS);
+      if (seen.length === sample.locals.length && ++this.#disorder >= SAMPLE_RANDOM_TIMES) {
+        this.#sampleNextAt = after(now, SAMPLE_RANDOM_MS);
+      }
       return false;
     }
+    this.#disorder = 0;
     this.#sampled = sample.seen;
     return true;
   }

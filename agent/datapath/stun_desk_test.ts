@@ -226,6 +226,12 @@ Deno.test("the next ports of a NAT that counts are told, from two ends that are 
     assertEquals(world.ends.size, 0);
     const seen = world.agent.sampled.map(({ port }) => port);
     assertEquals(seen, stride === 1 ? [20_002, 20_003] : [], "ports at random tell nothing");
+    for (const look of ["second", "third"]) {
+      world.run(3_000);
+      world.agent.samplePorts(world.now);
+      assertEquals(world.ends.size, 2, `${look}: others may have had theirs between two of ours`);
+      world.run(100);
+    }
     world.run(3_000);
     world.agent.samplePorts(world.now);
     assertEquals(world.ends.size, stride === 1 ? 2 : 0, "and are not looked at for a while");

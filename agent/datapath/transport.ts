@@ -1,8 +1,10 @@
 /** What carries the datapath's datagrams: the contract that every driver keeps. @module */
 import type { SocketAddress } from "../../core/mod.ts";
 
-/** Extra local ends open at once, at most. */
-export const LOCALS_MAX = 256;
+/** Extra local ends that guesses have open at once, at most. */
+export const GUESS_LOCALS_MAX = 256;
+/** Extra local ends open at once, at most: two remain for a look at the NAT's ports, whatever guesses are under way. */
+export const LOCALS_MAX = GUESS_LOCALS_MAX + 2;
 /** The smallest number of a local end that is an allocation on a relay; those of sockets are below. */
 export const RELAY_LOCAL_MIN = 0xf000;
 /** The largest number of a local end with a socket. */

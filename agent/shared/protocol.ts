@@ -94,6 +94,8 @@ export interface PunchCommand {
   readonly publicKey: string;
   /** How long the other side will try, milliseconds. */
   readonly windowMs: number;
+  /** A number from 0 to 1 that the other side is told as well: what both decide by it they decide alike. */
+  readonly coin: number;
   /** The candidates that the other side proved. */
   readonly candidates: readonly CandidateInfo[];
   /** As in {@linkcode SetCandidatesCommand}. */
