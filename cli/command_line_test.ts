@@ -26,6 +26,7 @@ const CONTRACT: Readonly<Record<string, readonly string[]>> = {
   demo: ["--keep", "--log-level"],
   discovery: [
     ...["--listen", "--stun-listen", "--stun-alternate", "--store"],
+    ...["--tls-cert", "--tls-key", "--metrics"],
     ...["--relay", "--relay-secret", "--relay-listen", "--relay-external-ip", "--relay-id"],
     ...["--relay-region", "--relay-bandwidth", "--relay-allow-private-peers"],
     ...["--relay-server", "--relay-server-secret", "--no-volunteers"],

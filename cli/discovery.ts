@@ -1,6 +1,9 @@
 /** `moray discovery`: the service where nodes find each other. @module */
+import { MorayError } from "../core/mod.ts";
+import type { TlsPem } from "../relay/mod.ts";
 import { type Command, defineCommand } from "./command.ts";
 import { logOf } from "./node_run.ts";
+import type { Settings } from "./parameter.ts";
 import { COMMON, DISCOVERY_RELAY, DISCOVERY_SERVICE } from "./parameters.ts";
 import { readyLine, runService } from "./service.ts";
 
@@ -18,11 +21,13 @@ export const command: Command = defineCommand({
     "moray discovery --relay --relay-listen 203.0.113.7:3480",
     "moray discovery --relay-server eu=turn:turn.example.com:3478 --relay-server-secret eu=SECRET",
     "moray discovery --listen 127.0.0.1:0 --stun-listen 127.0.0.1:0 --store :memory:",
+    "moray discovery --listen 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem",
     "MORAY_STORE=postgres://moray:SECRET@db.example.com/moray moray discovery",
   ],
   run: async (settings, context) => {
     const { startDiscoveryService } = await import("./discovery_relay.ts");
-    const { listen, stunListen, stunAlternate, store, logLevel } = settings;
+    const { listen, stunListen, stunAlternate, store, metrics, logLevel } = settings;
+    const tls = await tlsOf(settings);
     return await runService({
       start: () =>
         startDiscoveryService({
@@ -31,9 +36,23 @@ export const command: Command = defineCommand({
           stunAlternates: stunAlternate,
           version: context.version,
           store,
+          ...(tls && { tls }),
+          ...(metrics && { metrics }),
           log: logOf(logLevel, context),
         }, settings),
       onReady: (service) => context.err(`${readyLine("discovery", service.listening)}\n`),
     }, context);
   },
 });
+
+/** What the TLS flags name; `undefined` where they are not given. */
+async function tlsOf(
+  { tlsCert, tlsKey }: Pick<Settings<typeof DISCOVERY_SERVICE>, "tlsCert" | "tlsKey">,
+): Promise<TlsPem | undefined> {
+  if (tlsCert === undefined && tlsKey === undefined) return undefined;
+  if (tlsCert === undefined || tlsKey === undefined) {
+    throw new MorayError("usage", "--tls-cert FILE and --tls-key FILE need each other");
+  }
+  const { readTlsFiles } = await import("../relay/mod.ts");
+  return await readTlsFiles(tlsCert, tlsKey);
+}

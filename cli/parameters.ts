@@ -256,6 +256,13 @@ export const WIREGUARD_NODE = {
   }),
 } as const satisfies Parameters;
 
+/** `--metrics`, of services. */
+const METRICS = optional("metrics", LISTEN, {
+  group: "Service",
+  description: "Serve counters for Prometheus here, at /metrics.",
+  fallback: "none are served",
+});
+
 /** `discovery`. */
 export const DISCOVERY_SERVICE = {
   listen: withDefault("listen", LISTEN, {
@@ -277,6 +284,18 @@ export const DISCOVERY_SERVICE = {
       "the other family.",
     fallback: "none",
   }),
+  tlsCert: optional("tls-cert", FILE, {
+    group: "Service",
+    description:
+      "Certificate chain, PEM: the HTTP service speaks TLS, with HTTP/2. Needs --tls-key.",
+    fallback: "no TLS",
+  }),
+  tlsKey: optional("tls-key", FILE, {
+    group: "Service",
+    description: "Private key of the certificate, PEM.",
+    fallback: "none",
+  }),
+  metrics: METRICS,
   store: withDefault("store", STORE, {
     group: "Service",
     description:
@@ -392,11 +411,7 @@ export const RELAY_SERVICE = {
       fallback: "5",
     },
   ),
-  metrics: optional("metrics", LISTEN, {
-    group: "Service",
-    description: "Serve counters for Prometheus here, at /metrics.",
-    fallback: "none are served",
-  }),
+  metrics: METRICS,
   datapath: ACCESS.datapath,
 } as const satisfies Parameters;
 

@@ -24,6 +24,14 @@ import { OFFER_RELAY_CASES, type SettingCase } from "./testing/setting_case.ts";
 const MISSING = Symbol("missing");
 const at = (hostname: string, port: number) => ({ hostname, port });
 
+/** Flags that name a file and have no default. */
+const FILES = [
+  DISCOVERY_SERVICE.tlsCert,
+  DISCOVERY_SERVICE.tlsKey,
+  RELAY_SERVICE.cert,
+  RELAY_SERVICE.key,
+];
+
 const CASES: readonly SettingCase[] = [
   ...OFFER_RELAY_CASES,
   {
@@ -198,6 +206,14 @@ const CASES: readonly SettingCase[] = [
     values: [":memory:", "postgres://u:p@h/db", "c.sqlite"],
     absent: "moray-discovery.sqlite",
   },
+  ...FILES.map((parameter) => ({
+    parameter,
+    flag: [`--${parameter.name}`, "a.pem"],
+    env: "b.pem",
+    toml: '"c.pem"',
+    values: ["a.pem", "b.pem", "c.pem"] as const,
+    absent: undefined,
+  })),
   {
     parameter: COMMON.logLevel,
     flag: ["--log-level", "debug"],
@@ -391,22 +407,6 @@ const CASES: readonly SettingCase[] = [
     toml: '["127.0.0.1:4"]',
     values: [[at("127.0.0.1", 1), at("::1", 2)], [at("127.0.0.1", 3)], [at("127.0.0.1", 4)]],
     absent: [],
-  },
-  {
-    parameter: RELAY_SERVICE.cert,
-    flag: ["--cert", "a.pem"],
-    env: "b.pem",
-    toml: '"c.pem"',
-    values: ["a.pem", "b.pem", "c.pem"],
-    absent: undefined,
-  },
-  {
-    parameter: RELAY_SERVICE.key,
-    flag: ["--key", "a.pem"],
-    env: "b.pem",
-    toml: '"c.pem"',
-    values: ["a.pem", "b.pem", "c.pem"],
-    absent: undefined,
   },
   {
     parameter: RELAY_SERVICE.externalIp,

@@ -29,6 +29,7 @@ export * from "./interfaces.ts";
 export * from "./libc.ts";
 export * from "./link_monitor.ts";
 export * from "./memory.ts";
+export { type MetricNames, type MetricsServer, serveMetrics } from "./metrics.ts";
 export * from "./rtnetlink.ts";
 export * from "./signals.ts";
 export * from "./sleep.ts";

@@ -8,7 +8,15 @@ import {
   MorayError,
   type SocketAddress,
 } from "../core/mod.ts";
-import { ConnectionEnder, listInterfaces, systemClock, systemRng, wallClock } from "../io/mod.ts";
+import {
+  ConnectionEnder,
+  listInterfaces,
+  type MetricsServer,
+  serveMetrics,
+  systemClock,
+  systemRng,
+  wallClock,
+} from "../io/mod.ts";
 import type { SessionUsage } from "./core/allocation_table.ts";
 import { Counters } from "./core/counters.ts";
 import type { Flow, RelayProtocol, RelaySink, Train } from "./core/flow.ts";
@@ -27,12 +35,13 @@ import {
 import type { UdpFlow, UdpSockets, UdpSocketsOptions, UdpTaker } from "./listeners/udp_flow.ts";
 import { serveUpgrade } from "./listeners/web_socket_carrier.ts";
 import type { Log } from "./log.ts";
-import { type MetricsServer, serveMetrics } from "./metrics.ts";
 import type { TlsPem } from "./tls_files.ts";
 
 /** Dynamic ports (RFC 6335), as RFC 8656 section 7.2 suggests. */
 const PORT_RANGE: PortRange = { first: 49_152, last: 65_535 };
 const SWEEP_MS = 1000;
+/** Counters that go up and down. */
+const GAUGES: ReadonlySet<string> = new Set(["allocations", "streams", "streamsHalfOpen"]);
 /** Sessions in one report. */
 const REPORT_MAX = 4096;
 /** How long a drained relay goes on, where nobody says. */
@@ -191,7 +200,12 @@ class Relay implements RunningRelay {
     this.#desk = new StreamDesk({ core: this.#core, counters: this.#counters, now });
     this.#streams = openStreams(options, { desk: this.#desk, ender: this.#ender });
     opened.defer(() => this.#streams.forEach((listener) => listener.close()));
-    this.#metrics = options.metrics && serveMetrics(options.metrics, () => this.counters());
+    this.#metrics = options.metrics &&
+      serveMetrics(options.metrics, {
+        prefix: "moray_relay",
+        gauges: GAUGES,
+        counters: () => this.counters(),
+      });
     opened.move();
     this.#timer = setInterval(() => {
       this.#core.handleTimeout(now());

@@ -123,6 +123,11 @@ export class HttpHandler {
         headers: { "cache-control": "no-store" },
       });
     },
+    // What cannot be written for a while may be read all the same; a database that does not answer throws.
+    "/ready": async () => {
+      await this.#options.service.health();
+      return new Response("ready\n", { headers: { "cache-control": "no-store" } });
+    },
     "/.well-known/jwks.json": () =>
       Response.json({ keys: [] }, { headers: { "cache-control": "public, max-age=60" } }),
   };

@@ -1,5 +1,6 @@
 /** Discovery as a running server: HTTP, STUN, store and timers. @module */
 import { formatSocketAddress, messageOf, MorayError, type SocketAddress } from "../../core/mod.ts";
+import { type MetricsServer, serveMetrics } from "../../io/metrics.ts";
 import { isPublicAddress } from "../../traversal/mod.ts";
 import type { Log } from "../log.ts";
 import { openStore } from "../store/open_store.ts";
@@ -16,13 +17,19 @@ import { checkVolunteer } from "./volunteer_check.ts";
 export const TTL_MS = 300_000;
 /** Longest silence on a Watch stream. */
 export const HEARTBEAT_MS = 15_000;
+/** Counters that go up and down. */
+const GAUGES: ReadonlySet<string> = new Set(["watches"]);
 /** How long open requests may take once the server stops. */
 const STOP_MS = 1500;
 
 /** Options of {@linkcode startDiscovery}. */
 export interface DiscoveryOptions {
-  /** HTTP listener: ConnectRPC, `/health`. Port 0 lets the system choose. */
+  /** HTTP listener: ConnectRPC, `/health`, `/ready`. Port 0 lets the system choose. */
   readonly listen: SocketAddress;
+  /** Certificate chain and private key, PEM texts: the listener speaks TLS, with HTTP/2 and HTTP/1.1. Absent: neither TLS nor HTTP/2. */
+  readonly tls?: { readonly cert: string; readonly key: string };
+  /** Serves counters for Prometheus here, at `/metrics`. Port 0 lets the system choose. Absent: nowhere. */
+  readonly metrics?: SocketAddress;
   /** STUN listeners. Empty: none. `::` serves both families; `0.0.0.0` beside it with the same port is the same one. */
   readonly stunListen: readonly SocketAddress[];
   /**
@@ -57,7 +64,7 @@ export interface DiscoveryOptions {
 
 /** A started server. */
 export interface RunningDiscovery extends AsyncDisposable {
-  /** `http://` URL of the HTTP listener, without a path. Where it listens on every address: on loopback. */
+  /** `http://` or `https://` URL of the HTTP listener, without a path. Where it listens on every address: on loopback. */
   readonly url: string;
   /** Every listening address as `key=value`: `http=127.0.0.1:8080`, `stun=0.0.0.0:3478`. */
   readonly listening: readonly string[];
@@ -103,9 +110,14 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Running
       log,
       ...(relays && { relays }),
     });
-    const { turn } = options;
+    const { turn, tls, metrics } = options;
     const parts = { listen, store, stun, service, heartbeatMs, ttlMs, now, log };
-    return new DiscoveryServer({ ...parts, ...(turn && { turn }) });
+    return new DiscoveryServer({
+      ...parts,
+      ...(turn && { turn }),
+      ...(tls && { tls }),
+      ...(metrics && { metrics }),
+    });
   } catch (error) {
     await stun?.close();
     await store.close();
@@ -124,6 +136,8 @@ interface Parts {
   readonly now: () => number;
   readonly log: Log;
   readonly turn?: TurnHandler;
+  readonly tls?: { readonly cert: string; readonly key: string };
+  readonly metrics?: SocketAddress;
 }
 
 class DiscoveryServer implements RunningDiscovery {
@@ -133,19 +147,34 @@ class DiscoveryServer implements RunningDiscovery {
   readonly #parts: Parts;
   readonly #http: HttpHandler;
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
+  readonly #metrics: MetricsServer | undefined;
   readonly #cutOff = new AbortController();
   readonly #timers: readonly ReturnType<typeof setInterval>[];
   #stopping: Promise<void> | undefined;
 
   constructor(parts: Parts) {
-    const { listen, service, stun, heartbeatMs, ttlMs, now, log, turn } = parts;
+    const { listen, service, stun, heartbeatMs, ttlMs, now, log, turn, tls } = parts;
     this.#parts = parts;
     this.#http = new HttpHandler({ service, now, log, ...(turn && { turn }) });
-    this.#server = listenHttp(listen, this.#http, { signal: this.#cutOff.signal, log });
+    this.#metrics = parts.metrics && serveMetrics(parts.metrics, {
+      prefix: "moray_discovery",
+      gauges: GAUGES,
+      counters: () => this.counters(),
+    });
+    try {
+      this.#server = listenHttp(listen, this.#http, { signal: this.#cutOff.signal, log, tls });
+    } catch (error) {
+      void this.#metrics?.close();
+      throw error;
+    }
     const bound = { hostname: listen.hostname, port: this.#server.addr.port };
-    this.url = `http://${formatSocketAddress(reachable(bound))}`;
+    const scheme = tls === undefined ? "http" : "https";
+    this.url = `${scheme}://${formatSocketAddress(reachable(bound))}`;
     this.listening = [
-      `http=${formatSocketAddress(bound)}`,
+      `${scheme}=${formatSocketAddress(bound)}`,
+      ...this.#metrics === undefined
+        ? []
+        : [`metrics=${formatSocketAddress(this.#metrics.address)}`],
       ...stun.addresses.map((address) => `stun=${formatSocketAddress(address)}`),
     ];
     this.#timers = [
@@ -194,7 +223,7 @@ class DiscoveryServer implements RunningDiscovery {
       log("debug", "requests were cut off at the stop");
       this.#cutOff.abort();
     }, STOP_MS);
-    await Promise.allSettled([this.#server.shutdown(), stun.close()]);
+    await Promise.allSettled([this.#server.shutdown(), this.#metrics?.close(), stun.close()]);
     clearTimeout(timer);
     await store.close();
   }
@@ -212,11 +241,16 @@ function relayOptions(
 function listenHttp(
   listen: SocketAddress,
   http: HttpHandler,
-  { signal, log }: { signal: AbortSignal; log: Log },
+  { signal, log, tls }: {
+    readonly signal: AbortSignal;
+    readonly log: Log;
+    readonly tls: DiscoveryOptions["tls"];
+  },
 ): Deno.HttpServer<Deno.NetAddr> {
   try {
     return Deno.serve({
       ...listen,
+      ...tls,
       signal,
       onListen: () => {},
       onError: (error) => {

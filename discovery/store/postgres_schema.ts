@@ -20,6 +20,8 @@ const FINGERPRINT = `SELECT coalesce(md5(string_agg(
 /** Checks the database and migrates it, in one transaction. Rejects with `MorayError` `corrupt`, or what the driver throws. */
 export async function migratePostgres(sql: Sql, shown: string): Promise<void> {
   await sql.begin(async (transaction) => {
+    // Connections of ours leave it to the server when commits reach the disk; the schema has to be there.
+    await transaction.unsafe("SET LOCAL synchronous_commit TO on");
     await transaction.unsafe("SELECT pg_advisory_xact_lock(hashtextextended('moray schema', 0))");
     const version = await presentVersion(transaction, shown);
     const steps = MIGRATIONS.filter((step) => step.version > version);

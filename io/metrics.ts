@@ -1,9 +1,14 @@
-/** The relay's counters for Prometheus. @module */
+/** A service's counters for Prometheus, on a listener of their own. @module */
 import { formatSocketAddress, type SocketAddress } from "../core/mod.ts";
-import { fromSystem } from "../io/mod.ts";
+import { fromSystem } from "./errors.ts";
 
-/** What goes up and down; everything else only grows. */
-const GAUGES: ReadonlySet<string> = new Set(["allocations", "streams", "streamsHalfOpen"]);
+/** What counters are called. */
+export interface MetricNames {
+  /** What every name begins with: `moray_relay`. */
+  readonly prefix: string;
+  /** Counters that go up and down; every other only grows. */
+  readonly gauges: ReadonlySet<string>;
+}
 
 /** A metrics endpoint. */
 export interface MetricsServer {
@@ -16,7 +21,10 @@ export interface MetricsServer {
 /** Serves `GET /metrics`. Throws `portInUse`, `permission` or `usage`. */
 export function serveMetrics(
   listen: SocketAddress,
-  counters: () => Readonly<Record<string, number>>,
+  { counters, ...names }: MetricNames & {
+    /** The counters by name. */
+    readonly counters: () => Readonly<Record<string, number>>;
+  },
 ): MetricsServer {
   try {
     const server = Deno.serve({ ...listen, onListen: () => {} }, (request) => {
@@ -24,7 +32,7 @@ export function serveMetrics(
         return new Response("not found\n", { status: 404 });
       }
       const headers = { "content-type": "text/plain; version=0.0.4; charset=utf-8" };
-      return new Response(formatMetrics(counters()), { headers });
+      return new Response(formatMetrics(counters(), names), { headers });
     });
     return {
       address: { ...listen, port: server.addr.port },
@@ -39,13 +47,16 @@ export function serveMetrics(
  * Formats counters as Prometheus reads them: `refused:401` becomes `moray_relay_refused_total{kind="401"}`. Names are ours, so nothing
  * in them needs escaping.
  */
-export function formatMetrics(counters: Readonly<Record<string, number>>): string {
+export function formatMetrics(
+  counters: Readonly<Record<string, number>>,
+  { prefix, gauges }: MetricNames,
+): string {
   const families = new Map<string, string[]>();
   for (const [name, value] of Object.entries(counters).sort(([a], [b]) => a < b ? -1 : 1)) {
     const [family = "", kind] = name.split(":");
-    const isGauge = GAUGES.has(family);
+    const isGauge = gauges.has(family);
     const words = family.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-    const metric = `moray_relay_${words}${isGauge ? "" : "_total"}`;
+    const metric = `${prefix}_${words}${isGauge ? "" : "_total"}`;
     const lines = families.get(metric) ?? [`# TYPE ${metric} ${isGauge ? "gauge" : "counter"}`];
     lines.push(`${metric}${kind === undefined ? "" : `{kind="${kind}"}`} ${value}`);
     families.set(metric, lines);

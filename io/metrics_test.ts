@@ -7,7 +7,7 @@ Deno.test("formatMetrics tells gauges from counters and kinds of one counter tog
     "refused:437": 1,
     streamsHalfOpen: 2,
     malformed: 5,
-  });
+  }, { prefix: "moray_relay", gauges: new Set(["streamsHalfOpen"]) });
   assert.equal(
     text,
     `# TYPE moray_relay_malformed_total counter
