@@ -46,6 +46,8 @@ export interface LabNodeOptions {
   readonly flags?: readonly string[];
   /** State directory of an earlier start. Absent: a new one. */
   readonly state?: string;
+  /** Additional environment. @default {} */
+  readonly env?: Record<string, string>;
 }
 
 /** Programs start side by side on few processors: far longer than one alone needs. */
@@ -212,7 +214,7 @@ export function nodeArguments(
   lab: Lab,
   { role, mesh, name, family = 4, flags = [], state, httpPort = HTTP_PORT }:
     & { readonly role: "colony" | "agent"; readonly state: string; readonly httpPort?: number }
-    & Omit<LabNodeOptions, "host" | "state">,
+    & Omit<LabNodeOptions, "host" | "state" | "env">,
 ): readonly string[] {
   const server = lab.address("disco", family);
   return [
@@ -231,11 +233,12 @@ async function startNode(
     readonly program: Program;
     readonly directory: () => string;
   },
-  { host, state = directory(), ...options }: LabNodeOptions,
+  { host, state = directory(), env = {}, ...options }: LabNodeOptions,
 ): Promise<LabNode> {
   const startedAt = performance.now();
+  const more = { ...program.options, env: { ...program.options.env, ...env } };
   const process = await Moray.start(nodeArguments(lab, { role, state, httpPort, ...options }), {
-    program,
+    program: { ...program, options: more },
     namespace: lab.namespace(host),
     timeoutMs: START_MS_MAX,
   });
