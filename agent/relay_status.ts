@@ -5,13 +5,14 @@ import type { RelayStatus } from "./status.ts";
 
 /** A node's relays. */
 export function relayStatuses(relays: readonly DatapathRelay[]): readonly RelayStatus[] {
-  return relays.map(({ id, state, transport, relayed, rttMs, draining, reason }) => ({
+  return relays.map(({ id, state, transport, relayed, rttMs, draining, reason, limited }) => ({
     id,
     state: draining === true ? "draining" : state,
     transport,
     relayed,
     rttMs,
     reason: reason ?? null,
+    ...(limited && { limited }),
   }));
 }
 

@@ -2,6 +2,12 @@ import { deepStrictEqual as assertEquals } from "node:assert/strict";
 import { relayOf, relayStatuses } from "./relay_status.ts";
 import type { DatapathPeerStatus, RelayStatus } from "./shared/mod.ts";
 
+Deno.test("a relay that drops what a limit does not let through is shown with whose it was", () => {
+  const limited = { scope: "total", packets: 7 };
+  assertEquals(relayStatuses([{ ...RELAY, limited }])[0]?.limited, limited);
+  assertEquals(Object.hasOwn(relayStatuses([RELAY])[0] ?? {}, "limited"), false);
+});
+
 const RELAY: RelayStatus = {
   id: "eu",
   state: "ready",

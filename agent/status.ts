@@ -115,6 +115,11 @@ export interface RelayStatus {
   readonly rttMs: number | null;
   /** Why it is not ready: one phrase for a person; `null` if it is. */
   readonly reason: string | null;
+  /**
+   * What the relay says that a limit did not let through since the allocation was made: whose limit (`session`, `key`, `mesh`, `total`),
+   * and how many datagrams, either way. Absent: nothing.
+   */
+  readonly limited?: { readonly scope: string; readonly packets: number };
 }
 
 /** What a node offers as a relay for its mesh. */

@@ -93,7 +93,7 @@ export function formatRelayOffer(
 
 /** Formats a relay: its name, how it is spoken to, how far it is, and where it listens for the node. */
 export function formatRelay(
-  { id, state, transport, relayed, rttMs, reason }: RelayStatus,
+  { id, state, transport, relayed, rttMs, reason, limited }: RelayStatus,
   paint: Paint,
 ): string {
   const words = [
@@ -101,10 +101,24 @@ export function formatRelay(
     paint(RELAY_COLOURS[state] ?? "red", printable(state)),
     ...rttMs === null ? [] : [formatMs(rttMs)],
     ...relayed.length === 0 ? [] : [printable(relayed.join(", "))],
+    ...limited === undefined ? [] : [paint("yellow", limitText(limited))],
     ...reason === null ? [] : [paint("dim", printable(reason))],
   ];
   return words.join("  ");
 }
+
+/** What a relay does not carry, and by whose limit. */
+function limitText({ scope, packets }: { scope: string; packets: number }): string {
+  const whose = LIMITS[scope] ?? `the limit of ${printable(scope)}`;
+  return `limited: ${packets} ${packets === 1 ? "packet" : "packets"} dropped by ${whose}`;
+}
+
+const LIMITS: Readonly<Record<string, string>> = {
+  session: "its limit for one session",
+  key: "its limit for one node",
+  mesh: "its limit for a mesh",
+  total: "its limit for everybody",
+};
 
 const RELAY_COLOURS: Readonly<Record<string, Colour>> = {
   ready: "green",

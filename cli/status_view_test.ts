@@ -83,6 +83,11 @@ Deno.test("status shows the relays, or why there is none", () => {
     rttMs: null,
     reason: "no\x1b",
   };
+  const limited = { ...relay, limited: { scope: "session", packets: 512 } };
+  assertEquals(rowsOf({ relays: [limited], relayReason: null }), [
+    "Relay      eu by udp  ready  20.4 ms  198.51.100.1:50000  " +
+    "limited: 512 packets dropped by its limit for one session",
+  ]);
   assertEquals(rowsOf({ relays: [relay, failed], relayReason: null }), [
     "Relay      eu by udp  ready  20.4 ms  198.51.100.1:50000",
     "Relay      us by udp  failed  no?",

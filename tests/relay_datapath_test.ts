@@ -5,6 +5,7 @@ import {
   ok as assert,
 } from "node:assert/strict";
 import { formatSocketAddress } from "../core/mod.ts";
+import { RELAY_LIMITS } from "../relay/mod.ts";
 import { infoOf, RelayedNode, relayInfo, startTestRelay, udpWay } from "./support/relayed_nodes.ts";
 import { e2e, eventually } from "./support/scope.ts";
 import { startPion } from "./support/pion.ts";
@@ -175,3 +176,27 @@ e2e(
     assert(performance.now() - startedAt < 2_000);
   },
 );
+
+e2e("a node hears that its relay drops what a limit does not let through", {
+  timeoutMs: 60_000,
+}, async (scope) => {
+  const { scopes } = RELAY_LIMITS;
+  const session = { ...scopes.session, packetsPerSecond: 1000 };
+  const limits = { ...RELAY_LIMITS, scopes: { ...scopes, session } };
+  const server = await startTestRelay(scope, { limits });
+  const [a, b] = await Promise.all(
+    [1, 2].map((number) => RelayedNode.start(scope, { number })),
+  );
+  assert(a !== undefined && b !== undefined);
+  await Promise.all([a, b].map((node) => node.setRelays(relayInfo(server, "r1", ["udp"]))));
+  await Promise.all([a, b].map((node) => node.ready("r1")));
+  await Promise.all([a.meet(b), b.meet(a)]);
+  await a.echo(b, MIB);
+  const limited = await eventually("one of the nodes to hear of it", async () => {
+    const relays = (await Promise.all([a, b].map((node) => node.relays()))).flat();
+    return relays.find((relay) => relay.limited !== undefined)?.limited;
+  });
+  assertEquals(limited.scope, "session");
+  const dropped = server.relay.counters()["limited:session"] ?? 0;
+  assert(limited.packets > 0 && limited.packets <= dropped, `${limited.packets} of ${dropped}`);
+});

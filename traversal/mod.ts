@@ -76,5 +76,6 @@ export * from "./turn/attributes.ts";
 export * from "./turn/channel_data.ts";
 export * from "./turn/credentials.ts";
 export * from "./turn/stream_frames.ts";
+export * from "./turn/limited.ts";
 export * from "./turn/client.ts";
 export * from "./turn/turn_event.ts";

@@ -21,7 +21,7 @@ import {
   type Rng,
   type SocketAddress,
 } from "../../core/mod.ts";
-import { TurnClient } from "../../traversal/mod.ts";
+import { type LimitedNotice, TurnClient } from "../../traversal/mod.ts";
 import type { RelayInfo, RelayStatus, RelayTransportInfo } from "../shared/mod.ts";
 import type { RelayCarrier } from "./relay_carrier.ts";
 
@@ -59,6 +59,8 @@ export interface Attempt {
   closeAt: Instant | undefined;
   /** Whether the relay has said that it is about to end. */
   draining: boolean;
+  /** What the relay has said that it drops; `undefined` for nothing. */
+  limited: LimitedNotice | undefined;
 }
 
 /** What a race needs of its owner. */
@@ -137,6 +139,7 @@ export class RelayRace {
       relayed: current?.client.relayed.map(formatSocketAddress) ?? [],
       rttMs: current?.client.rttMs ?? null,
       ...(current?.draining === true && { draining: true }),
+      ...(current?.limited !== undefined && { limited: current.limited }),
       ...(current !== undefined && { locals: [this.local] }),
       ...(current === undefined && this.#reason !== undefined && { reason: this.#reason }),
     };
@@ -206,6 +209,12 @@ export class RelayRace {
         case "draining":
           if (attempt.draining) break;
           attempt.draining = true;
+          this.#host.onChanged();
+          break;
+        case "limited":
+          // Of two that cross each other the later one counts more.
+          if (event.notice.packets <= (attempt.limited?.packets ?? 0)) break;
+          attempt.limited = event.notice;
           this.#host.onChanged();
           break;
         case "redirected":
@@ -295,6 +304,7 @@ export class RelayRace {
       relay: this,
       closeAt: undefined,
       draining: false,
+      limited: undefined,
     };
     made.push(attempt);
     this.#racing.push(attempt);

@@ -67,6 +67,8 @@ export interface RelayStatus {
   readonly rttMs: number | null;
   /** Whether it is about to end, though it still carries: another is to be taken. Absent: no. */
   readonly draining?: boolean;
+  /** What it says that a limit of its did not let through, either way, since the allocation was made. Absent: nothing. */
+  readonly limited?: { readonly scope: string; readonly packets: number };
   /** The local ends that it is. Absent: none. */
   readonly locals?: readonly number[];
   /** Why it is not ready, for a person. */

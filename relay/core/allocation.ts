@@ -7,7 +7,12 @@ import {
   type Instant,
   type SocketAddress,
 } from "../../core/mod.ts";
-import { type Integrity, type PasswordAlgorithm, TokenBucket } from "../../traversal/mod.ts";
+import {
+  type Integrity,
+  type LimitedScope,
+  type PasswordAlgorithm,
+  TokenBucket,
+} from "../../traversal/mod.ts";
 import type { Flow } from "./flow.ts";
 import type { Scope } from "./limits.ts";
 
@@ -74,6 +79,12 @@ export class Allocation {
   readonly transactionId: Uint8Array;
   /** What was relayed. */
   readonly traffic: Traffic = { receivedBytes: 0, sentBytes: 0, packets: 0 };
+  /** What limits did not let through, and whose limit it was last. */
+  readonly limits: { packets: number; scope: LimitedScope } = { packets: 0, scope: "session" };
+  /** How much of that the client was told. */
+  toldPackets = 0;
+  /** When it may be told again. */
+  tellAt = 0 as Instant;
   /** How many requests on it may still be looked at. */
   readonly requests: TokenBucket;
   /** Its relayed addresses: one, or one of each family. */

@@ -9,6 +9,7 @@ import {
   longTermKey,
   MESSAGE_INTEGRITY,
   MESSAGE_INTEGRITY_SHA256,
+  METHOD_ALLOCATE,
   NONCE,
   parseRestUsername,
   type PasswordAlgorithm,
@@ -21,6 +22,7 @@ import {
   verifyStun,
 } from "../../traversal/mod.ts";
 import type { Owner } from "./allocation.ts";
+import type { EndedFlows } from "./ended_flows.ts";
 import type { Flow } from "./flow.ts";
 import { NONCE_FEATURES, type Nonces } from "./nonces.ts";
 
@@ -64,6 +66,8 @@ export interface AuthenticatorOptions {
   readonly nonces: Nonces;
   /** Now, unix milliseconds. */
   readonly unixMs: () => number;
+  /** Clients whose earlier nonces are worth nothing. @default none */
+  readonly ended?: EndedFlows;
   /** Whether a session may use the relay, whatever its credentials. @default every session may */
   readonly accepts?: (session: string) => boolean;
 }
@@ -98,7 +102,10 @@ export class Authenticator {
     const nonce = textOf(message, NONCE);
     if (username === undefined || realm === undefined || nonce === undefined) return BAD_REQUEST;
     // The cheapest check first: nobody who does not receive our answers gets beyond.
-    if (!this.#options.nonces.isValid(now, flow.source, nonce)) return STALE_NONCE;
+    // Where there is no allocation, nothing but a new one could be made of what is played again.
+    const isAtRisk = known !== undefined || message.method === METHOD_ALLOCATE;
+    const notBefore = isAtRisk ? this.#options.ended?.notBefore(flow) : undefined;
+    if (!this.#options.nonces.isValid(now, flow.source, nonce, notBefore)) return STALE_NONCE;
     const algorithm = algorithmOf(message, nonce);
     if (algorithm === undefined) return BAD_REQUEST;
     const session = realm === this.#options.realm ? this.#sessionOf(username, known) : undefined;

@@ -156,7 +156,7 @@ export class Forwarder {
   /** Counts what passes, and says whether the limits let it. A train passes or is dropped as a whole. */
   #admit(
     now: Instant,
-    { limited, traffic }: Allocation,
+    { limited, limits, traffic }: Allocation,
     train: Train,
     direction: "received" | "sent",
   ): boolean {
@@ -165,6 +165,8 @@ export class Forwarder {
     for (const { kind, gate } of limited) {
       if (gate.admits(now, bytes, packets)) continue;
       this.#options.counters.add(`limited:${kind}`, packets);
+      limits.packets += packets;
+      limits.scope = kind;
       return false;
     }
     for (const { gate } of limited) gate.take(bytes, packets);

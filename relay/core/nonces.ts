@@ -35,23 +35,31 @@ export class Nonces {
     this.#key = key;
   }
 
-  /** A nonce for a source; with `features`, one that begins with {@linkcode NONCE_FEATURES}. */
-  issue(now: Instant, source: SocketAddress, features: boolean): string {
-    const second = Math.floor(now / 1000) & SECONDS_MASK;
+  /**
+   * A nonce for a source; with `features`, one that begins with {@linkcode NONCE_FEATURES}. `notBefore`: no nonce of an earlier second is good;
+   * it may be the next second.
+   */
+  issue(now: Instant, source: SocketAddress, { features, notBefore = 0 }: {
+    readonly features: boolean;
+    readonly notBefore?: number;
+  }): string {
+    const second = Math.max(notBefore, Math.floor(now / 1000)) & SECONDS_MASK;
     const bytes = new Uint8Array(SECOND_BYTES + MAC_BYTES);
     writeSecond(bytes, second);
     bytes.set(this.#mac(second, source), SECOND_BYTES);
     return (features ? NONCE_FEATURES : "") + formatBase64(bytes);
   }
 
-  /** Whether a nonce was issued for this source and has not expired. */
-  isValid(now: Instant, source: SocketAddress, nonce: string): boolean {
+  /** Whether a nonce was issued for this source, in the second `notBefore` or later, and has not expired. */
+  isValid(now: Instant, source: SocketAddress, nonce: string, notBefore = 0): boolean {
     const text = nonce.startsWith(NONCE_FEATURES) ? nonce.slice(NONCE_FEATURES.length) : nonce;
     const bytes = text.length === CHARACTERS ? parseBase64(text) : undefined;
     if (bytes?.length !== SECOND_BYTES + MAC_BYTES) return false;
     const second = (bytes[0] ?? 0) << 16 | (bytes[1] ?? 0) << 8 | (bytes[2] ?? 0);
-    const age = Math.floor(now / 1000) - second & SECONDS_MASK;
-    return age <= NONCE_SECONDS &&
+    // One that is a second ahead is one that was asked for in the second in which the one before was given up.
+    const ahead = second - Math.floor(now / 1000) - 1 & SECONDS_MASK;
+    const age = ahead === 0 ? -1 : Math.floor(now / 1000) - second & SECONDS_MASK;
+    return age <= NONCE_SECONDS && Math.floor(now / 1000) - age >= notBefore &&
       sameDigest(this.#mac(second, source), bytes.subarray(SECOND_BYTES));
   }
 

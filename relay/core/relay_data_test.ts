@@ -6,8 +6,11 @@ import {
   decodeStun,
   dontFragmentAttribute,
   findAttribute,
+  limitedOf,
   METHOD_DATA,
+  METHOD_REFRESH,
   type StunMessage,
+  verifyStun,
   XOR_PEER_ADDRESS,
   xorAddressOf,
 } from "../../traversal/mod.ts";
@@ -226,6 +229,44 @@ Deno.test("bytes and packets per second are limited by session, key, mesh and in
   const { client } = bound(world);
   for (let i = 0; i < 1000; i++) client.offer(Uint8Array.from(channelData(0x4000, 1)));
   assert.equal(world.toPeers.length, 250);
+});
+
+Deno.test("a client that is limited is told within a second, at most every 10 s, by an indication signed with its key", () => {
+  const { scopes } = RELAY_LIMITS;
+  const session = { ...scopes.session, bytesPerSecond: 0, packetsPerSecond: 128 };
+  const world = new RelayWorld({
+    limits: { ...RELAY_LIMITS, scopes: { ...scopes, session } },
+  });
+  const { client, relayed } = bound(world);
+  const other = world.client(1001, { session: "s2" });
+  assert.ok(other.allocate() > 0);
+  const offer = (count: number): void => {
+    for (let i = 0; i < count; i++) client.offer(Uint8Array.from(channelData(0x4000, 1)));
+  };
+  const told = (ms: number): readonly unknown[] => {
+    const from = world.messages.length;
+    world.pass(ms);
+    return world.messages.slice(from).map(({ flow, bytes }) => {
+      assert.equal(flow, client.flow);
+      const message = decodeStun(bytes);
+      const signed = message && verifyStun(bytes, message, client.key, { integrity: "sha1" });
+      assert.ok(signed);
+      assert.deepEqual([signed.class, signed.method], ["indication", METHOD_REFRESH]);
+      return limitedOf(signed);
+    });
+  };
+  assert.deepEqual(told(1000), []);
+  offer(128);
+  assert.deepEqual(told(1000), []);
+  offer(130);
+  // Both directions count together.
+  fromPeer(world, relayed, PEER, Uint8Array.of(1));
+  assert.deepEqual(told(1000), [{ scope: "session", packets: 3 }]);
+  offer(200);
+  assert.deepEqual(told(1000), []);
+  assert.deepEqual(told(9000), [{ scope: "session", packets: 75 }]);
+  assert.deepEqual(told(60_000), []);
+  assert.equal(world.relay.counters()["limitsTold"], 2);
 });
 
 Deno.test("what comes to a relayed address that has been closed is counted", () => {

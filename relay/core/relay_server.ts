@@ -19,6 +19,7 @@ import {
   DONT_FRAGMENT,
   ERROR_UNKNOWN_ATTRIBUTE,
   lifetimeAttribute,
+  limitedAttribute,
   METHOD_ALLOCATE,
   METHOD_BINDING,
   METHOD_CHANNEL_BIND,
@@ -28,15 +29,18 @@ import {
   RFC_8656_ATTRIBUTES,
   signStun,
   SourceLimiter,
+  type StunAttribute,
   type StunMessage,
   TRANSACTION_ID_BYTES,
   unknownAttributesAttribute,
   unknownRequired,
 } from "../../traversal/mod.ts";
+import type { Allocation, Owner } from "./allocation.ts";
 import { AllocationTable, type SessionUsage } from "./allocation_table.ts";
 import { unsignedRefusal } from "./answers.ts";
 import { Authenticator } from "./authenticator.ts";
 import { Counters } from "./counters.ts";
+import { EndedFlows } from "./ended_flows.ts";
 import type { Flow, RelaySink } from "./flow.ts";
 import { Forwarder } from "./forwarder.ts";
 import { isOfMesh, type RelayLimits, ScopeTable } from "./limits.ts";
@@ -51,6 +55,8 @@ const SWEEP_MS = 1000;
 /** A client is told so often that the relay ends, and at this distance: datagrams get lost, and nobody answers to an indication. */
 const DRAIN_TELLS = 5;
 const DRAIN_TELL_MS = 200;
+/** Least time between two words to a client about what limits drop. */
+const LIMIT_TELL_MS = 10_000;
 const NONCE_KEY_BYTES = 32;
 const FIRST_CHANNEL_BYTE = 0x40;
 const BAD_REQUEST = 400;
@@ -105,6 +111,7 @@ export class RelayServer {
   readonly #nonces: Nonces;
   readonly #authenticator: Authenticator;
   readonly #revoked: RevokedSessions;
+  readonly #ended: EndedFlows;
   readonly #unproven: SourceLimiter;
   readonly #known: ReadonlySet<number>;
   #sweepAt: Instant;
@@ -138,6 +145,7 @@ export class RelayServer {
       counters,
     });
     this.#revoked = new RevokedSessions(counters);
+    this.#ended = new EndedFlows(counters);
     this.#nonces = new Nonces(rng.bytes(NONCE_KEY_BYTES));
     const { secret, realm, unixMs, onlyMesh } = options;
     this.#authenticator = new Authenticator({
@@ -145,6 +153,7 @@ export class RelayServer {
       realm,
       unixMs,
       nonces: this.#nonces,
+      ended: this.#ended,
       accepts: (session) =>
         !this.#revoked.has(session) && (onlyMesh === undefined || isOfMesh(session, onlyMesh)),
     });
@@ -232,7 +241,9 @@ export class RelayServer {
     const ended = this.#table.sweep(now);
     this.#ports.sweep(now);
     this.#revoked.sweep(now);
+    this.#ended.sweep(now);
     if (ended.length > 0) this.#counters.add("expired", ended.length);
+    for (const allocation of this.#table.all()) this.#tellOfLimit(now, allocation);
     for (const { flow } of ended) this.#options.sink.endFlow(flow);
   }
 
@@ -268,19 +279,38 @@ export class RelayServer {
   #tellOfDrain(now: Instant): void {
     this.#tells++;
     this.#tellAt = this.#tells < DRAIN_TELLS ? after(now, DRAIN_TELL_MS) : undefined;
-    for (const { flow, expiresAt, owner: { key, integrity } } of this.#table.all()) {
+    for (const { flow, expiresAt, owner } of this.#table.all()) {
       // A stream loses nothing.
       if (this.#tells > 1 && flow.protocol !== "udp") continue;
       const seconds = Math.max(0, Math.floor((expiresAt - now) / 1000));
-      const message: StunMessage = {
-        class: "indication",
-        method: METHOD_REFRESH,
-        transactionId: this.#options.rng.bytes(TRANSACTION_ID_BYTES),
-        attributes: [lifetimeAttribute(seconds)],
-      };
-      const signed = signStun(message, key, { integrity, fingerprint: true });
-      this.#options.sink.sendMessage(flow, signed);
+      this.#indicate(flow, owner, [lifetimeAttribute(seconds)]);
     }
+  }
+
+  /** Tells a client that it is limited: within a second, then at most every ten seconds while more is dropped. */
+  #tellOfLimit(now: Instant, allocation: Allocation): void {
+    const { flow, owner, limits, toldPackets, tellAt } = allocation;
+    if (limits.packets === toldPackets || now < tellAt) return;
+    allocation.toldPackets = limits.packets;
+    allocation.tellAt = after(now, LIMIT_TELL_MS);
+    this.#counters.add("limitsTold");
+    this.#indicate(flow, owner, [limitedAttribute(limits)]);
+  }
+
+  /** Sends a Refresh indication that the client knows to be ours. */
+  #indicate(
+    flow: Flow,
+    { key, integrity }: Owner,
+    attributes: readonly StunAttribute[],
+  ): void {
+    const message: StunMessage = {
+      class: "indication",
+      method: METHOD_REFRESH,
+      transactionId: this.#options.rng.bytes(TRANSACTION_ID_BYTES),
+      attributes,
+    };
+    const signed = signStun(message, key, { integrity, fingerprint: true });
+    this.#options.sink.sendMessage(flow, signed);
   }
 
   #handleStun(now: Instant, flow: Flow, bytes: Uint8Array): void {
@@ -320,6 +350,8 @@ export class RelayServer {
         code: ERROR_UNKNOWN_ATTRIBUTE,
         attributes: [unknownAttributesAttribute(unknown)],
       });
+    const isOver = allocation !== undefined && this.#table.of(now, flow) === undefined;
+    if (isOver) this.#ended.add(now, flow);
     this.#options.sink.sendMessage(flow, answer);
   }
 
@@ -335,7 +367,10 @@ export class RelayServer {
       isProven: flow.protocol !== "udp",
       // 400 asks for no other credentials.
       ...(code === BAD_REQUEST ? {} : { realm }),
-      nonce: (features) => this.#nonces.issue(now, flow.source, features),
+      nonce: (features) => {
+        const notBefore = this.#ended.notBefore(flow);
+        return this.#nonces.issue(now, flow.source, { features, notBefore });
+      },
       software,
     });
     this.#counters.add(answer === undefined ? "refusedInSilence" : `refused:${code}`);

@@ -1,7 +1,23 @@
 /** Which sessions may use a relay, and until when. @module */
 import assert from "node:assert/strict";
-import { lifetimeAttribute } from "../../traversal/mod.ts";
-import { EXTERNAL_IP, PEER, RelayWorld } from "../testing/relay_world.ts";
+import type { Instant } from "../../core/mod.ts";
+import {
+  lifetimeAttribute,
+  METHOD_ALLOCATE,
+  METHOD_REFRESH,
+  requestedTransportAttribute,
+} from "../../traversal/mod.ts";
+import {
+  codeOf,
+  EXTERNAL_IP,
+  one,
+  PEER,
+  RelayWorld,
+  type TestClient,
+} from "../testing/relay_world.ts";
+import { Counters } from "./counters.ts";
+import { ENDED_FLOWS_MAX, EndedFlows } from "./ended_flows.ts";
+import type { Flow, RelayProtocol } from "./flow.ts";
 import { REVOKED_MAX, REVOKED_MS } from "./revoked_sessions.ts";
 
 const REEF = "0123abcd";
@@ -61,4 +77,63 @@ Deno.test("revoked sessions are forgotten after their credentials, and the oldes
   assert.equal(world.client(1001, { session: "s1" }).allocate(), -401);
   world.pass(REVOKED_MS);
   assert.ok(world.client(1002, { session: "s1" }).allocate() > 0);
+});
+
+/** An allocation of a client, and the request that ended it, as somebody else on its way has seen it. */
+function endedAllocation(world: RelayWorld): { client: TestClient; goodbye: Uint8Array } {
+  const client = world.client(1000);
+  assert.ok(client.allocate() > 0);
+  const goodbye = client.encode(METHOD_REFRESH, [lifetimeAttribute(0)]);
+  assert.equal(codeOf(one(client.offer(goodbye))), 0);
+  assert.equal(world.relay.allocations, 0);
+  return { client, goodbye };
+}
+
+Deno.test("438: requests of an allocation that its client has ended cannot be played again, neither its end nor its begin", () => {
+  for (const later of [0, 999, 1000, 599_000]) {
+    const world = new RelayWorld();
+    const { client, goodbye } = endedAllocation(world);
+    const hello = client.encode(METHOD_ALLOCATE, [requestedTransportAttribute()]);
+    world.now = world.now + later as Instant;
+    assert.equal(codeOf(one(client.offer(hello))), 438);
+    assert.equal(world.relay.allocations, 0);
+    // The client itself asks anew, also in the same second.
+    client.nonce = "";
+    assert.ok(client.allocate() > 0, `${later}`);
+    assert.equal(codeOf(one(client.offer(goodbye))), 438);
+    assert.equal(codeOf(one(client.offer(hello))), 438);
+    assert.equal(world.relay.allocations, 1);
+    assert.equal(client.refresh(), 0);
+  }
+});
+
+Deno.test("a nonce that was given up for one client is good for another, and forgotten when it would have expired", () => {
+  const world = new RelayWorld();
+  const { client } = endedAllocation(world);
+  const other = world.client(1001, { session: "s2" });
+  assert.ok(other.allocate() > 0);
+  world.pass(602_000);
+  assert.equal(codeOf(client.request(METHOD_ALLOCATE, [requestedTransportAttribute()])), 438);
+  client.nonce = "";
+  assert.ok(client.allocate() > 0);
+});
+
+Deno.test("ends of 16,384 clients are remembered, those of streams are not", () => {
+  const counters = new Counters();
+  const ended = new EndedFlows(counters);
+  const flow = (i: number, protocol: RelayProtocol = "udp"): Flow => ({
+    key: `${protocol} ${i}`,
+    protocol,
+    source: { hostname: "192.0.2.7", port: 1 },
+  });
+  const now = 5000 as Instant;
+  for (let i = 0; i <= ENDED_FLOWS_MAX; i++) ended.add(now, flow(i));
+  assert.equal(counters.of("endedFlowsForgotten"), 1);
+  assert.deepEqual([ended.notBefore(flow(0)), ended.notBefore(flow(1))], [0, 6]);
+  ended.add(now, flow(7, "tcp"));
+  assert.equal(ended.notBefore(flow(7, "tcp")), 0);
+  ended.sweep(606_999 as Instant);
+  assert.equal(ended.notBefore(flow(1)), 6);
+  ended.sweep(607_000 as Instant);
+  assert.equal(ended.notBefore(flow(1)), 0);
 });

@@ -69,6 +69,7 @@ import {
 import { Authentication } from "./authentication.ts";
 import { CHANNEL_MIN, decodeChannelData } from "./channel_data.ts";
 import { Liveness } from "./liveness.ts";
+import { limitedOf } from "./limited.ts";
 import { PeerBook } from "./peer_book.ts";
 import { PeerRequests } from "./peer_requests.ts";
 import { type TurnOutcome, type TurnRequest, TurnRequests, wordsOf } from "./requests.ts";
@@ -254,7 +255,7 @@ export class TurnClient implements Machine<TurnEvent> {
     const message = decodeStun(payload);
     if (message === undefined) return false;
     const known = message.class === "indication"
-      ? this.#takeDrain(message, payload)
+      ? this.#takeNotice(message, payload)
       : this.#requests.handleInput(now, message, payload);
     if (known) this.heard(now);
     return known;
@@ -463,11 +464,13 @@ export class TurnClient implements Machine<TurnEvent> {
     return { peer, data };
   }
 
-  /** Takes the news that the relay ends, which only who has the key can send. */
-  #takeDrain(message: StunMessage, payload: Uint8Array): boolean {
+  /** Takes the news that the relay ends, or drops what a limit does not let through; only who has the key can send either. */
+  #takeNotice(message: StunMessage, payload: Uint8Array): boolean {
     if (this.#state !== "allocated" || message.method !== METHOD_REFRESH) return false;
-    if (this.#authentication.verify(payload, message) === undefined) return false;
-    this.#emit({ kind: "draining" });
+    const signed = this.#authentication.verify(payload, message);
+    if (signed === undefined) return false;
+    const notice = limitedOf(signed);
+    this.#emit(notice === undefined ? { kind: "draining" } : { kind: "limited", notice });
     return true;
   }
 

@@ -1,6 +1,7 @@
 /** What a TURN client is made of and what it tells. @module */
 import type { Family, Rng, SocketAddress } from "../../core/mod.ts";
 import type { StunCredentials } from "../stun/integrity.ts";
+import type { LimitedNotice } from "./limited.ts";
 
 /** What a client tells. */
 export type TurnEvent =
@@ -27,6 +28,12 @@ export type TurnEvent =
   | {
     /** The relay is about to end and says so (a Refresh indication, as our relay sends): it carries for a while still. */
     readonly kind: "draining";
+  }
+  | {
+    /** The relay drops what a limit of its does not let through (a Refresh indication with LIMITED, as our relay sends). */
+    readonly kind: "limited";
+    /** Whose limit, and how much was dropped so far. */
+    readonly notice: LimitedNotice;
   }
   | {
     /** The allocation is gone, or cannot be reached any more. */
