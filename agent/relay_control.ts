@@ -27,6 +27,8 @@ const COMPARE_FIRST_MS = 10_000;
 const COMPARE_MS = 1_800_000;
 /** How long relays that are compared may take to be ready. */
 const MEASURE_MS = 3000;
+/** How long the first relay may take before another is asked for beside it: by then a network without UDP has had its stream. */
+const PATIENCE_MS = 2500;
 /** How much nearer another relay must be: by this part, and by so many milliseconds. */
 const BETTER_PART = 0.2;
 const BETTER_MS = 5;
@@ -95,6 +97,8 @@ export class RelayControl {
   #compareAt: Instant | undefined;
   #settleAt: Instant | undefined;
   #doubtedAt: Instant | undefined;
+  /** When another is asked for if none is ready by then. */
+  #lateAt: Instant | undefined;
   /** Why none is wanted; `undefined` while one is. */
   #unwanted: string | undefined;
   /** Why Discovery gives none. */
@@ -141,6 +145,7 @@ export class RelayControl {
     this.#ask.end();
     this.#compareAt = undefined;
     this.#settleAt = undefined;
+    this.#lateAt = undefined;
     for (const id of [...this.#held.keys()]) this.#release(id);
     this.#tell();
   }
@@ -184,7 +189,10 @@ export class RelayControl {
     if (known !== undefined && hasFailed(known)) this.#ask.later(now);
     else this.#ask.end();
     this.#compareAt ??= after(now, COMPARE_FIRST_MS);
-    if (known === undefined) this.#settleAt = after(now, MEASURE_MS);
+    if (known === undefined) {
+      this.#settleAt = after(now, MEASURE_MS);
+      this.#lateAt = after(now, PATIENCE_MS);
+    }
     this.#tell();
   }
 
@@ -228,19 +236,21 @@ export class RelayControl {
     const held = this.#chosen === undefined ? undefined : this.#held.get(this.#chosen);
     if (this.#unwanted !== undefined || recent || held === undefined || !this.#hasOther()) return;
     this.#doubtedAt = now;
-    this.#request(now, "", [this.#chosen ?? ""]);
+    this.#request("", [this.#chosen ?? ""]);
+    this.#settleAt = after(now, SECOND_MS);
   }
 
   /** Does what is due. */
   handleTimeout(now: Instant): void {
     if (this.#unwanted !== undefined) return;
     for (const [id, until] of this.#failed) if (now >= until) this.#failed.delete(id);
-    if (this.#ask.take(now)) this.#request(now, "");
+    if (this.#ask.take(now)) this.#request("");
     for (const [id, held] of this.#held) {
       if (now < held.renewAt || held.releaseAt !== undefined) continue;
       held.renewAt = after(now, RENEW_RETRY_MS);
-      this.#request(now, id);
+      this.#request(id);
     }
+    if (this.#lateAt !== undefined && now >= this.#lateAt) this.#hasten(now);
     if (this.#compareAt !== undefined && now >= this.#compareAt) this.#compare(now);
     if (this.#settleAt !== undefined && now >= this.#settleAt) this.#settle(now);
     const over = [...this.#held].filter(([, { releaseAt }]) =>
@@ -254,6 +264,7 @@ export class RelayControl {
   pollTimeout(): Instant | undefined {
     if (this.#unwanted !== undefined) return undefined;
     let at = earlier(earlier(this.#ask.at, this.#compareAt), this.#settleAt);
+    at = earlier(at, this.#lateAt);
     for (const { renewAt, releaseAt } of this.#held.values()) {
       at = earlier(at, releaseAt ?? renewAt);
     }
@@ -278,7 +289,7 @@ export class RelayControl {
     if (!this.#hasOther()) this.#forgive(now);
     if (this.#ask.at === undefined && this.#hasOther()) this.#ask.begin(now);
     else this.#ask.later(now);
-    if (this.#ask.take(now)) this.#request(now, "");
+    if (this.#ask.take(now)) this.#request("");
   }
 
   /** Where nothing is left, what failed a while ago and was given up for another may be back. */
@@ -289,12 +300,18 @@ export class RelayControl {
     }
   }
 
-  #request(now: Instant, relayId: string, doubted: readonly string[] = []): void {
+  #request(relayId: string, doubted: readonly string[] = []): void {
     if (this.#asking.has(relayId)) return;
     this.#asking.add(relayId);
     const failed = [...new Set([...doubted, ...this.#failed.keys()])];
     this.#options.outbox.request({ kind: "requestRelay", relayId, failed });
-    if (doubted.length > 0) this.#settleAt = after(now, SECOND_MS);
+  }
+
+  /** Asks for one more where none is ready in its time: those that are held may be out of reach from here. */
+  #hasten(now: Instant): void {
+    this.#lateAt = undefined;
+    if ([...this.#held.values()].some(isReady) || !this.#hasOther()) return;
+    this.#request("", [...this.#held.keys()]);
   }
 
   /** Asks for the others, to see which is nearest. */
@@ -302,7 +319,7 @@ export class RelayControl {
     this.#compareAt = after(now, jittered(this.#options.rng, COMPARE_MS, RENEW_JITTER));
     const others = this.#choices.map(({ relayId }) => relayId)
       .filter((id) => !this.#held.has(id) && !this.#failed.has(id));
-    for (const id of others.slice(0, RELAYS_HELD_MAX - this.#held.size)) this.#request(now, id);
+    for (const id of others.slice(0, RELAYS_HELD_MAX - this.#held.size)) this.#request(id);
   }
 
   /** Chooses, once every relay is ready or has failed, or has had its time; whoever is not chosen is given back. */

@@ -218,6 +218,25 @@ Deno.test("RelayControl gives up on a relay that is not ready in its time", () =
   assertEquals([world.asked(), world.ids], [["release s1"], ["eu"]]);
 });
 
+Deno.test("RelayControl asks for another beside the first where that is not ready in its time", () => {
+  const world = new World(["eu", "us", "ap"]);
+  world.control.start(world.now);
+  world.run(0);
+  world.asked();
+  world.grant("eu");
+  world.tell({ eu: "connecting" });
+  world.run(2499);
+  assertEquals(world.asked(), []);
+  world.run(1);
+  world.run(0);
+  assertEquals(world.asked(), ["any but eu"]);
+  world.grant("us");
+  world.tell({ eu: "connecting", us: 40 });
+  // Whichever is ready first carries; the other is not waited for beyond the time of a measurement.
+  world.run(4000);
+  assertEquals([world.asked(), world.ids], [["release s0"], ["us"]]);
+});
+
 Deno.test("RelayControl takes another relay at once when one fails, and lets the failed one go", () => {
   const world = new World(["eu", "us"]);
   world.begin();
