@@ -8,6 +8,8 @@ export interface MetricNames {
   readonly prefix: string;
   /** Counters that go up and down; every other only grows. */
   readonly gauges: ReadonlySet<string>;
+  /** What counters mean, by name without a kind, each on one line. @default none is explained */
+  readonly help?: Readonly<Record<string, string>>;
 }
 
 /** A metrics endpoint. */
@@ -49,7 +51,7 @@ export function serveMetrics(
  */
 export function formatMetrics(
   counters: Readonly<Record<string, number>>,
-  { prefix, gauges }: MetricNames,
+  { prefix, gauges, help = {} }: MetricNames,
 ): string {
   const families = new Map<string, string[]>();
   for (const [name, value] of Object.entries(counters).sort(([a], [b]) => a < b ? -1 : 1)) {
@@ -57,7 +59,11 @@ export function formatMetrics(
     const isGauge = gauges.has(family);
     const words = family.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
     const metric = `${prefix}_${words}${isGauge ? "" : "_total"}`;
-    const lines = families.get(metric) ?? [`# TYPE ${metric} ${isGauge ? "gauge" : "counter"}`];
+    const meaning = help[family];
+    const lines = families.get(metric) ?? [
+      ...meaning === undefined ? [] : [`# HELP ${metric} ${meaning}`],
+      `# TYPE ${metric} ${isGauge ? "gauge" : "counter"}`,
+    ];
     lines.push(`${metric}${kind === undefined ? "" : `{kind="${kind}"}`} ${value}`);
     families.set(metric, lines);
   }

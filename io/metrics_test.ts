@@ -7,10 +7,15 @@ Deno.test("formatMetrics tells gauges from counters and kinds of one counter tog
     "refused:437": 1,
     streamsHalfOpen: 2,
     malformed: 5,
-  }, { prefix: "moray_relay", gauges: new Set(["streamsHalfOpen"]) });
+  }, {
+    prefix: "moray_relay",
+    gauges: new Set(["streamsHalfOpen"]),
+    help: { malformed: "What is none." },
+  });
   assert.equal(
     text,
-    `# TYPE moray_relay_malformed_total counter
+    `# HELP moray_relay_malformed_total What is none.
+# TYPE moray_relay_malformed_total counter
 moray_relay_malformed_total 5
 # TYPE moray_relay_refused_total counter
 moray_relay_refused_total{kind="401"} 3

@@ -35,6 +35,7 @@ import {
 import type { UdpFlow, UdpSockets, UdpSocketsOptions, UdpTaker } from "./listeners/udp_flow.ts";
 import { serveUpgrade } from "./listeners/web_socket_carrier.ts";
 import type { Log } from "./log.ts";
+import { METRIC_HELP } from "./metric_help.ts";
 import type { TlsPem } from "./tls_files.ts";
 
 /** Dynamic ports (RFC 6335), as RFC 8656 section 7.2 suggests. */
@@ -204,6 +205,7 @@ class Relay implements RunningRelay {
       serveMetrics(options.metrics, {
         prefix: "moray_relay",
         gauges: GAUGES,
+        help: METRIC_HELP,
         counters: () => this.counters(),
       });
     opened.move();
