@@ -1,6 +1,6 @@
 /** Connections through the HTTP proxy that the environment names (`HTTPS_PROXY`, `NO_PROXY`), by CONNECT. @module */
 import { formatBase64, messageOf } from "../core/mod.ts";
-import { writeAll } from "./splice.ts";
+import { abortStream, writeAll } from "./splice.ts";
 
 /** Longest answer of a proxy before the tunnel begins. */
 const ANSWER_BYTES_MAX = 16_384;
@@ -44,7 +44,7 @@ export async function connectByProxy(
     port: Number(proxy.port || 80),
     ...(signal && { signal }),
   });
-  const onAbort = (): void => close(conn);
+  const onAbort = (): void => abortStream(conn);
   signal?.addEventListener("abort", onAbort, { once: true });
   try {
     const authority = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
@@ -59,7 +59,7 @@ export async function connectByProxy(
     if (status !== 200) throw new TypeError(`the proxy answers ${status}`);
     return conn;
   } catch (error) {
-    close(conn);
+    abortStream(conn);
     if (signal?.aborted) throw signal.reason;
     throw new TypeError(`by the proxy ${proxy.host}: ${messageOf(error)}`);
   } finally {
@@ -106,12 +106,4 @@ function decoded(text: string): string {
 
 function isUnder(hostname: string, domain: string): boolean {
   return domain !== "" && (hostname === domain || hostname.endsWith(`.${domain}`));
-}
-
-function close(conn: Deno.Conn): void {
-  try {
-    conn.close();
-  } catch {
-    // Closed already.
-  }
 }

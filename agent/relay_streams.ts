@@ -14,7 +14,7 @@ import type {
   SlotStream,
 } from "./shared/mod.ts";
 import { connectByProxy, proxyFor } from "./proxy_connect.ts";
-import { splice } from "./splice.ts";
+import { abortStream, splice } from "./splice.ts";
 import { WebSocketBytes } from "./web_socket_bytes.ts";
 
 /** Connections at once; one more is refused. The Worker has at most four relays with eight transports each. */
@@ -117,7 +117,7 @@ async function open(transport: RelayTransportInfo, signal: AbortSignal): Promise
     await tls.handshake();
     return tls;
   } catch (error) {
-    tls.close();
+    abortStream(tls);
     throw error;
   }
 }
@@ -140,7 +140,7 @@ async function unlessAborted(work: Promise<ByteStream>, signal: AbortSignal): Pr
   try {
     return await Promise.race([work, promise]);
   } catch (error) {
-    work.then((late) => late.close(), () => {});
+    work.then(abortStream, () => {});
     throw error;
   } finally {
     signal.removeEventListener("abort", onAbort);

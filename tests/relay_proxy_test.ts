@@ -5,7 +5,7 @@ import { startTestRelay } from "./support/relayed_nodes.ts";
 import { startConnectProxy } from "./support/connect_proxy.ts";
 import { run } from "./support/child.ts";
 import { ROOT } from "./support/needs.ts";
-import { e2e } from "./support/scope.ts";
+import { e2e, within } from "./support/scope.ts";
 import { selfSigned } from "./support/turn.ts";
 
 e2e("connectByProxy opens a tunnel, with the proxy's credentials", {}, async (scope) => {
@@ -32,6 +32,21 @@ e2e("connectByProxy says in one line what the proxy refuses", {}, async (scope) 
     connectByProxy(new URL(refusing.url), target, AbortSignal.abort(new Error("enough"))),
     /enough|abort/i,
   );
+});
+
+e2e("a proxy that says nothing is told that nobody waits any more", {}, async (scope) => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  scope.defer(() => listener.close());
+  const ended = (async (): Promise<void> => {
+    const conn = await listener.accept();
+    while (await conn.read(new Uint8Array(1024)) !== null);
+    conn.close();
+  })();
+  const { port } = listener.addr as Deno.NetAddr;
+  const target = { hostname: "127.0.0.1", port: 9 };
+  const url = new URL(`http://127.0.0.1:${port}`);
+  await rejects(connectByProxy(url, target, AbortSignal.timeout(200)), /timeout/i);
+  await within(2_000, "the end of the connection", ended);
 });
 
 e2e(
