@@ -59,14 +59,16 @@ for (const way of WAYS) {
     const lab = scope.use(await SpliceLab.start(way));
     await exchange(lab, 1);
     await lab.idle();
-    const before = descriptorCount();
+    const before = await settledDescriptorCount();
     await Promise.all(Array.from({ length: 200 }, (_, i) => exchange(lab, i * 977 % 200_000)));
     await lab.idle();
     await lab.assertCarried(201);
-    // What an earlier test of this process has left may close meanwhile: then there are fewer.
-    await eventually(
-      "descriptors to be closed",
-      () => descriptorCount() <= before ? true : undefined,
+    assertEquals(
+      await eventually("descriptors to be closed", () => {
+        const now = descriptorCount();
+        return now === before ? now : undefined;
+      }),
+      before,
     );
   });
 
@@ -351,6 +353,17 @@ async function readExactly(conn: Deno.TcpConn, size: number): Promise<Uint8Array
 
 async function writeAll(conn: Deno.TcpConn, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
+}
+
+/** The same once what earlier tests of this process have left is closed: as many at ten looks in a row. */
+async function settledDescriptorCount(): Promise<number> {
+  let [count, looks] = [descriptorCount(), 1];
+  return await eventually("a steady number of descriptors", () => {
+    const now = descriptorCount();
+    looks = now === count ? looks + 1 : 1;
+    count = now;
+    return looks === 10 ? count : undefined;
+  });
 }
 
 /** Sockets and anonymous descriptors of this process. */

@@ -8,7 +8,7 @@ import { type Disturbance, type Happened, type Recovery, Watchdog } from "./watc
 /** A ping's patience. */
 const PING_TIMEOUT_MS = 3000;
 /** Between the pings of a pair that needs what the program cannot do yet. */
-export const HOPELESS_MS = 20_000;
+const HOPELESS_MS = 20_000;
 /** Between the pings of somebody who waits for an answer, and after how long somebody begins to wait. */
 const IMPATIENT_MS = 500;
 const UNANSWERED_MS = 1000;

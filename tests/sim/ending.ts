@@ -1,5 +1,5 @@
 /** How a world ends: everybody who can must talk, streams must have carried everything, and then nothing may happen any more. @module */
-import { type Chatter, HOPELESS_MS } from "./chatter.ts";
+import type { Chatter } from "./chatter.ts";
 import type { SimNode } from "./node.ts";
 import type { Pair } from "./pair.ts";
 import { BULK_BYTES } from "./pair_streams.ts";
@@ -72,7 +72,7 @@ export class Ending {
 
   #probeMs(pair: Pair): number {
     if (this.#chatter.healMsOf(pair) !== undefined) return QUIET_PROBE_MS;
-    return this.#stage.verdicts.isDue(pair) ? PROBE_MS : HOPELESS_MS;
+    return this.#stage.verdicts.isDue(pair) ? PROBE_MS : QUIET_PROBE_MS;
   }
 
   /** Every pair that must talk does by now, and goes on. */
