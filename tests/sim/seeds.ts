@@ -130,6 +130,7 @@ export const FAILED_SEEDS: readonly FailedSeed[] = [
     why: "the end that had just won was closed: three probes within 7 ms had no answer yet",
   },
   { seed: 1766, why: "three agents and their colony behind one NAT that counts" },
+  {
     seed: 6797,
     why: "7.0 s after a cut in one direction: Discovery was not asked for the missed peer",
   },
