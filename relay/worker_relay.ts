@@ -5,9 +5,9 @@ import type { RelayReport, RelayTransport } from "./server.ts";
 import type { RelayReply, RelayTask, WorkerRelayOptions } from "./worker_protocol.ts";
 
 /** How long the Worker may take to end, besides a drain. */
-const STOP_MS = 700;
-/** How long it may take to answer: it is one thread, which relays meanwhile. */
-const REPORT_MS = 3000;
+const STOP_MS = 500;
+/** How long it may take to answer: the last report, the goodbye to Discovery and the end have the 2 s of a node's stop together. */
+const REPORT_MS = 500;
 
 /** Options of {@linkcode startRelayWorker}. */
 export interface RelayWorkerOptions extends WorkerRelayOptions {
@@ -33,7 +33,7 @@ export interface RunningRelayWorker extends AsyncDisposable {
   revoke(sessions: readonly string[]): void;
   /** Takes nobody new, tells clients, and resolves when all have gone or after `ms`. */
   drain(ms: number): Promise<void>;
-  /** Ends it and its Worker. Takes at most 700 ms. Safe to call twice. */
+  /** Ends it and its Worker. Takes at most 500 ms. Safe to call twice. */
   stop(): Promise<void>;
 }
 
