@@ -6,7 +6,8 @@
  *  direct      one hears the other answer from the address that it asked, by what STUN told and what they saw
  *  guess       they do once one side, whose own port is known, knows the ports that the other's NAT really used: 256 sockets
  *              and 1024 probes find one
- *  predict     they do once both know the next ports of NATs that count: possible since they count
+ *  predict     they do once both know the next ports of NATs that count: possible since they count, unless the port depends on
+ *              one of the other side that nobody can know beforehand
  *  relay       nothing of this: only over a relay, or not at all where no UDP passes
  * ```
  *
@@ -63,7 +64,24 @@ export function judge(description: TopologyDescription, a: string, b: string): V
   const oneSided = hasOnePort(perfect, a) || hasOnePort(perfect, b);
   const guessed = [{ first: true, second: false }, { first: false, second: true }];
   if (oneSided && guessed.some(reaches)) return "guess";
-  return new Trial(withPrediction(perfect), a, b, NO_INSIGHT).run() ? "predict" : "relay";
+  return new Trial(withPrediction(perfect, a, b), a, b, NO_INSIGHT).run() ? "predict" : "relay";
+}
+
+/** The NATs in front of a site, the outermost first. */
+function natsOf({ sites, carriers }: TopologyDescription, name: string): readonly NatBehaviour[] {
+  const site = sites.find((site) => site.name === name);
+  const carrier = carriers.find((carrier) => carrier.name === site?.carrier);
+  const nats = [carrier?.nat, site?.ipv4.kind === "nat" ? site.ipv4.nat : undefined];
+  return nats.filter((nat) => nat !== undefined);
+}
+
+/** Whether a site's hosts have a port by chance for each single port that they send to: it exists only once they have sent there. */
+function isUnknowable(nats: readonly NatBehaviour[]): boolean {
+  const [outer, ...inner] = nats;
+  if (outer === undefined || outer.allocation === "sequential") return false;
+  // A socket that has sent nowhere else keeps the port that it has inside.
+  if (outer.allocation === "preserve") return isUnknowable(inner);
+  return nats.some(({ mapping }) => mapping === "addressAndPortDependent");
 }
 
 /** The families in which a site's UDP reaches the Internet, and answers come back. */
@@ -72,17 +90,29 @@ export function familiesOf(description: TopologyDescription, site: string): Read
 }
 
 /** Whether a site's hosts have one port each for the whole Internet: guessing is for one side's ports alone. */
-function hasOnePort({ sites, carriers }: TopologyDescription, name: string): boolean {
-  const site = sites.find((site) => site.name === name);
-  const carrier = carriers.find((carrier) => carrier.name === site?.carrier);
-  const nats = [site?.ipv4.kind === "nat" ? site.ipv4.nat : undefined, carrier?.nat];
-  return nats.every((nat) => nat === undefined || nat.mapping === "endpointIndependent");
+function hasOnePort(description: TopologyDescription, name: string): boolean {
+  return natsOf(description, name).every(({ mapping }) => mapping === "endpointIndependent");
 }
 
-/** The same NATs for ends that know the port of each mapping beforehand: as if it were the same for every destination. */
-function withPrediction({ sites, carriers }: TopologyDescription): TopologyDescription {
+/**
+ * The same NATs for ends that know the port of each mapping beforehand: as if it were the same for every destination.
+ *
+ * Of a NAT that maps by port nobody knows it where the other side's own port is by chance for each port that it sends to. A path
+ * takes a mapping to `y` that has the port `x` there, and one to `x` that has the port `y` here. `x` is drawn when the other side
+ * sends to `y`; so `y`, the next port here, was no mapping yet when that was sent, and nothing told this side of `x`; where `y` was a
+ * mapping already, it is one to elsewhere, and the one to `x` has another port. That leaves luck, 1 in 64,512 for each attempt.
+ */
+function withPrediction(
+  description: TopologyDescription,
+  a: string,
+  b: string,
+): TopologyDescription {
+  const { sites, carriers } = description;
+  const blind = [a, b].some((name) => isUnknowable(natsOf(description, name)));
   const predicted = (nat: NatBehaviour): NatBehaviour =>
-    nat.allocation === "sequential" ? { ...nat, mapping: "endpointIndependent" } : nat;
+    nat.allocation !== "sequential" || (blind && nat.mapping === "addressAndPortDependent")
+      ? nat
+      : { ...nat, mapping: "endpointIndependent" };
   return {
     carriers: carriers.map((carrier) => ({ ...carrier, nat: predicted(carrier.nat) })),
     sites: sites.map((site) =>

@@ -73,6 +73,25 @@ Deno.test("oracle: a carrier's NAT counts as much as the home's", () => {
   assertEquals(judge({ carriers: [isp], sites }, "a", "b"), "guess");
 });
 
+Deno.test("oracle: a port that counts is not known where it depends on one that is drawn by chance", () => {
+  type Changes = Partial<ReturnType<typeof natOf>>;
+  const of = (name: string, changes: Changes): SiteDescription => {
+    const open = { ...natOf("symmetric"), filtering: "endpointIndependent" } as const;
+    return siteOf(name, "symmetric", { ipv4: { kind: "nat", nat: { ...open, ...changes } } });
+  };
+  const counts = { allocation: "sequential" } as const;
+  const byAddress = { mapping: "addressDependent" } as const;
+  const judged = (a: Changes, b: Changes): Verdict => verdict(of("a", a), of("b", b));
+  assertEquals(judged(counts, {}), "relay", "both map by port, one by chance");
+  assertEquals(judged({}, counts), "relay");
+  assertEquals(judged(counts, counts), "predict");
+  const filtered = { filtering: "addressAndPortDependent" } as const;
+  const address = { ...counts, ...byAddress };
+  assertEquals(judged(address, filtered), "predict", "one port for that address");
+  assertEquals(judged(counts, { allocation: "preserve" }), "predict", "a fresh socket's is known");
+  assertEquals(judged({ ...counts, ...byAddress, ...filtered }, {}), "relay");
+});
+
 Deno.test("oracle: nobody guesses where neither side has a port that the other can know", () => {
   const odd = { ...natOf("symmetric"), filtering: "endpointIndependent" } as const;
   const a = siteOf("a", "symmetric", { ipv4: { kind: "nat", nat: odd } });
