@@ -175,6 +175,25 @@ Deno.test("a relay that falls silent under traffic is given up within 3.2 second
   }
 });
 
+Deno.test("a relay that has lost its memory is noticed under traffic within two seconds", () => {
+  const end = new ClientEnd(new RelayWorld());
+  end.allocated();
+  for (let i = 0; i < 10 && end.say(PEER, "x") !== "channel"; i++) {
+    end.hear(PEER, "y");
+    end.pass(500);
+  }
+  assertEquals(end.say(PEER, "x"), "channel");
+  end.restartRelay();
+  const startedAt = end.world.now;
+  while (end.client.state === "allocated" && end.world.now - startedAt < 60_000) {
+    end.say(PEER, "?");
+    end.pass(100);
+  }
+  const last = end.events.at(-1);
+  assert(last?.kind === "lost" && last.reason.startsWith("437"), JSON.stringify(last));
+  assert(end.world.now - startedAt <= 2000, `${end.world.now - startedAt} ms`);
+});
+
 Deno.test("what is sent while the relay is being asked makes no deadline that has passed", () => {
   const end = new ClientEnd(new RelayWorld());
   end.allocated();
@@ -296,7 +315,7 @@ interface ClientEndOptions {
 
 /** A client and the network between it and the relay, in the relay's time. */
 class ClientEnd {
-  readonly world: RelayWorld;
+  world: RelayWorld;
   readonly client: TurnClient;
   readonly events: TurnEvent[] = [];
   readonly received: { readonly peer: string; readonly text: string }[] = [];
@@ -365,6 +384,16 @@ class ClientEnd {
     const data = bytes(text);
     const { now, relay } = this.world;
     relay.handlePeer(now, this.relayedNumber, peer, { bytes: data, segment: data.length });
+  }
+
+  /** Has another relay at the same address, which knows nobody. */
+  restartRelay(): void {
+    const { now, unixMs } = this.world;
+    this.world = new RelayWorld();
+    this.world.pass(now - this.world.now);
+    this.world.unixMs = unixMs;
+    this.#messagesSeen = 0;
+    this.#dataSeen = 0;
   }
 
   /** Goes on from another port, as a node does whose NAT has forgotten it. */

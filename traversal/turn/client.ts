@@ -411,6 +411,7 @@ export class TurnClient implements Machine<TurnEvent> {
   }
 
   #check(now: Instant): void {
+    const unheard = this.#liveness.isUnheard;
     if (!this.#liveness.ask()) return;
     this.#ask(now, {
       method: METHOD_BINDING,
@@ -425,10 +426,11 @@ export class TurnClient implements Machine<TurnEvent> {
         if (outcome.kind === "error") return;
         this.#rttMs = outcome.rttMs ?? this.#rttMs;
         const mapped = xorMappedAddress(outcome.message);
-        if (mapped === undefined || this.#reliable) return;
-        if (this.#mapped !== undefined && !sameAddress(mapped, this.#mapped)) {
-          this.#lose("this side's address has changed");
-        }
+        const moved = mapped !== undefined && !this.#reliable && this.#mapped !== undefined &&
+          !sameAddress(mapped, this.#mapped);
+        if (moved) return this.#lose("this side's address has changed");
+        // A relay that has started anew answers, and knows nothing of the allocation.
+        if (unheard && this.#refreshAt !== undefined) this.#refresh(now);
       },
     });
   }

@@ -30,6 +30,11 @@ export class Liveness {
     return this.#heardAt;
   }
 
+  /** Whether something was sent since it was last heard. */
+  get isUnheard(): boolean {
+    return this.#unheardSince !== undefined;
+  }
+
   /** There is an allocation to be kept from now on. */
   begin(now: Instant): void {
     this.#checkAt = after(now, this.#keepaliveMs);
