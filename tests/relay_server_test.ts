@@ -431,6 +431,7 @@ function pausable(conn: Deno.Conn): { readonly conn: Deno.Conn; readonly pause: 
   const proxy = {
     read: (into: Uint8Array) => isPaused ? closed.promise : conn.read(into),
     write: (bytes: Uint8Array) => conn.write(bytes),
+    closeWrite: () => conn.closeWrite(),
     close: (): void => {
       closed.resolve(null);
       conn.close();
