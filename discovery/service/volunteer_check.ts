@@ -22,7 +22,8 @@ import {
   parseSocketAddress,
   type SocketAddress,
 } from "../../core/mod.ts";
-import { systemClock, systemRng } from "../../io/mod.ts";
+import { systemClock } from "../../io/clock.ts";
+import { systemRng } from "../../io/entropy.ts";
 import { isPublicAddress, type StunCredentials, TurnClient } from "../../traversal/mod.ts";
 import type { RelayTransport } from "../relay/transport.ts";
 import type { CheckResult } from "./volunteer_registry.ts";
