@@ -145,3 +145,22 @@ export const FAILED_SEEDS: readonly FailedSeed[] = [
     why: "the same, with a stream asked for over two ports that do not belong together",
   },
 ];
+
+/** Seeds that failed with the relays that their worlds have. */
+export const FAILED_RELAY_SEEDS: readonly FailedSeed[] = [
+  {
+    seed: 22,
+    why: "a datagram sent while the relay was being asked made the Worker turn for a second",
+  },
+  { seed: 24, why: "the same" },
+  {
+    seed: 186,
+    why: "both relays had failed within a minute, and the one that was back was not asked for",
+  },
+  { seed: 364, why: "the same" },
+  { seed: 587, why: "a relay without IPv6 was waited for by a node that has nothing else" },
+  {
+    seed: 1229,
+    why: "a relay that had started anew answered, and nobody noticed that it knew nothing",
+  },
+];

@@ -4,7 +4,7 @@ import { say } from "../support/say.ts";
 import { loadEngine } from "./engine_module.ts";
 import { runSeeds } from "./run_seeds.ts";
 import { scenarioOf } from "./scenario.ts";
-import { FAILED_SEEDS } from "./seeds.ts";
+import { FAILED_RELAY_SEEDS, FAILED_SEEDS } from "./seeds.ts";
 import { formatOutcome, formatSummary } from "./summary.ts";
 import { runWorld } from "./world.ts";
 
@@ -35,4 +35,13 @@ Deno.test("sim: every seed keeps the world safe, and every pair that can talks a
   say(formatSummary(outcomes, performance.now() - started));
   const failed = outcomes.filter(({ violations }) => violations.length > 0);
   assertEquals(failed.length, 0, failed.slice(0, 10).map(formatOutcome).join("\n"));
+});
+
+Deno.test("sim: worlds with relays that failed once", async () => {
+  const seeds = FAILED_RELAY_SEEDS.map(({ seed }) => seed);
+  const outcomes = await runSeeds(seeds, { relays: true });
+  const failed = outcomes.filter(({ violations }) => violations.length > 0);
+  assertEquals(failed.map(formatOutcome), []);
+  // A world that has lost its relays proves nothing of them.
+  assert(outcomes.every(({ relays }) => relays > 0));
 });
