@@ -250,7 +250,7 @@ export class RelayControl {
       held.renewAt = after(now, RENEW_RETRY_MS);
       this.#request(id);
     }
-    if (this.#lateAt !== undefined && now >= this.#lateAt) this.#hasten(now);
+    if (this.#lateAt !== undefined && now >= this.#lateAt) this.#hasten();
     if (this.#compareAt !== undefined && now >= this.#compareAt) this.#compare(now);
     if (this.#settleAt !== undefined && now >= this.#settleAt) this.#settle(now);
     const over = [...this.#held].filter(([, { releaseAt }]) =>
@@ -308,7 +308,7 @@ export class RelayControl {
   }
 
   /** Asks for one more where none is ready in its time: those that are held may be out of reach from here. */
-  #hasten(now: Instant): void {
+  #hasten(): void {
     this.#lateAt = undefined;
     if ([...this.#held.values()].some(isReady) || !this.#hasOther()) return;
     this.#request("", [...this.#held.keys()]);
