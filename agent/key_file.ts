@@ -1,21 +1,13 @@
 /** WireGuard keys: making them, and the file that a node keeps its own in. @module */
 import { assert, formatBase64, KEY_BYTES, MorayError, parseKey, type Rng } from "../core/mod.ts";
 import { createPrivateFile, ensurePrivateDirectory, fromSystem, quote } from "../io/mod.ts";
-import { readTextFile, systemRng } from "../io/mod.ts";
+import { publicKeyOf, readTextFile, systemRng } from "../io/mod.ts";
 
 /** The key file in a state directory: one line of base64, as `wg genkey` prints it; mode 0600. */
 export const KEY_FILE = "wireguard.key";
 
 /** Longest key file read: a key, a line end, and room for a few of them. */
 const KEY_FILE_BYTES_MAX = 256;
-/** What stands before the 32 bytes of a private X25519 key in PKCS #8 (RFC 8410 section 7). */
-const PKCS8_PREFIX = Uint8Array.of(
-  ...[0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x6e, 0x04, 0x22],
-  ...[0x04, 0x20],
-);
-/** The base point of Curve25519 (RFC 7748 section 4.1). */
-const BASE_POINT = Uint8Array.of(9, ...new Uint8Array(31));
-
 /** A key pair. */
 export interface KeyPair {
   /** 32 bytes. Never in a log, an error or JSON. */
@@ -31,29 +23,6 @@ export function generatePrivateKey(rng: Rng = systemRng): Uint8Array {
   key[0] = (key[0] ?? 0) & 0xf8;
   key[31] = (key[31] ?? 0) & 0x7f | 0x40;
   return key;
-}
-
-/** Returns a private key of 32 bytes as an object that computes with it and does not give it out. */
-export async function privateCryptoKey(privateKey: Uint8Array): Promise<CryptoKey> {
-  assert(privateKey.length === KEY_BYTES, "a private key has 32 bytes");
-  const pkcs8 = new Uint8Array(PKCS8_PREFIX.length + KEY_BYTES);
-  pkcs8.set(PKCS8_PREFIX);
-  pkcs8.set(privateKey, PKCS8_PREFIX.length);
-  try {
-    return await crypto.subtle.importKey("pkcs8", pkcs8, "X25519", false, ["deriveBits"]);
-  } finally {
-    pkcs8.fill(0);
-  }
-}
-
-/** Returns the public key of a private key of 32 bytes, as `wg pubkey` does. */
-export async function publicKeyOf(privateKey: Uint8Array): Promise<Uint8Array> {
-  const [secret, base] = await Promise.all([
-    privateCryptoKey(privateKey),
-    crypto.subtle.importKey("raw", BASE_POINT, "X25519", false, []),
-  ]);
-  const algorithm = { name: "X25519", public: base };
-  return new Uint8Array(await crypto.subtle.deriveBits(algorithm, secret, 8 * KEY_BYTES));
 }
 
 /**

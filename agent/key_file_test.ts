@@ -1,6 +1,7 @@
 import { deepStrictEqual as assertEquals, ok, rejects } from "node:assert/strict";
 import { formatBase64, formatHex, parseKey, type Rng } from "../core/mod.ts";
-import { generatePrivateKey, loadOrCreateKey, publicKeyOf } from "./key_file.ts";
+import { publicKeyOf } from "../io/mod.ts";
+import { generatePrivateKey, loadOrCreateKey } from "./key_file.ts";
 
 const SEEDED: Rng = { bytes: (length) => Uint8Array.from({ length }, (_, i) => 255 - i) };
 

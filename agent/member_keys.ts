@@ -11,8 +11,8 @@
  * @module
  */
 import { concat, formatBase64, parseKey } from "../core/mod.ts";
+import { agreeSecret, privateCryptoKey } from "../io/mod.ts";
 import type { StunCredentials } from "../traversal/mod.ts";
-import { privateCryptoKey } from "./key_file.ts";
 
 /** What two nodes ask each other with. */
 export interface MemberCredentials {
@@ -53,26 +53,14 @@ export class MemberKeys {
   async with(peer: string): Promise<MemberCredentials | undefined> {
     const theirs = parseKey(peer);
     if (theirs === undefined) return undefined;
-    try {
-      const key = await crypto.subtle.importKey(
-        "raw",
-        Uint8Array.from(theirs),
-        "X25519",
-        false,
-        [],
-      );
-      const algorithm = { name: "X25519", public: key };
-      const shared = await crypto.subtle.deriveBits(algorithm, this.#secret, 256);
-      const pair = await crypto.subtle.importKey("raw", shared, "HKDF", false, ["deriveBits"]);
-      const [asks, answers] = await Promise.all([
-        this.#derive(pair, concat(this.#publicKey, theirs)),
-        this.#derive(pair, concat(theirs, this.#publicKey)),
-      ]);
-      return { asks, answers };
-    } catch {
-      // A point of small order makes no secret.
-      return undefined;
-    }
+    const shared = await agreeSecret(this.#secret, theirs);
+    if (shared === undefined) return undefined;
+    const pair = await crypto.subtle.importKey("raw", shared, "HKDF", false, ["deriveBits"]);
+    const [asks, answers] = await Promise.all([
+      this.#derive(pair, concat(this.#publicKey, theirs)),
+      this.#derive(pair, concat(theirs, this.#publicKey)),
+    ]);
+    return { asks, answers };
   }
 
   async #derive(pair: CryptoKey, info: Uint8Array<ArrayBuffer>): Promise<StunCredentials> {

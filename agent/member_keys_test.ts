@@ -5,7 +5,8 @@ import {
   ok as assert,
 } from "node:assert/strict";
 import { formatBase64 } from "../core/mod.ts";
-import { generatePrivateKey, publicKeyOf } from "./key_file.ts";
+import { publicKeyOf } from "../io/mod.ts";
+import { generatePrivateKey } from "./key_file.ts";
 import { MemberKeys } from "./member_keys.ts";
 
 Deno.test("two nodes compute the same credentials, one pair for each direction", async () => {

@@ -15,7 +15,8 @@
  *
  * @module
  */
-export { generatePrivateKey, type KeyPair, loadOrCreateKey, publicKeyOf } from "./key_file.ts";
+export { publicKeyOf } from "../io/mod.ts";
+export { generatePrivateKey, type KeyPair, loadOrCreateKey } from "./key_file.ts";
 export { connectLocalApi } from "./local_api.ts";
 export type { NetcheckOptions } from "./netcheck/netcheck.ts";
 export type {

@@ -1,6 +1,7 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import { formatBase64 } from "../core/mod.ts";
-import { generatePrivateKey, publicKeyOf } from "./key_file.ts";
+import { publicKeyOf } from "../io/mod.ts";
+import { generatePrivateKey } from "./key_file.ts";
 import { MemberKeys } from "./member_keys.ts";
 import { NodeStun } from "./node_stun.ts";
 import type { CommandBody } from "./shared/mod.ts";

@@ -1,6 +1,7 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import { formatBase64, MorayError } from "../core/mod.ts";
-import { generatePrivateKey, publicKeyOf } from "./key_file.ts";
+import { publicKeyOf } from "../io/mod.ts";
+import { generatePrivateKey } from "./key_file.ts";
 import { startWireGuard } from "./wireguard_node.ts";
 
 const log = (): void => {};

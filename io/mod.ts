@@ -37,3 +37,4 @@ export * from "./tcp_socket.ts";
 export * from "./train_receiver.ts";
 export * from "./tun.ts";
 export * from "./udp_socket.ts";
+export * from "./x25519.ts";
