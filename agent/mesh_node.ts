@@ -23,7 +23,14 @@ import {
   parseSocketAddress,
 } from "../core/mod.ts";
 import { type DiscoveredPeer, DiscoveryClient, type NatHint } from "../discovery/mod.ts";
-import { listInterfaces, systemClock, systemRng, watchInterfaces, watchSleep } from "../io/mod.ts";
+import {
+  listInterfaces,
+  privateCryptoKey,
+  systemClock,
+  systemRng,
+  watchInterfaces,
+  watchSleep,
+} from "../io/mod.ts";
 import { isVirtualInterface } from "../traversal/mod.ts";
 import { COLONY_IPV4, meshIpv6Of } from "./addressing.ts";
 import type { LoadingDatapath } from "./datapath/loading.ts";
@@ -91,8 +98,9 @@ export async function startMeshNode(
     );
   }
   const { privateKey, publicKey } = await loadOrCreateKey(state);
+  const secret = await privateCryptoKey(privateKey);
   const cached = await readPeerCache({ state, mesh, log: options.log });
-  const node = new MeshNode(role, { ...options, name }, { publicKey, cached });
+  const node = new MeshNode(role, { ...options, name }, { publicKey, secret, cached });
   try {
     await node.start(privateKey, loading);
   } catch (error) {
@@ -131,8 +139,9 @@ class MeshNode implements RunningNode {
   constructor(
     role: Role,
     options: MeshNodeOptions & { readonly name: string },
-    { publicKey, cached }: {
+    { publicKey, secret, cached }: {
       readonly publicKey: Uint8Array;
+      readonly secret: CryptoKey;
       readonly cached: readonly DiscoveredPeer[];
     },
   ) {
@@ -144,9 +153,10 @@ class MeshNode implements RunningNode {
     this.#meshIpv6 = meshIpv6Of(mesh, publicKey);
     this.#names = new NameTable(mesh);
     this.#names.set(name, this.#meshIpv6);
-    this.#discovery = new DiscoveryClient({ urls: discovery, log });
+    const identity = { publicKey, secret };
+    this.#discovery = new DiscoveryClient({ urls: discovery, identity, log });
     this.#cached = cached.length > 0;
-    this.#relayOffer = RelayOffer.of({ ...options, publicKey: this.#publicKey });
+    this.#relayOffer = RelayOffer.of({ ...options, publicKey: this.#publicKey, keys: identity });
     this.#nat64 = new Nat64({
       log,
       send: (command) => this.#send(command),

@@ -13,6 +13,7 @@
  */
 import { formatBase64, messageOf, type SocketAddress } from "../core/mod.ts";
 import {
+  type Identity,
   meshTag,
   type RelayReporterOptions,
   type RelayStanding,
@@ -48,6 +49,8 @@ export interface RelayOfferParts {
   readonly mesh: string;
   /** The node's key, base64. */
   readonly publicKey: string;
+  /** The same, as the node proves it to Discovery. */
+  readonly keys: Identity;
   /** Discovery's URLs: each is told. */
   readonly discovery: readonly string[];
   /** A fixed public endpoint. */
@@ -190,7 +193,7 @@ export class RelayOffer {
   }
 
   async #start(addresses: readonly string[]): Promise<Running> {
-    const { offerRelay: offer, mesh, publicKey, log, discovery } = this.#parts;
+    const { offerRelay: offer, mesh, publicKey, keys, log, discovery } = this.#parts;
     const { startReporter = startRelayReporter } = this.#parts;
     const { bytesPerSecond = OFFER_BYTES_PER_SECOND, sessionsMax = OFFER_SESSIONS_MAX } = offer;
     const node = { meshId: mesh, publicKey };
@@ -220,6 +223,7 @@ export class RelayOffer {
         },
         secret,
         volunteer: node,
+        keys,
         report: () => this.#report(relay),
         revoke: (sessions) => relay.revoke(sessions),
         onStanding: (url, standing) => this.#stand(url, standing),

@@ -25,7 +25,7 @@ const COMMON = ["--log-level", "--config"];
 const CONTRACT: Readonly<Record<string, readonly string[]>> = {
   demo: ["--keep", "--log-level"],
   discovery: [
-    ...["--listen", "--stun-listen", "--stun-alternate", "--store"],
+    ...["--listen", "--stun-listen", "--stun-alternate", "--store", "--allow-unproven"],
     ...["--tls-cert", "--tls-key", "--metrics"],
     ...["--relay", "--relay-secret", "--relay-listen", "--relay-external-ip", "--relay-id"],
     ...["--relay-region", "--relay-bandwidth", "--relay-allow-private-peers"],

@@ -26,7 +26,7 @@ export const command: Command = defineCommand({
   ],
   run: async (settings, context) => {
     const { startDiscoveryService } = await import("./discovery_relay.ts");
-    const { listen, stunListen, stunAlternate, store, metrics, logLevel } = settings;
+    const { listen, stunListen, stunAlternate, store, allowUnproven, metrics, logLevel } = settings;
     const tls = await tlsOf(settings);
     return await runService({
       start: () =>
@@ -38,6 +38,7 @@ export const command: Command = defineCommand({
           store,
           ...(tls && { tls }),
           ...(metrics && { metrics }),
+          ...(allowUnproven !== undefined && { allowUnproven }),
           log: logOf(logLevel, context),
         }, settings),
       onReady: (service) => context.err(`${readyLine("discovery", service.listening)}\n`),

@@ -6,14 +6,12 @@ import {
   throws as assertThrows,
 } from "node:assert/strict";
 import { DiscoveryClient } from "../discovery/mod.ts";
+import { identityOf } from "../discovery/testing/identity.ts";
 import { relayServers, relaySettings, startDiscoveryService } from "./discovery_relay.ts";
 
 const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
-const AGENT = {
-  meshId: "reef",
-  publicKey: "2hpJTCyrDEZqnLRwzCMzEK34V4kTECGi2cLQb4/lqmc=",
-  role: "agent",
-} as const;
+const IDENTITY = await identityOf(2);
+const AGENT = { meshId: "reef", publicKey: IDENTITY.text, role: "agent" } as const;
 
 function start(
   flags: Parameters<typeof relaySettings>[0],
@@ -41,7 +39,7 @@ Deno.test("discovery --relay offers the relay in its process by UDP, TCP and its
       "relay-udp=127.0.0.1:N",
       "relay-tcp=127.0.0.1:N",
     ]);
-    const client = new DiscoveryClient({ urls: [service.url], log: () => {} });
+    const client = new DiscoveryClient({ urls: [service.url], identity: IDENTITY, log: () => {} });
     const grant = await client.requestRelay(AGENT);
     assertEquals([grant.relayId, grant.bandwidthBytesPerSecond], ["own", 2_000_000]);
     assertEquals(grant.transports.map(({ kind }) => kind), ["udp", "tcp", "websocket"]);
@@ -66,7 +64,7 @@ Deno.test("discovery names relays elsewhere, and takes reports only with a secre
     relaySecret: "two",
   });
   try {
-    const client = new DiscoveryClient({ urls: [service.url], log: () => {} });
+    const client = new DiscoveryClient({ urls: [service.url], identity: IDENTITY, log: () => {} });
     const grant = await client.requestRelay({ ...AGENT, relayId: "eu" });
     assertEquals([grant.realm, grant.transports], ["", [
       { kind: "udp", endpoint: "192.0.2.1:3478" },

@@ -304,6 +304,13 @@ export const DISCOVERY_SERVICE = {
       "file, as others on this machine can read a flag.",
     fallback: "moray-discovery.sqlite",
   }),
+  allowUnproven: toggle("allow-unproven", {
+    group: "Service",
+    description:
+      "Take registrations that prove no key, as those of plain Coral clients: anyone may " +
+      "then claim a mesh, or an agent's id, whose owner has proven no key either.",
+    fallback: "every node proves its key",
+  }),
 } as const satisfies Parameters;
 
 /** A rate of the relay's. */

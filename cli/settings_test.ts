@@ -215,6 +215,14 @@ const CASES: readonly SettingCase[] = [
     absent: undefined,
   })),
   {
+    parameter: DISCOVERY_SERVICE.allowUnproven,
+    flag: ["--allow-unproven"],
+    env: "true",
+    toml: "true",
+    values: [true, true, true],
+    absent: undefined,
+  },
+  {
     parameter: COMMON.logLevel,
     flag: ["--log-level", "debug"],
     env: "warn",

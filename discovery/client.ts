@@ -31,6 +31,7 @@ import {
   parseColony,
   parsePeer,
 } from "./client/peer.ts";
+import { type Identity, Prover } from "./client/prover.ts";
 import { parseGrant, type RelayGrant, type RelayQuery, relayRequest } from "./client/relay.ts";
 import { staggered } from "./client/staggered.ts";
 import { callError, createDiscoveryClient, type Fetch, hasCode } from "./client/transport.ts";
@@ -60,6 +61,8 @@ export interface DiscoveryClientOptions {
   readonly urls: readonly string[];
   /** Where the log goes. */
   readonly log: Log;
+  /** Whose key is proved to a Discovery that asks for it. @default nobody's: such a one refuses all but health and server info */
+  readonly identity?: Identity;
   /** Makes the requests. @default the global `fetch` */
   readonly fetch?: Fetch;
   /** Now, unix milliseconds. @default Date.now */
@@ -207,7 +210,10 @@ export class DiscoveryClient {
     const fetch = options.fetch ?? this.#connections.fetch;
     this.#servers = options.urls.map((text) => {
       const url = parseUrl(text);
-      return { url, client: createDiscoveryClient(url, fetch) };
+      if (options.identity === undefined) return { url, client: createDiscoveryClient(url, fetch) };
+      const { identity, now = Date.now } = options;
+      const prover = new Prover({ baseUrl: url, identity, fetch, now });
+      return { url, client: createDiscoveryClient(url, prover.fetch) };
     });
     this.#log = options.log;
     this.#now = options.now ?? Date.now;

@@ -14,13 +14,20 @@ import {
   type WatchState,
 } from "./mod.ts";
 import { BACKOFF_MAX_MS } from "./client/watch_record.ts";
+import { identityOf } from "./testing/identity.ts";
 import { key } from "./testing/nodes.ts";
 
 const LOCAL = { hostname: "127.0.0.1", port: 0 };
 const log = (): void => {};
 
 function start(port = 0, store = ":memory:"): Promise<RunningDiscovery> {
-  return startDiscovery({ listen: { ...LOCAL, port }, stunListen: [], store, log });
+  return startDiscovery({
+    listen: { ...LOCAL, port },
+    stunListen: [],
+    store,
+    allowUnproven: true,
+    log,
+  });
 }
 
 function client(
@@ -518,7 +525,9 @@ Deno.test("DiscoveryClient works with a plain Coral Discovery", async () => {
     }
   });
   try {
-    const discovery = client(`http://127.0.0.1:${server.addr.port}`);
+    const discovery = client(`http://127.0.0.1:${server.addr.port}`, {
+      identity: await identityOf(1),
+    });
     const info = await discovery.serverInfo();
     assertEquals(info.features, {
       punch: false,

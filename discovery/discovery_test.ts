@@ -26,6 +26,7 @@ function start(part: Partial<DiscoveryOptions> = {}): Promise<RunningDiscovery> 
     stunListen: [],
     store: ":memory:",
     version: "1.2.3",
+    allowUnproven: true,
     log: () => {},
     ...part,
   });
@@ -97,7 +98,12 @@ Deno.test("Discovery answers Coral's JSON with Coral's JSON", async () => {
   );
   const looked = await post(server.url, "LookupAgent", { agentId: "a2" });
   assertEquals([looked.json["pubkey"], looked.json["nat"]], [key(2), "NAT_SYMMETRIC"]);
-  const health = { status: "ok", version: "1.2.3", registeredColonies: 1 };
+  const health = {
+    status: "ok",
+    version: "1.2.3",
+    registeredColonies: 1,
+    allowUnproven: true,
+  };
   assertEquals((await post(server.url, "Health", {})).json, health);
 });
 
@@ -189,7 +195,12 @@ Deno.test("Discovery serves its plain pages and nothing else", async () => {
   const [status, text] = await page("/health");
   assertEquals(status, 200);
   const { uptimeSeconds, ...health } = JSON.parse(text);
-  assertEquals(health, { status: "ok", version: "1.2.3", registeredColonies: 0 });
+  assertEquals(health, {
+    status: "ok",
+    version: "1.2.3",
+    registeredColonies: 0,
+    allowUnproven: true,
+  });
   assertMatch(uptimeSeconds, /^\d+$/);
   assertEquals(await page("/.well-known/jwks.json"), [200, '{"keys":[]}']);
   assertEquals((await page("/health", "DELETE"))[0], 405);
@@ -361,7 +372,7 @@ Deno.test("Discovery refuses a damaged store in one line", async () => {
 Deno.test("Discovery answers after its disk has filled up", async () => {
   const lines: string[] = [];
   await using server = await start({
-    storeBytesMax: 64 * 1024,
+    storeBytesMax: 96 * 1024,
     log: (level, message) => lines.push(`${level} ${message}`),
   });
   let refused: Record<string, unknown> | undefined;

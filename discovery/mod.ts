@@ -23,6 +23,7 @@
  */
 export * from "./client.ts";
 export type { DiscoveredPeer } from "./client/peer.ts";
+export type { Identity } from "./client/prover.ts";
 export type { RelayChoice, RelayGrant, RelayQuery } from "./client/relay.ts";
 export type { Fetch } from "./client/transport.ts";
 export type { PeerEvent, WatchEnd, WatchOptions, WatchState } from "./client/watch.ts";

@@ -12,6 +12,11 @@ export type Fetch = (input: string | URL | Request, init?: RequestInit) => Promi
 /** Bytes of a unary answer that are read. */
 const RESPONSE_BYTES_MAX = 1024 * 1024;
 
+/** The URL that `fetch` was given. */
+export function urlOf(input: string | URL | Request): string {
+  return typeof input === "object" && "url" in input ? input.url : String(input);
+}
+
 /** Creates a client of one URL, in JSON, which every Discovery speaks. */
 export function createDiscoveryClient(
   baseUrl: string,
@@ -77,7 +82,7 @@ async function tolerantFetch(
     if (init?.signal?.aborted) throw error;
     throw new ConnectError(networkReason(error), Code.Unavailable, undefined, undefined, error);
   }
-  const method = methodOf(typeof input === "object" && "url" in input ? input.url : String(input));
+  const method = methodOf(urlOf(input));
   const type = response.headers.get("content-type") ?? "";
   if (method === undefined || method.methodKind !== "unary" || !/^application\/json\b/.test(type)) {
     return response;

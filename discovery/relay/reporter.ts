@@ -4,6 +4,7 @@
  * @module
  */
 import { messageOf } from "../../core/mod.ts";
+import { type Identity, Prover } from "../client/prover.ts";
 import { callError, createDiscoveryClient, type Fetch } from "../client/transport.ts";
 import type { RegisterRelayRequest, RegisterRelayResponse } from "../../proto/mod.ts";
 import type { Log } from "../log.ts";
@@ -41,6 +42,8 @@ export interface RelayReporterOptions {
   readonly report: () => RelayState | Promise<RelayState>;
   /** The node that runs the relay for its own mesh. Absent: it is for everybody, and Discovery knows the secret. */
   readonly volunteer?: NodeKey;
+  /** Whose key is proved to Discovery: the volunteer's. @default nobody's */
+  readonly keys?: Identity;
   /** Takes the sessions that were given back: the relay ends them, some of them again. @default they last until they end */
   readonly revoke?: (sessions: readonly string[]) => void;
   /** Takes whether a Discovery, by its URL, sends nodes here, and why not; each time that this changes. */
@@ -104,9 +107,11 @@ class RelayReporter implements RunningRelayReporter {
 
   constructor(options: RelayReporterOptions) {
     this.#options = options;
-    const { fetch = globalThis.fetch } = options;
+    const { fetch = globalThis.fetch, keys: identity, now = Date.now } = options;
     this.#targets = options.urls.map((url) => {
-      const client = createDiscoveryClient(url, fetch);
+      const baseUrl = url.replace(/\/+$/, "");
+      const prover = identity && new Prover({ baseUrl, identity, fetch, now });
+      const client = createDiscoveryClient(url, prover?.fetch ?? fetch);
       return {
         url,
         send: (request, timeoutMs) => client.registerRelay(request, { timeoutMs }),

@@ -6,12 +6,13 @@ import {
   startDiscovery,
   startRelayReporter,
 } from "../mod.ts";
-import { key } from "../testing/nodes.ts";
+import { identityOf } from "../testing/identity.ts";
 import type { RelayReporterOptions, RunningRelayReporter } from "./reporter.ts";
 
 const SECRET = "shared by relays and Discovery";
 const IDLE: RelayState = { load: 0, draining: false, sessions: 0, usage: [] };
-const AGENT = { meshId: "reef", publicKey: key(2), role: "agent" } as const;
+const IDENTITY = await identityOf(2);
+const AGENT = { meshId: "reef", publicKey: IDENTITY.text, role: "agent" } as const;
 
 function start(part: Partial<DiscoveryOptions> = {}): ReturnType<typeof startDiscovery> {
   return startDiscovery({
@@ -46,7 +47,7 @@ function report(
 
 Deno.test("a relay that reports itself is given to nodes, and no more once it has stopped", async () => {
   await using server = await start();
-  const client = new DiscoveryClient({ urls: [server.url], log: () => {} });
+  const client = new DiscoveryClient({ urls: [server.url], identity: IDENTITY, log: () => {} });
   const states: RelayState[] = [];
   const relay = await report([server.url], { report: () => states.shift() ?? IDLE });
   await relay.report();
@@ -147,9 +148,13 @@ Deno.test("the client takes a relay below Discovery's own URL by its whole URL, 
   } as const;
   const local = { ...identity, secret: "s", report: () => IDLE };
   await using server = await start({ relays: { local } });
-  const client = new DiscoveryClient({ urls: [`${server.url}/`], log: () => {} });
+  const client = new DiscoveryClient({
+    urls: [`${server.url}/`],
+    identity: IDENTITY,
+    log: () => {},
+  });
   assertEquals((await client.serverInfo()).features.relay, true);
-  const colony = { meshId: "reef", publicKey: key(1), role: "colony" } as const;
+  const colony = { meshId: "reef", publicKey: IDENTITY.text, role: "colony" } as const;
   const grant = await client.requestRelay({ ...colony, failed: ["own"] });
   assertEquals(grant.transports[1], {
     kind: "websocket",
@@ -168,7 +173,7 @@ Deno.test("a Discovery without relays is told apart from one that gives none", a
     store: ":memory:",
     log: () => {},
   });
-  const client = new DiscoveryClient({ urls: [server.url], log: () => {} });
+  const client = new DiscoveryClient({ urls: [server.url], identity: IDENTITY, log: () => {} });
   assertEquals((await client.serverInfo()).features.relay, false);
   const code = await client.requestRelay(AGENT).catch((error) => error.code);
   assertEquals(code, "unsupported");

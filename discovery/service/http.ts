@@ -1,15 +1,30 @@
 /** The HTTP side of the service: Connect calls, `/health` and the key set. @module */
 import { toJson } from "@bufbuild/protobuf";
-import { Code, ConnectError, createConnectRouter, createContextValues } from "@connectrpc/connect";
+import {
+  Code,
+  ConnectError,
+  createConnectRouter,
+  createContextKey,
+  createContextValues,
+} from "@connectrpc/connect";
 import {
   type UniversalHandler,
   universalServerRequestFromFetch,
   universalServerResponseToFetch,
 } from "@connectrpc/connect/protocol";
-import { canonicalIp, type Instant, messageOf, type SocketAddress } from "../../core/mod.ts";
+import {
+  canonicalIp,
+  concat,
+  type Instant,
+  messageOf,
+  type SocketAddress,
+} from "../../core/mod.ts";
 import { DiscoveryService, HealthResponseSchema } from "../../proto/mod.ts";
 import { SourceLimiter } from "../../traversal/mod.ts";
 import type { Log } from "../log.ts";
+import { PROOF_HEADER, PROOF_KEY_HEADER, PROOF_TIME_HEADER } from "../proof/proof.ts";
+import type { ProofChecker } from "./proof_checker.ts";
+import { provenKey } from "./proven.ts";
 import { remoteAddress, requestHost, type Service } from "./service.ts";
 
 /** Largest request body. */
@@ -20,6 +35,12 @@ export const REQUESTS_PER_SECOND_MAX = 200;
 export const TURN_PATH = "/turn";
 /** Requests that one source may make at once after a rest. */
 export const REQUEST_BURST_MAX = 1000;
+
+/** What a streamed call has before its message. */
+const ENVELOPE_BYTES = 5;
+
+/** Why a call is refused before its body is read. */
+const refusal = createContextKey<ConnectError | undefined>(undefined, { description: "refusal" });
 
 /** Takes a request to open a WebSocket that carries TURN, from the address that the socket saw. */
 export type TurnHandler = (request: Request, remote: SocketAddress) => Response;
@@ -32,6 +53,8 @@ export interface HttpHandlerOptions {
   readonly now: () => number;
   /** Where the log goes. */
   readonly log: Log;
+  /** Checks proofs of possession. */
+  readonly proofs: ProofChecker;
   /** Takes WebSockets at `GET /turn`. Absent: nobody does. */
   readonly turn?: TurnHandler;
   /** Requests per second of one source. @default {@linkcode REQUESTS_PER_SECOND_MAX} */
@@ -60,11 +83,8 @@ export class HttpHandler {
       grpc: false,
       grpcWeb: false,
       requestGate: ({ values }) => {
-        if (!this.#admit(values.get(remoteAddress))) {
-          throw new ConnectError("too many requests from this address", Code.ResourceExhausted, {
-            "retry-after": "1",
-          });
-        }
+        const fault = values.get(refusal);
+        if (fault !== undefined) throw fault;
       },
     });
     router.service(DiscoveryService, options.service.methods);
@@ -73,7 +93,11 @@ export class HttpHandler {
 
   /** Requests so far, and those refused by the limit. */
   counters(): Record<string, number> {
-    const all = { requests: this.#requests, requestsLimited: this.#limiter.refused };
+    const all = {
+      requests: this.#requests,
+      requestsLimited: this.#limiter.refused,
+      ...this.#options.proofs.counters(),
+    };
     return Object.fromEntries(Object.entries(all).filter(([, value]) => value > 0));
   }
 
@@ -87,8 +111,13 @@ export class HttpHandler {
       const contextValues = createContextValues()
         .set(requestHost, url.hostname)
         .set(remoteAddress, remote);
+      const call = await this.#authenticate(request, { method: handler.method.name, remote });
+      if ("fault" in call) contextValues.set(refusal, call.fault);
+      else contextValues.set(provenKey, call.proven);
       const universal = universalServerRequestFromFetch(request, {});
-      return universalServerResponseToFetch(await handler({ ...universal, contextValues }));
+      const body = "body" in call ? oneChunk(call.body) : universal.body;
+      const answer = await handler({ ...universal, body, contextValues });
+      return this.#withKey(universalServerResponseToFetch(answer));
     }
     if (!this.#admit(remote)) {
       return new Response("Too many requests\n", { status: 429, headers: { "retry-after": "1" } });
@@ -98,6 +127,52 @@ export class HttpHandler {
       return turn(request, { hostname: remote, port });
     }
     return await this.#get(request, url.pathname);
+  }
+
+  /**
+   * Finds out who calls. A body that a proof covers is read here, and handed on; whoever sends too much, or a proof that is
+   * none, is refused in the words of Connect.
+   */
+  async #authenticate(
+    request: Request,
+    { method, remote }: { readonly method: string; readonly remote: string },
+  ): Promise<
+    | { readonly fault: ConnectError }
+    | { readonly proven: string; readonly body?: Uint8Array<ArrayBuffer> }
+  > {
+    if (!this.#admit(remote)) {
+      const retry = { "retry-after": "1" };
+      return {
+        fault: new ConnectError(
+          "too many requests from this address",
+          Code.ResourceExhausted,
+          retry,
+        ),
+      };
+    }
+    const header = request.headers.get(PROOF_HEADER);
+    if (header === null || request.method !== "POST") return { proven: "" };
+    const body = await readBody(request, REQUEST_BYTES_MAX + ENVELOPE_BYTES);
+    if (body === undefined) {
+      return { fault: new ConnectError("the request is too large", Code.ResourceExhausted) };
+    }
+    try {
+      const contentType = request.headers.get("content-type") ?? "";
+      const { service, proofs } = this.#options;
+      const covered = { method, contentType, body };
+      const verdict = await service.guarded(() => proofs.check(header, covered));
+      if (verdict.proven) return { proven: verdict.publicKey, body };
+      return { fault: new ConnectError(verdict.reason, Code.Unauthenticated) };
+    } catch (error) {
+      return { fault: ConnectError.from(error) };
+    }
+  }
+
+  /** Says the server's key and time, by which proofs are made. */
+  #withKey(response: Response): Response {
+    response.headers.set(PROOF_KEY_HEADER, this.#options.proofs.publicKey);
+    response.headers.set(PROOF_TIME_HEADER, String(Math.floor(this.#options.now())));
+    return response;
   }
 
   async #get(request: Request, path: string): Promise<Response> {
@@ -135,4 +210,23 @@ export class HttpHandler {
   #admit(remote: string): boolean {
     return this.#limiter.admit(this.#options.now() as Instant, remote);
   }
+}
+
+/** A request's body; `undefined` for one that is too large. */
+async function readBody(
+  request: Request,
+  bytesMax: number,
+): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of request.body ?? []) {
+    bytes += chunk.length;
+    if (bytes > bytesMax) return undefined;
+    chunks.push(chunk);
+  }
+  return concat(...chunks);
+}
+
+async function* oneChunk(body: Uint8Array<ArrayBuffer>): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  yield await Promise.resolve(body);
 }

@@ -31,6 +31,7 @@ import { volunteerId } from "../relay/names.ts";
 import { openReport, type RelayState } from "../relay/report.ts";
 import { isRelayName, relayTransport, udpAddress } from "../relay/transport.ts";
 import type { NodeKey, PeerSession, Store } from "../store/store.ts";
+import type { Caller, Gate } from "./proven.ts";
 import { relayCredentials, relaySessionId } from "./relay_credentials.ts";
 import {
   type OfferedRelay,
@@ -102,8 +103,16 @@ export interface RelayServiceOptions {
   readonly randomId: () => string;
   /** Runs a call of the store and names its faults. */
   readonly guarded: <T>(body: () => Promise<T>) => Promise<T>;
+  /** Knows who may do what. */
+  readonly gate: Gate;
   /** Where the log goes. */
   readonly log: Log;
+}
+
+/** Who asks for a relay. */
+export interface RelayCaller extends Caller {
+  /** The client's address, for limits only; empty for none. */
+  readonly address: string;
 }
 
 /** Relays of a Discovery. */
@@ -164,22 +173,27 @@ export class RelayService {
     return this.#volunteers !== undefined;
   }
 
-  /** Assigns a relay to a node. `address` is the client's, for limits only; empty for none. */
-  async request(request: RequestRelayRequest, address: string): Promise<RequestRelayResponse> {
+  /** Assigns a relay to a node, which proves its key. */
+  async request(request: RequestRelayRequest, caller: RelayCaller): Promise<RequestRelayResponse> {
     try {
-      return await this.#request(request, address);
+      return await this.#request(request, caller);
     } catch (error) {
       this.#counters.relaySessionsRefused++;
       throw error;
     }
   }
 
-  /** Gives a session back. */
-  async release({ sessionId, meshId: mesh }: ReleaseRelayRequest): Promise<ReleaseRelayResponse> {
+  /** Gives a session back: the node's own, and nobody else's. */
+  async release(
+    { sessionId, meshId: mesh }: ReleaseRelayRequest,
+    caller: Caller,
+  ): Promise<ReleaseRelayResponse> {
+    const proven = this.#options.gate.caller(caller);
     const meshId = checkMeshId(mesh);
     if (sessionId === "") throw invalid("session_id is required");
     const { store, guarded } = this.#options;
-    const closed = await guarded(() => store.closeSession(sessionId, meshId));
+    const session = { sessionId, meshId, ...(proven !== "" && { publicKey: proven }) };
+    const closed = await guarded(() => store.closeSession(session));
     if (closed !== undefined) {
       this.#counters.relaySessionsReleased++;
       this.#revoke([closed]);
@@ -187,12 +201,15 @@ export class RelayService {
     return create(ReleaseRelayResponseSchema, { success: closed !== undefined });
   }
 
-  /** Takes a relay's report of itself. `address` is the client's, for limits only; empty for none. */
-  async register(request: RegisterRelayRequest, address: string): Promise<RegisterRelayResponse> {
+  /** Takes a relay's report of itself; a node that runs one for its mesh proves its key. */
+  async register(
+    request: RegisterRelayRequest,
+    caller: RelayCaller,
+  ): Promise<RegisterRelayResponse> {
     try {
       return request.meshId === "" && request.pubkey === "" && request.secret === ""
         ? await this.#register(request)
-        : await this.#volunteer(request, address);
+        : await this.#volunteer(request, caller);
     } catch (error) {
       this.#counters.relayReportsRefused++;
       throw error;
@@ -232,9 +249,14 @@ export class RelayService {
     }
   }
 
-  async #request(request: RequestRelayRequest, address: string): Promise<RequestRelayResponse> {
-    const { store, now, randomId, guarded, log } = this.#options;
+  async #request(
+    request: RequestRelayRequest,
+    { values, address }: RelayCaller,
+  ): Promise<RequestRelayResponse> {
+    const { store, now, randomId, guarded, gate, log } = this.#options;
     const { node, agentKey, colonyKey } = askerOf(request);
+    const proven = gate.callerFor({ values }, node.publicKey);
+    if (proven === "") gate.guard(proven, await guarded(() => store.node(node, now())));
     const { relayId, region, failedRelayIds: failed } = request;
     if (relayId !== "" && !isRelayName(relayId)) throw invalid("relay_id is not a relay's id");
     if (region !== "" && !isRelayName(region)) throw invalid("region is not a name");
@@ -358,9 +380,9 @@ export class RelayService {
   /** Takes the report of a relay that a node runs for its own mesh, and looks whether it can be reached, where that is due. */
   async #volunteer(
     { meshId, pubkey, secret, ...sealed }: RegisterRelayRequest,
-    address: string,
+    { values, address }: RelayCaller,
   ): Promise<RegisterRelayResponse> {
-    const { store, now, guarded, log } = this.#options;
+    const { store, now, guarded, gate, log } = this.#options;
     if (this.#volunteers === undefined) {
       throw new ConnectError("this Discovery takes no relays of nodes", Code.Unimplemented);
     }
@@ -368,10 +390,13 @@ export class RelayService {
     if (!/^[\x21-\x7e]{32,128}$/.test(secret)) {
       throw invalid("secret is not 32 to 128 printable characters");
     }
+    const proven = gate.callerFor({ values }, node.publicKey);
     this.#admit(node, address);
-    if (await guarded(() => store.node(node, now())) === undefined) {
+    const record = await guarded(() => store.node(node, now()));
+    if (record === undefined) {
       throw new ConnectError("the node is not registered", Code.FailedPrecondition);
     }
+    gate.guard(proven, record);
     const report = openReport(secret, sealed);
     if ("fault" in report) throw invalid(report.fault);
     const { id } = report;

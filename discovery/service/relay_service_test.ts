@@ -64,6 +64,7 @@ class World implements AsyncDisposable {
       heartbeatMs: 15_000,
       stun: [],
       version: "1.2.3",
+      allowUnproven: true,
       now: () => this.now,
       randomId: () => `id${this.#ids++}`,
       log: (level, message, fields) =>

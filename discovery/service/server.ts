@@ -8,6 +8,7 @@ import type { Store } from "../store/store.ts";
 import { HttpHandler, type TurnHandler } from "./http.ts";
 import { listenError } from "./listen_error.ts";
 import type { RelayOptions } from "./relay_service.ts";
+import { ProofChecker } from "./proof_checker.ts";
 import { Service } from "./service.ts";
 import { StunCredentialIssuer } from "./stun_credentials.ts";
 import { StunService } from "./stun_service.ts";
@@ -54,6 +55,11 @@ export interface DiscoveryOptions {
   readonly log: Log;
   /** Now, unix milliseconds. @default Date.now, or the clock of the database that replicas share */
   readonly now?: () => number;
+  /**
+   * Whether to take registrations that prove no key, as those of plain Coral clients; said in the log and in `/health`. @default
+   * false
+   */
+  readonly allowUnproven?: boolean;
   /** Relays for the nodes. Absent: none, and none may report itself. */
   readonly relays?: Omit<RelayOptions, "volunteers">;
   /** Takes relays that nodes run for their own mesh, once they are found to be reachable from here. @default false */
@@ -81,6 +87,7 @@ export interface RunningDiscovery extends AsyncDisposable {
  * not have), or what opening the store says: `corrupt`, `diskFull`, `refused`, `unreachable`, `unsupported`.
  */
 export async function startDiscovery(options: DiscoveryOptions): Promise<RunningDiscovery> {
+  const { allowUnproven = false } = options;
   const { listen, stunListen, log, ttlMs = TTL_MS, heartbeatMs = HEARTBEAT_MS } = options;
   if (!(heartbeatMs > 0 && heartbeatMs <= HEARTBEAT_MS)) {
     throw new RangeError(`Heartbeat of ${heartbeatMs} ms is not within ${HEARTBEAT_MS} ms`);
@@ -109,9 +116,18 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Running
       randomId: () => crypto.randomUUID(),
       log,
       ...(relays && { relays }),
+      allowUnproven,
     });
+    const freshKey = crypto.getRandomValues(new Uint8Array(32));
+    const proofs = await ProofChecker.open({ store, now, freshKey });
+    if (allowUnproven) {
+      log(
+        "warn",
+        "unproven registrations are taken: anyone may claim a mesh that has proven no key",
+      );
+    }
     const { turn, tls, metrics } = options;
-    const parts = { listen, store, stun, service, heartbeatMs, ttlMs, now, log };
+    const parts = { listen, store, proofs, stun, service, heartbeatMs, ttlMs, now, log };
     return new DiscoveryServer({
       ...parts,
       ...(turn && { turn }),
@@ -131,6 +147,7 @@ interface Parts {
   readonly store: Store;
   readonly stun: StunService;
   readonly service: Service;
+  readonly proofs: ProofChecker;
   readonly heartbeatMs: number;
   readonly ttlMs: number;
   readonly now: () => number;
@@ -153,9 +170,9 @@ class DiscoveryServer implements RunningDiscovery {
   #stopping: Promise<void> | undefined;
 
   constructor(parts: Parts) {
-    const { listen, service, stun, heartbeatMs, ttlMs, now, log, turn, tls } = parts;
+    const { listen, service, proofs, stun, heartbeatMs, ttlMs, now, log, turn, tls } = parts;
     this.#parts = parts;
-    this.#http = new HttpHandler({ service, now, log, ...(turn && { turn }) });
+    this.#http = new HttpHandler({ service, proofs, now, log, ...(turn && { turn }) });
     this.#metrics = parts.metrics && serveMetrics(parts.metrics, {
       prefix: "moray_discovery",
       gauges: GAUGES,

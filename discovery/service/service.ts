@@ -39,6 +39,7 @@ import type { StunCredentials } from "../../traversal/mod.ts";
 import { delay } from "../delay.ts";
 import type { Log } from "../log.ts";
 import type { NodeContent, NodeKey, NodeRecord, Role, Store } from "../store/store.ts";
+import { Gate } from "./proven.ts";
 import { PunchDesk } from "./punch_desk.ts";
 import { PunchLimiter } from "./punch_limiter.ts";
 import { type RelayOptions, RelayService } from "./relay_service.ts";
@@ -86,6 +87,11 @@ export interface ServiceOptions {
   readonly randomId: () => string;
   /** Where the log goes. */
   readonly log: Log;
+  /**
+   * Whether those who prove no key may register, look up and deregister, as plain Coral clients do; never in the place of a node
+   * that proved its own. @default false
+   */
+  readonly allowUnproven?: boolean;
   /** Relays. Absent: there are none, and none may report itself. */
   readonly relays?: RelayOptions;
   /** Resolves after so many milliseconds, or when a signal is aborted. @default with the system's timers */
@@ -112,6 +118,7 @@ export class Service {
   readonly #feed: StoreFeed;
   readonly #desk: PunchDesk;
   readonly #punches = new PunchLimiter();
+  readonly #gate: Gate;
   readonly #relays: RelayService | undefined;
   readonly #startedAt: number;
   /** What is wrong with the store, said once in the log, and when it last was; `undefined` while nothing is. */
@@ -124,6 +131,7 @@ export class Service {
       throw new RangeError(`TTL of ${options.ttlMs} ms is not a whole number of seconds`);
     }
     this.#options = options;
+    this.#gate = new Gate(options.allowUnproven ?? false);
     this.#hub = new WatchHub(options.randomId(), options.watchLimits);
     this.#startedAt = options.now();
     const { relays, store, now, randomId, log } = options;
@@ -132,8 +140,9 @@ export class Service {
     const onSaid = (text: string): void =>
       void this.#desk.heard(text).catch((error) => log("debug", messageOf(error)));
     this.#feed = new StoreFeed({ store, hub: this.#hub, onSaid, now, log });
-    const guarded = <T>(body: () => Promise<T>): Promise<T> => this.#guarded(body);
-    this.#relays = relays && new RelayService({ relays, store, now, randomId, log, guarded });
+    const guarded = <T>(body: () => Promise<T>): Promise<T> => this.guarded(body);
+    const gate = this.#gate;
+    this.#relays = relays && new RelayService({ relays, store, now, randomId, log, guarded, gate });
     this.methods = this.#bind();
   }
 
@@ -142,12 +151,13 @@ export class Service {
     const { store, now } = this.#options;
     let total = 0;
     for (;;) {
-      const removed = await this.#guarded(() => store.sweep(now(), SWEEP_MAX));
+      const removed = await this.guarded(() => store.sweep(now(), SWEEP_MAX));
       for (const record of removed) await this.#relays?.left(record);
       total += removed.length;
       if (removed.length < SWEEP_MAX) break;
     }
     await this.#relays?.sweep();
+    while (await this.guarded(() => store.sweepSpent(now(), SWEEP_MAX)) === SWEEP_MAX);
     return total;
   }
 
@@ -163,7 +173,8 @@ export class Service {
       status: this.#fault === undefined ? "ok" : "degraded",
       version,
       uptimeSeconds: BigInt(Math.max(0, Math.floor((now() - this.#startedAt) / 1000))),
-      registeredColonies: await this.#guarded(() => store.colonyCount(now())),
+      registeredColonies: await this.guarded(() => store.colonyCount(now())),
+      allowUnproven: this.#options.allowUnproven ?? false,
     });
   }
 
@@ -175,6 +186,7 @@ export class Service {
       feedOverflows: this.#feed.overflowed,
       punches: this.#punchesSent,
       punchLimitEvictions: this.#punches.evicted,
+      unprovenRefused: this.#gate.refused,
       ...this.#relays?.counters(),
     };
     return Object.fromEntries(Object.entries(all).filter(([, value]) => value > 0));
@@ -188,21 +200,27 @@ export class Service {
   #bind(): ServiceImpl<typeof DiscoveryService> {
     return {
       registerColony: async (request, context) => {
-        const record = await this.#register(colonyContent(request));
+        const proven = this.#gate.callerFor(context, request.pubkey) !== "";
+        const record = await this.#register(colonyContent(request, proven));
         return create(RegisterColonyResponseSchema, this.#registered(record, context));
       },
       registerAgent: async (request, context) => {
-        const record = await this.#register(agentContent(request));
+        const proven = this.#gate.callerFor(context, request.pubkey) !== "";
+        const record = await this.#register(agentContent(request, proven));
         return create(RegisterAgentResponseSchema, this.#registered(record, context));
       },
-      lookupColony: (request) => this.#lookupColony(checkMeshId(request.meshId)),
-      lookupAgent: (request) => this.#lookupAgent(request),
+      lookupColony: (request, context) => {
+        this.#gate.caller(context);
+        return this.#lookupColony(checkMeshId(request.meshId));
+      },
+      lookupAgent: (request, context) => this.#lookupAgent(request, this.#gate.caller(context)),
       health: () => this.health(),
       getServerInfo: (_, context) =>
         create(GetServerInfoResponseSchema, {
           version: this.#options.version,
           features: [
             "deregister",
+            "proof",
             "punch",
             ...this.#relays?.hasOwn === true ? ["relay"] : [],
             ...this.#options.stun.length > 0 ? ["stun"] : [],
@@ -215,21 +233,24 @@ export class Service {
           heartbeatMs: this.#options.heartbeatMs,
           ...this.#stunCredentials(),
         }),
-      deregisterColony: async ({ meshId, pubkey }) =>
-        create(DeregisterColonyResponseSchema, {
-          success: await this.#deregister(meshId, pubkey, "colony"),
-        }),
-      deregisterAgent: async ({ meshId, pubkey }) =>
-        create(DeregisterAgentResponseSchema, {
-          success: await this.#deregister(meshId, pubkey, "agent"),
-        }),
-      initiatePunch: (request) => this.#initiatePunch(request),
+      deregisterColony: async ({ meshId, pubkey }, context) => {
+        const proven = this.#gate.callerFor(context, pubkey);
+        const success = await this.#deregister({ meshId, pubkey, role: "colony", proven });
+        return create(DeregisterColonyResponseSchema, { success });
+      },
+      deregisterAgent: async ({ meshId, pubkey }, context) => {
+        const proven = this.#gate.callerFor(context, pubkey);
+        const success = await this.#deregister({ meshId, pubkey, role: "agent", proven });
+        return create(DeregisterAgentResponseSchema, { success });
+      },
+      initiatePunch: (request, context) =>
+        this.#initiatePunch(request, this.#gate.callerFor(context, request.fromPubkey)),
       watch: (request, context) => this.#watch(request, context),
       requestRelay: (request, { values }) =>
-        this.#withRelays().request(request, values.get(remoteAddress)),
-      releaseRelay: (request) => this.#withRelays().release(request),
+        this.#withRelays().request(request, { values, address: values.get(remoteAddress) }),
+      releaseRelay: (request, context) => this.#withRelays().release(request, context),
       registerRelay: (request, { values }) =>
-        this.#withRelays().register(request, values.get(remoteAddress)),
+        this.#withRelays().register(request, { values, address: values.get(remoteAddress) }),
       createBootstrapToken: () => {
         throw new ConnectError("this Discovery issues no bootstrap tokens", Code.Unimplemented);
       },
@@ -239,7 +260,7 @@ export class Service {
   async #register(content: NodeContent): Promise<NodeRecord> {
     const { store, now, ttlMs } = this.#options;
     const { meshId, role } = content;
-    const outcome = await this.#guarded(() => store.register(content, { now: now(), ttlMs }));
+    const outcome = await this.guarded(() => store.register(content, { now: now(), ttlMs }));
     switch (outcome.kind) {
       case "held":
         this.#options.log("warn", "registration refused: another key holds the mesh", {
@@ -251,6 +272,16 @@ export class Service {
             ? `mesh_id ${meshId} already registered with different pubkey`
             : `pubkey is registered as the colony of mesh_id ${meshId}`,
           Code.AlreadyExists,
+        );
+      case "taken":
+        throw new ConnectError(
+          `agent_id ${content.agentId} already registered with different pubkey`,
+          Code.AlreadyExists,
+        );
+      case "unproven":
+        throw new ConnectError(
+          "the node has proven its key: so must whoever speaks for it",
+          Code.Unauthenticated,
         );
       case "full":
         throw new ConnectError(
@@ -298,7 +329,7 @@ export class Service {
 
   async #lookupColony(meshId: string): Promise<LookupColonyResponse> {
     const { store, now } = this.#options;
-    const record = await this.#guarded(() => store.colony(meshId, now()));
+    const record = await this.guarded(() => store.colony(meshId, now()));
     if (record === undefined) throw notFound(`colony ${meshId} not found`);
     const response = colonyResponse(record);
     if (!record.noRelay) response.relays = this.#relays?.offered() ?? [];
@@ -310,43 +341,63 @@ export class Service {
     throw new ConnectError("this Discovery has no relay", Code.Unimplemented);
   }
 
+  /** Agents are shown to their mesh only: whoever asks is registered there, or need prove nothing. */
   async #lookupAgent(
     { agentId, meshId, pubkey }: LookupAgentRequest,
+    proven: string,
   ): Promise<LookupAgentResponse> {
     const { store, now } = this.#options;
+    if (proven !== "") {
+      const asker = { meshId: checkMeshId(meshId), publicKey: proven };
+      const member = await this.guarded(() => store.node(asker, now()));
+      // In the words for an agent that is not there: who is no member learns nothing.
+      if (member === undefined) throw noAgent(pubkey === "" ? agentId : "");
+    }
     if (pubkey !== "") {
       const key = { meshId: checkMeshId(meshId), publicKey: checkKey(pubkey) };
-      const record = await this.#guarded(() => store.node(key, now()));
-      if (record === undefined || record.role !== "agent") throw notFound("agent not found");
-      if (agentId !== "" && record.agentId !== agentId) throw notFound("agent not found");
+      const record = await this.guarded(() => store.node(key, now()));
+      if (record === undefined || record.role !== "agent") throw noAgent("");
+      if (agentId !== "" && record.agentId !== agentId) throw noAgent("");
       return agentResponse(record);
     }
     checkAgentId(agentId);
     const scope = meshId === "" ? {} : { meshId: checkMeshId(meshId) };
-    const records = await this.#guarded(
+    const records = await this.guarded(
       () => store.agentsById(agentId, { ...scope, now: now() }),
     );
     const [record, ...others] = records;
-    if (record === undefined) throw notFound(`agent ${agentId} not found`);
+    if (record === undefined) throw noAgent(agentId);
     if (others.length > 0) throw invalid("agent_id is used in several meshes: mesh_id is required");
     return agentResponse(record);
   }
 
-  async #deregister(meshId: string, pubkey: string, role: Role): Promise<boolean> {
-    const { store } = this.#options;
+  async #deregister(
+    { meshId, pubkey, role, proven }: {
+      readonly meshId: string;
+      readonly pubkey: string;
+      readonly role: Role;
+      readonly proven: string;
+    },
+  ): Promise<boolean> {
+    const { store, now } = this.#options;
     const key = { meshId: checkMeshId(meshId), publicKey: checkKey(pubkey) };
-    const removed = await this.#guarded(() => store.remove(key, role));
+    if (proven === "") this.#gate.guard(proven, await this.guarded(() => store.node(key, now())));
+    const removed = await this.guarded(() => store.remove(key, role));
     // A node may hold a relay before it was ever registered.
     await this.#relays?.left(key, { loggedOut: true });
     return removed !== undefined;
   }
 
-  async #initiatePunch(request: InitiatePunchRequest): Promise<InitiatePunchResponse> {
+  async #initiatePunch(
+    request: InitiatePunchRequest,
+    proven: string,
+  ): Promise<InitiatePunchResponse> {
     const meshId = checkMeshId(request.meshId);
     const fromKey = checkKey(request.fromPubkey, "from_pubkey");
     const toKey = checkKey(request.toPubkey, "to_pubkey");
     if (fromKey === toKey) throw invalid("from_pubkey and to_pubkey are the same");
     const from = await this.#node({ meshId, publicKey: fromKey }, "from_pubkey");
+    this.#gate.guard(proven, from);
     const to = await this.#node({ meshId, publicKey: toKey }, "to_pubkey");
 
     const refusal = this.#punches.refusal(this.#options.now(), {
@@ -360,7 +411,7 @@ export class Service {
     const punchId = this.#options.randomId();
     const windowMs = PUNCH_WINDOW_MS;
     const order = { punchId, windowMs, from, to };
-    const delivered = await this.#guarded(() => this.#desk.punch(order));
+    const delivered = await this.guarded(() => this.#desk.punch(order));
     this.#punchesSent++;
     return create(InitiatePunchResponseSchema, {
       delivered,
@@ -372,15 +423,19 @@ export class Service {
 
   async #node(key: NodeKey, field: string): Promise<NodeRecord> {
     const { store, now } = this.#options;
-    const record = await this.#guarded(() => store.node(key, now()));
+    const record = await this.guarded(() => store.node(key, now()));
     if (record === undefined) throw notFound(`${field} is not registered in mesh ${key.meshId}`);
     return record;
   }
 
-  async *#watch(request: WatchRequest, { signal }: HandlerContext): AsyncGenerator<WatchEvent> {
+  async *#watch(request: WatchRequest, context: HandlerContext): AsyncGenerator<WatchEvent> {
+    const { signal } = context;
     const meshId = checkMeshId(request.meshId);
     const publicKey = checkKey(request.pubkey);
-    const { role } = await this.#node({ meshId, publicKey }, "pubkey");
+    const proven = this.#gate.callerFor(context, publicKey);
+    const node = await this.#node({ meshId, publicKey }, "pubkey");
+    this.#gate.guard(proven, node);
+    const { role } = node;
     const subscription = this.#hub.subscribe({ meshId, publicKey, role, cursor: request.cursor });
     // The client's disappearance must end a stream that waits for an event.
     const end = (): void => subscription.end();
@@ -406,7 +461,7 @@ export class Service {
   /** What a watcher of this role sees now. A change after the subscription may be in here and in its queue: harmless. */
   async #snapshot(meshId: string, role: Role): Promise<WatchEvent[]> {
     const { store, now } = this.#options;
-    const records = await this.#guarded(async () => {
+    const records = await this.guarded(async () => {
       if (role === "colony") return await store.agents(meshId, now());
       const colony = await store.colony(meshId, now());
       return colony === undefined ? [] : [colony];
@@ -416,8 +471,8 @@ export class Service {
     );
   }
 
-  /** Runs a call of the store; its faults are logged once and told to the client without the server's inside. */
-  async #guarded<T>(body: () => Promise<T>): Promise<T> {
+  /** Runs what calls the store; its faults are logged once and told to the client without the server's inside. */
+  async guarded<T>(body: () => Promise<T>): Promise<T> {
     try {
       return await body();
     } catch (error) {
@@ -448,6 +503,10 @@ function storeError(error: unknown): ConnectError {
     return new ConnectError("Discovery's database does not answer", Code.Unavailable);
   }
   return new ConnectError("Discovery's store failed", Code.Internal);
+}
+
+function noAgent(agentId: string): ConnectError {
+  return notFound(agentId === "" ? "agent not found" : `agent ${agentId} not found`);
 }
 
 function notFound(message: string): ConnectError {

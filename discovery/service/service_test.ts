@@ -30,6 +30,7 @@ class World implements AsyncDisposable {
       heartbeatMs: 15_000,
       stun: [{ host: "127.0.0.1", port: 3478 }],
       version: "1.2.3",
+      allowUnproven: true,
       now: () => this.now,
       randomId: () => `id${this.#ids++}`,
       log: (level, message) => this.log.push(`${level} ${message}`),
@@ -340,7 +341,7 @@ Deno.test("Service says what it has not", async () => {
     rawMessage: "this Discovery issues no bootstrap tokens",
   });
   const info = await client.getServerInfo({});
-  assertEquals(info.features, ["deregister", "punch", "stun", "watch"]);
+  assertEquals(info.features, ["deregister", "proof", "punch", "stun", "watch"]);
   assertEquals([info.version, info.ttl, info.heartbeatMs, info.stunPorts], [
     "1.2.3",
     300,
@@ -350,7 +351,7 @@ Deno.test("Service says what it has not", async () => {
 });
 
 Deno.test("Service lives through a full disk and says so once", async () => {
-  await using world = new World({ bytesMax: 64 * 1024 });
+  await using world = new World({ bytesMax: 96 * 1024 });
   await world.colony();
   let stored = 0;
   async function fill(): Promise<void> {

@@ -44,10 +44,11 @@ const UNREACHABLE = ["0.0.0.0/8", "224.0.0.0/3", "::/128", "ff00::/8"].map((text
   return block;
 });
 
-/** Returns the content of a colony's registration. Throws `ConnectError`. */
-export function colonyContent(request: RegisterColonyRequest): NodeContent {
+/** Returns the content of a colony's registration, whose sender has `proven` to hold the key or not. Throws `ConnectError`. */
+export function colonyContent(request: RegisterColonyRequest, proven: boolean): NodeContent {
   return {
     ...commonContent(request),
+    proven,
     role: "colony",
     agentId: "",
     connectPort: checkPort(request.connectPort, "connect_port"),
@@ -56,10 +57,11 @@ export function colonyContent(request: RegisterColonyRequest): NodeContent {
   };
 }
 
-/** Returns the content of an agent's registration. Throws `ConnectError`. */
-export function agentContent(request: RegisterAgentRequest): NodeContent {
+/** Returns the content of an agent's registration, as {@linkcode colonyContent}. Throws `ConnectError`. */
+export function agentContent(request: RegisterAgentRequest, proven: boolean): NodeContent {
   return {
     ...commonContent(request),
+    proven,
     role: "agent",
     agentId: checkAgentId(request.agentId),
     connectPort: 0,
@@ -113,7 +115,7 @@ type Common = Pick<
 
 type CommonContent = Omit<
   NodeContent,
-  "role" | "agentId" | "connectPort" | "publicPort" | "publicEndpoint"
+  "role" | "agentId" | "connectPort" | "publicPort" | "publicEndpoint" | "proven"
 >;
 
 function commonContent(request: Common): CommonContent {

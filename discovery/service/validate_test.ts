@@ -18,7 +18,7 @@ const COLONY = {
 } satisfies ColonyInit;
 
 function contentOf(part: ColonyInit): ReturnType<typeof colonyContent> {
-  return colonyContent(create(RegisterColonyRequestSchema, { ...COLONY, ...part }));
+  return colonyContent(create(RegisterColonyRequestSchema, { ...COLONY, ...part }), false);
 }
 
 Deno.test("colonyContent and agentContent keep everything of a good registration", () => {
@@ -33,7 +33,7 @@ Deno.test("colonyContent and agentContent keep everything of a good registration
     connectPort: 9000,
     metadata: { site: "home" },
   };
-  assertEquals(colonyContent(create(RegisterColonyRequestSchema, request)), colony());
+  assertEquals(colonyContent(create(RegisterColonyRequestSchema, request), false), colony());
   assertEquals(
     agentContent(
       create(RegisterAgentRequestSchema, {
@@ -45,6 +45,7 @@ Deno.test("colonyContent and agentContent keep everything of a good registration
         nat: NatHint.NAT_CONE,
         metadata: { site: "home" },
       }),
+      false,
     ),
     agent(2),
   );
@@ -171,6 +172,6 @@ Deno.test("colonyContent refuses what makes no sense and names the field", () =>
 Deno.test("agentContent asks for an agent id", () => {
   for (const [agentId, message] of [["", /required/], ["a b", /printable/], ["é", /printable/]]) {
     const request = create(RegisterAgentRequestSchema, { ...COLONY, agentId: String(agentId) });
-    assertThrows(() => agentContent(request), { rawMessage: message });
+    assertThrows(() => agentContent(request, false), { rawMessage: message });
   }
 });

@@ -36,6 +36,7 @@ class World implements AsyncDisposable {
       heartbeatMs: 15_000,
       stun: [],
       version: "1.2.3",
+      allowUnproven: true,
       now: () => this.now,
       randomId: () => `id${this.#ids++}`,
       log: () => {},
@@ -107,6 +108,7 @@ Deno.test("a node's relay is given to registered nodes of its mesh, with credent
   await world.register(2, "reef");
   assertEquals((await world.client.getServerInfo({})).features, [
     "deregister",
+    "proof",
     "punch",
     "volunteer",
     "watch",

@@ -1,5 +1,7 @@
 /** The table of registrations: its statements, and the steps that make and end registrations. @module */
+import { bind, bindingOf, keyOf } from "./trust_table.ts";
 import {
+  MESHES_MAX,
   type NodeContent,
   type NodeKey,
   type NodeRecord,
@@ -27,6 +29,8 @@ export interface NodeLimits {
   readonly nodesPerMeshMax?: number;
   /** In all. @default {@linkcode NODES_MAX} */
   readonly nodesMax?: number;
+  /** Bound mesh ids. @default {@linkcode MESHES_MAX} */
+  readonly meshesMax?: number;
 }
 
 /** Content columns, in the order of {@linkcode contentValues}; equal values mean an equal registration. */
@@ -46,6 +50,7 @@ const CONTENT = [
   "public_endpoint",
   "metadata",
   "no_relay",
+  "proven",
 ] as const;
 const COLUMNS = [...CONTENT, "registered_at", "last_seen_at", "expires_at", "generation"] as const;
 
@@ -76,19 +81,22 @@ const SQL = {
   meshCount: "SELECT count(*) FROM nodes WHERE mesh_id = ?",
 } as const;
 
-/** The table. `rows` says how many there are, expired ones too. */
+/** The table. `rows` says how many nodes there are, expired ones too, and how many bound mesh ids. */
 export class NodesTable {
   readonly #perMeshMax: number;
   readonly #max: number;
-  readonly #rows: () => number;
+  readonly #meshesMax: number;
+  readonly #rows: Readonly<Record<"nodes" | "meshes", () => number>>;
 
   /** A table with these limits. */
   constructor(
-    { nodesPerMeshMax = NODES_PER_MESH_MAX, nodesMax = NODES_MAX }: NodeLimits,
-    rows: () => number,
+    { nodesPerMeshMax = NODES_PER_MESH_MAX, nodesMax = NODES_MAX, meshesMax = MESHES_MAX }:
+      NodeLimits,
+    rows: Readonly<Record<"nodes" | "meshes", () => number>>,
   ) {
     this.#perMeshMax = nodesPerMeshMax;
     this.#max = nodesMax;
+    this.#meshesMax = meshesMax;
     this.#rows = rows;
   }
 
@@ -149,14 +157,23 @@ export class NodesTable {
     { now, ttlMs }: RegisterOptions,
     transaction: Transaction,
   ): Steps<RegisterOutcome> {
-    const { meshId, publicKey, role, agentId } = content;
-    const [, colonies = [], namesakes = [], own = []] = yield [
+    const { meshId, publicKey, role, agentId, proven } = content;
+    const [, colonies = [], namesakes = [], own = [], bound = []] = yield [
       { lock: `mesh ${meshId}` },
       query(SQL.colony, meshId, 0),
       query(SQL.agentById, agentId, meshId, 0),
       query(SQL.node, meshId, publicKey, 0),
+      bindingOf(meshId),
     ];
     const displaced: NodeRecord[] = [];
+    const owner = keyOf(bound);
+    const owns = owner === publicKey;
+    if (owner !== undefined && owns !== (role === "colony") && (owns || role === "colony")) {
+      return { kind: "held" };
+    }
+    const before = one(own);
+    const guarded = before?.proven === true && before.expiresAt > now;
+    if (!proven && (owns || guarded)) return { kind: "unproven" };
     const colony = one(colonies);
     if (colony !== undefined && (colony.publicKey === publicKey) !== (role === "colony")) {
       if (colony.expiresAt > now) return { kind: "held" };
@@ -164,6 +181,7 @@ export class NodesTable {
     }
     const namesake = role === "agent" ? one(namesakes) : undefined;
     if (namesake !== undefined && namesake.publicKey !== publicKey) {
+      if (namesake.proven && namesake.expiresAt > now) return { kind: "taken" };
       displaced.push(...yield* this.#take(namesake, transaction));
     }
     const taken = displaced.some((record) => record.publicKey === publicKey);
@@ -174,6 +192,10 @@ export class NodesTable {
       return { kind: "full" };
     }
 
+    if (role === "colony" && proven && owner === undefined) {
+      if (this.#rows.meshes() >= this.#meshesMax) return { kind: "full" };
+      yield* bind(content, { now, transaction });
+    }
     const values = contentValues(content);
     const live = present !== undefined && present.expiresAt > now;
     const same = live && contentValues(present).every((value, i) => value === values[i]);
@@ -222,7 +244,7 @@ export class NodesTable {
       readonly transaction: Transaction;
     },
   ): Steps<boolean> {
-    if (this.#rows() - displaced.length >= this.#max) return false;
+    if (this.#rows.nodes() - displaced.length >= this.#max) return false;
     if (countOf(yield* rowsOf(SQL.meshCount, meshId)) < this.#perMeshMax) return true;
     const expired = removed(yield* rowsOf(SQL.sweepMesh, meshId, now), transaction);
     displaced.push(...expired);
@@ -265,6 +287,7 @@ function contentValues(content: NodeContent): Value[] {
     content.publicEndpoint,
     JSON.stringify(content.metadata),
     content.noRelay ? 1 : 0,
+    content.proven ? 1 : 0,
   ];
 }
 
@@ -299,6 +322,7 @@ function toRecord(row: Row): NodeRecord {
     publicEndpoint: String(columns.public_endpoint),
     metadata: JSON.parse(String(columns.metadata)),
     noRelay: Number(columns.no_relay) === 1,
+    proven: Number(columns.proven) === 1,
     registeredAt: Number(columns.registered_at),
     lastSeenAt: Number(columns.last_seen_at),
     expiresAt: Number(columns.expires_at),

@@ -3,6 +3,7 @@ import {
   type NodeKey,
   type PeerSession,
   type RegisterOptions,
+  type SessionName,
   type SessionOutcome,
   type SessionRequest,
   SESSIONS_MAX,
@@ -64,7 +65,11 @@ const SQL = {
     ON CONFLICT (mesh_id, pubkey, relay_id) DO UPDATE SET ${
     COLUMNS.map((name) => `${name} = excluded.${name}`).join(", ")
   }`,
-  close: `DELETE FROM peer_sessions WHERE session_id = ? AND mesh_id = ? RETURNING ${ALL}`,
+  close: `DELETE FROM peer_sessions WHERE session_id = ? AND mesh_id = ? AND pubkey = ?
+    RETURNING ${ALL}`,
+  closeUnproven: `DELETE FROM peer_sessions WHERE session_id = ? AND mesh_id = ? AND NOT EXISTS
+    (SELECT 1 FROM nodes WHERE nodes.mesh_id = peer_sessions.mesh_id
+      AND nodes.pubkey = peer_sessions.pubkey AND nodes.proven = 1) RETURNING ${ALL}`,
   closeAll: `DELETE FROM peer_sessions WHERE mesh_id = ? AND pubkey = ? RETURNING ${ALL}`,
   addUsage: `UPDATE peer_sessions SET
     rx_bytes = CASE WHEN rx_bytes > ${BYTES_MAX} - ? THEN ${BYTES_MAX} ELSE rx_bytes + ? END,
@@ -134,11 +139,13 @@ export class SessionsTable {
 
   /** As {@linkcode Store.closeSession}. */
   *close(
-    sessionId: string,
-    meshId: string,
+    { sessionId, meshId, publicKey }: SessionName,
     transaction: Transaction,
   ): Steps<PeerSession | undefined> {
-    return removed(yield* rowsOf(SQL.close, sessionId, meshId), transaction)[0];
+    const rows = publicKey === undefined
+      ? yield* rowsOf(SQL.closeUnproven, sessionId, meshId)
+      : yield* rowsOf(SQL.close, sessionId, meshId, publicKey);
+    return removed(rows, transaction)[0];
   }
 
   /** As {@linkcode Store.closeSessions}. */

@@ -9,6 +9,7 @@ import {
   type Steps,
   type Transaction,
 } from "./sql.ts";
+import { bindingOf, keyOf, secretOf, SpentTable } from "./trust_table.ts";
 import type {
   NodeContent,
   NodeKey,
@@ -17,15 +18,19 @@ import type {
   RegisterOptions,
   RegisterOutcome,
   Role,
+  SessionName,
   SessionOutcome,
   SessionRequest,
   SessionUsage,
+  SpendOutcome,
   Store,
   StoreEvent,
 } from "./store.ts";
 
 /** How much a store may hold. */
 export interface StoreLimits extends NodeLimits {
+  /** Used ids remembered at once. @default SPENT_MAX */
+  readonly spentMax?: number;
   /** Limits of relay sessions. @default those of store.ts */
   readonly sessionLimits?: SessionLimits;
 }
@@ -38,11 +43,18 @@ export type RowCounts = Readonly<Record<CountedTable, number>>;
 
 /** Counts the rows of a database. */
 export function* countRows(): Steps<RowCounts> {
-  const [nodes = [], sessions = []] = yield [
+  const [nodes = [], sessions = [], meshes = [], spent = []] = yield [
     query("SELECT count(*) FROM nodes"),
     query("SELECT count(*) FROM peer_sessions"),
+    query("SELECT count(*) FROM meshes"),
+    query("SELECT count(*) FROM spent"),
   ];
-  return { nodes: countOf(nodes), peer_sessions: countOf(sessions) };
+  return {
+    nodes: countOf(nodes),
+    peer_sessions: countOf(sessions),
+    meshes: countOf(meshes),
+    spent: countOf(spent),
+  };
 }
 
 /** Registrations and relay sessions in a database. */
@@ -50,6 +62,7 @@ export class SqlStore implements Store {
   readonly #database: Database;
   readonly #nodes: NodesTable;
   readonly #sessions: SessionsTable;
+  readonly #spent: SpentTable;
   /** Rows of each table, kept here because counting them is slow. */
   #rows: RowCounts;
   #countedAt: number | undefined;
@@ -58,7 +71,11 @@ export class SqlStore implements Store {
   constructor(database: Database, rows: RowCounts, { sessionLimits, ...limits }: StoreLimits) {
     this.#database = database;
     this.#rows = rows;
-    this.#nodes = new NodesTable(limits, () => this.#rows.nodes);
+    this.#nodes = new NodesTable(limits, {
+      nodes: () => this.#rows.nodes,
+      meshes: () => this.#rows.meshes,
+    });
+    this.#spent = new SpentTable(() => this.#rows.spent, limits.spentMax);
     this.#sessions = new SessionsTable(sessionLimits, () => this.#rows.peer_sessions);
   }
 
@@ -124,8 +141,8 @@ export class SqlStore implements Store {
     return this.#database.run(() => this.#sessions.of(key, now));
   }
 
-  closeSession(sessionId: string, meshId: string): Promise<PeerSession | undefined> {
-    return this.#write((transaction) => this.#sessions.close(sessionId, meshId, transaction));
+  closeSession(session: SessionName): Promise<PeerSession | undefined> {
+    return this.#write((transaction) => this.#sessions.close(session, transaction));
   }
 
   closeSessions(key: NodeKey): Promise<PeerSession[]> {
@@ -144,15 +161,36 @@ export class SqlStore implements Store {
     return this.#database.run(() => this.#sessions.live(now));
   }
 
+  boundKey(meshId: string): Promise<string | undefined> {
+    return this.#database.run(function* (): Steps<string | undefined> {
+      const [rows = []] = yield [bindingOf(meshId)];
+      return keyOf(rows);
+    });
+  }
+
+  async spend(id: string, expiresAt: number): Promise<SpendOutcome> {
+    const outcome = await this.#database.run(() => this.#spent.spend(id, expiresAt));
+    if (outcome === "spent") this.#count("spent", 1);
+    return outcome;
+  }
+
+  sweepSpent(now: number, max: number): Promise<number> {
+    return this.#write((transaction) => this.#spent.sweep(now, max, transaction));
+  }
+
+  secret(name: string, fresh: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
+    return this.#write(() => secretOf(name, fresh));
+  }
+
   close(): Promise<void> {
     return this.#database.close();
   }
 
   #write<T>(steps: (transaction: Transaction) => Steps<T>): Promise<T> {
-    return this.#database.write(steps, {
-      counted: (table, rows) => {
-        this.#rows = { ...this.#rows, [table]: Math.max(0, this.#rows[table] + rows) };
-      },
-    });
+    return this.#database.write(steps, { counted: (table, rows) => this.#count(table, rows) });
+  }
+
+  #count(table: CountedTable, rows: number): void {
+    this.#rows = { ...this.#rows, [table]: Math.max(0, this.#rows[table] + rows) };
   }
 }

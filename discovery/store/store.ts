@@ -52,6 +52,8 @@ export interface NodeContent {
   readonly metadata: Readonly<Record<string, string>>;
   /** Whether it wants no relay between itself and others. */
   readonly noRelay: boolean;
+  /** Whether whoever registered it proved to hold the key: then only such a one may change it. */
+  readonly proven: boolean;
 }
 
 /** A registration. */
@@ -79,6 +81,10 @@ export type RegisterOutcome =
   }
   /** Another key holds the mesh, or the key is the colony's and an agent asked. */
   | { readonly kind: "held" }
+  /** Another key, which was proven, lives under the agent's id. */
+  | { readonly kind: "taken" }
+  /** The key, or the mesh, belongs to somebody who proved it; this registration proved nothing. */
+  | { readonly kind: "unproven" }
   /** The mesh, or the store, has as many nodes as it may have. */
   | { readonly kind: "full" };
 
@@ -120,6 +126,16 @@ export interface PeerSession extends SessionKey {
   readonly rxBytes: number;
   /** Bytes that the relay sent to the node. */
   readonly txBytes: number;
+}
+
+/** Names a session that somebody gives back. */
+export interface SessionName {
+  /** The session's id. */
+  readonly sessionId: string;
+  /** Mesh id. */
+  readonly meshId: string;
+  /** The node that gives it back, where it proved its key. */
+  readonly publicKey?: string;
 }
 
 /** What is asked for; `sessionId` is for a new session, and unused where there is one. */
@@ -171,6 +187,9 @@ export type StoreEvent =
   /** Events of other replicas may have been missed. */
   | { readonly kind: "gap" };
 
+/** What using something up came to: it was the first time, it was not, or no more can be remembered. */
+export type SpendOutcome = "spent" | "reused" | "full";
+
 /** Longest text of {@linkcode Store.say}, in UTF-8 bytes. */
 export const SAID_BYTES_MAX = 7000;
 
@@ -193,8 +212,9 @@ export interface Store {
   /**
    * Registers a node or refreshes its registration.
    *
-   * A colony is `held` off while another key's registration of the mesh lives. An agent displaces one with the same
-   * id and another key.
+   * A colony is `held` off while another key's registration of the mesh lives, and for ever once another key has proven itself
+   * there: the first proven one binds the mesh id. An agent displaces one with the same id and another key, unless that
+   * one is proven and lives.
    */
   register(content: NodeContent, options: RegisterOptions): Promise<RegisterOutcome>;
   /** The colony of a mesh. */
@@ -215,8 +235,11 @@ export interface Store {
   openSession(request: SessionRequest, options: RegisterOptions): Promise<SessionOutcome>;
   /** A node's sessions, by relay id. */
   sessions(key: NodeKey, now: number): Promise<PeerSession[]>;
-  /** Removes a session of a mesh, live or not. Returns what was removed. */
-  closeSession(sessionId: string, meshId: string): Promise<PeerSession | undefined>;
+  /**
+   * Removes a session of a mesh, live or not, of this node or (`publicKey` absent) of one that never proved its key. Returns
+   * what was removed.
+   */
+  closeSession(session: SessionName): Promise<PeerSession | undefined>;
   /** Removes every session of a node. Returns what was removed. */
   closeSessions(key: NodeKey): Promise<PeerSession[]>;
   /** Adds to what sessions of a relay carried; unknown ones and other relays' are left out. Returns how many it knew. */
@@ -225,6 +248,14 @@ export interface Store {
   sweepSessions(now: number, max: number): Promise<PeerSession[]>;
   /** Number of live sessions. */
   sessionCount(now: number): Promise<number>;
+  /** The key that a mesh id is bound to; `undefined` while no colony has proven one. */
+  boundKey(meshId: string): Promise<string | undefined>;
+  /** Uses an id up, across replicas and restarts. It is remembered until `expiresAt`. */
+  spend(id: string, expiresAt: number): Promise<SpendOutcome>;
+  /** Forgets at most `max` used ids whose time is over. Returns how many. */
+  sweepSpent(now: number, max: number): Promise<number>;
+  /** The server's secret of this name, one for all replicas: `fresh` where there was none. */
+  secret(name: string, fresh: Uint8Array<ArrayBuffer>): Promise<Uint8Array>;
   /** Ends the store. Safe to call twice. */
   close(): Promise<void>;
 }
@@ -235,6 +266,10 @@ export const NODES_PER_MESH_MAX = 10_000;
 export const SESSIONS_PER_NODE_MAX = 8;
 /** Sessions that one mesh may have. Further ones are refused. */
 export const SESSIONS_PER_MESH_MAX = 20_000;
+/** Mesh ids that may be bound. Further ones are refused. */
+export const MESHES_MAX = 1_000_000;
+/** Used ids that are remembered at once. Further ones cannot be used. */
+export const SPENT_MAX = 2_000_000;
 /** Sessions in a store. Further ones are refused. */
 export const SESSIONS_MAX = 1_000_000;
 /** Nodes in a store. Further ones are refused; by replicas as soon as they have counted what others added. */

@@ -25,6 +25,7 @@ export function colony(part: Partial<NodeContent> = {}): NodeContent {
     publicEndpoint: "",
     metadata: { site: "home" },
     noRelay: false,
+    proven: false,
     ...part,
   };
 }

@@ -18,6 +18,8 @@ const NOW = 1_700_000_000_000;
 
 /** Limits that the stores under test are opened with. */
 export interface ContractLimits {
+  /** Used ids. */
+  readonly spentMax: number;
   /** Nodes per mesh. */
   readonly nodesPerMeshMax: number;
   /** Nodes in all. */
@@ -36,6 +38,7 @@ export function testStore(
   open: (limits: ContractLimits) => Store | Promise<Store>,
 ): void {
   const limits = {
+    spentMax: 3,
     nodesPerMeshMax: 4,
     nodesMax: 6,
     sessionLimits: { perNode: 2, perMesh: 4, inAll: 6 },
@@ -230,7 +233,7 @@ export function testStore(
     const fresh = await store.openSession(session("s3", 2, "eu"), { now: late, ttlMs: TTL_MS });
     assert(fresh.kind === "opened" && !fresh.renewed);
     assertEquals([fresh.session.sessionId, fresh.session.rxBytes], ["s3", 0]);
-    assertEquals(await store.closeSession("s1", "reef"), undefined);
+    assertEquals(await store.closeSession({ sessionId: "s1", meshId: "reef" }), undefined);
   });
 
   test("adds up what a session's own relay says that it carried", async (store) => {
@@ -260,9 +263,9 @@ export function testStore(
     await store.openSession(session("s1", 2, "eu"), options);
     await store.openSession(session("s2", 2, "us"), options);
     await store.openSession(session("s3", 3, "us"), options);
-    assertEquals(await store.closeSession("s1", "atoll"), undefined);
-    assertEquals((await store.closeSession("s1", "reef"))?.relayId, "eu");
-    assertEquals(await store.closeSession("s1", "reef"), undefined);
+    assertEquals(await store.closeSession({ sessionId: "s1", meshId: "atoll" }), undefined);
+    assertEquals((await store.closeSession({ sessionId: "s1", meshId: "reef" }))?.relayId, "eu");
+    assertEquals(await store.closeSession({ sessionId: "s1", meshId: "reef" }), undefined);
     assertEquals((await store.closeSessions(nodeKey(2))).map((one) => one.sessionId), ["s2"]);
     assertEquals(await store.closeSessions(nodeKey(2)), []);
     assertEquals(await store.sessionCount(NOW), 1);
@@ -296,10 +299,10 @@ export function testStore(
     assertEquals(await open("s7", 2, "eu", "atoll"), "opened");
     assertEquals(await open("s8", 3, "eu", "atoll"), "opened");
     assertEquals(await open("s9", 4, "eu", "atoll"), "store");
-    await store.closeSession("s8", "atoll");
+    await store.closeSession({ sessionId: "s8", meshId: "atoll" });
     assertEquals(await open("s9", 4, "eu", "atoll"), "opened");
     // Expired ones of the mesh make room.
-    await store.closeSession("s9", "atoll");
+    await store.closeSession({ sessionId: "s9", meshId: "atoll" });
     const late = { now: NOW + TTL_MS, ttlMs: TTL_MS };
     const { kind } = await store.openSession(session("s10", 5, "eu"), late);
     assertEquals([kind, await store.sessionCount(NOW)], ["opened", 2]);
@@ -340,6 +343,71 @@ export function testStore(
       "removed reef agent 3 5",
       "removed reef colony 1 2",
     ]);
+  });
+
+  test("binds a mesh id to the first colony that is proven, beyond its life and removal", async (store) => {
+    const proven = colony({ proven: true });
+    const options = { now: NOW, ttlMs: TTL_MS };
+    assertEquals(await store.boundKey("reef"), undefined);
+    registered(await store.register(colony(), options));
+    assertEquals(await store.boundKey("reef"), undefined);
+    registered(await store.register(proven, options));
+    assertEquals(await store.boundKey("reef"), key(1));
+    assertEquals(await store.register(colony(), options), { kind: "unproven" });
+    await store.remove(nodeKey(1), "colony");
+    const later = { now: NOW + 100 * TTL_MS, ttlMs: TTL_MS };
+    const thief = colony({ publicKey: key(9), proven: true });
+    assertEquals(await store.register(thief, later), { kind: "held" });
+    assertEquals(await store.register(colony(), later), { kind: "unproven" });
+    const asAgent = agent(1, { proven: true });
+    assertEquals(await store.register(asAgent, later), { kind: "held" });
+    assertEquals((await store.register(agent(2), later)).kind, "registered");
+    assertEquals(registered(await store.register(proven, later)).record.publicKey, key(1));
+  });
+
+  test("keeps a proven agent's id and record from others while it lives", async (store) => {
+    const options = { now: NOW, ttlMs: TTL_MS };
+    const proven = agent(2, { proven: true });
+    registered(await store.register(agent(2), options));
+    assert(registered(await store.register(proven, options)).changed);
+    assertEquals(await store.register(agent(2), options), { kind: "unproven" });
+    for (const own of [false, true]) {
+      const other = agent(3, { agentId: "a2", proven: own });
+      assertEquals(await store.register(other, options), { kind: "taken" });
+    }
+    assertEquals((await store.node(nodeKey(2), NOW))?.proven, true);
+    const later = { now: NOW + TTL_MS, ttlMs: TTL_MS };
+    const other = agent(3, { agentId: "a2" });
+    assertEquals(registered(await store.register(other, later)).displaced.length, 1);
+  });
+
+  test("closes a relay session for its own node, or for one that never proved its key", async (store) => {
+    const options = { now: NOW, ttlMs: TTL_MS };
+    const named = { sessionId: "s1", meshId: "reef" };
+    await store.openSession(session("s1", 2, "eu"), options);
+    assertEquals(await store.closeSession({ ...named, publicKey: key(3) }), undefined);
+    registered(await store.register(agent(2, { proven: true }), options));
+    assertEquals(await store.closeSession(named), undefined);
+    assertEquals((await store.closeSession({ ...named, publicKey: key(2) }))?.sessionId, "s1");
+  });
+
+  test("lets an id be used once, until its time is over", async (store) => {
+    assertEquals(await store.spend("a", NOW + 1), "spent");
+    assertEquals(await store.spend("a", NOW + 9), "reused");
+    assertEquals(await store.spend("b", NOW + 2), "spent");
+    assertEquals(await store.spend("c", NOW + 3), "spent");
+    assertEquals(await store.spend("d", NOW + 3), "full");
+    assertEquals(await store.sweepSpent(NOW + 2, 1), 1);
+    assertEquals(await store.spend("b", NOW + 2), "reused");
+    assertEquals(await store.sweepSpent(NOW + 2, 9), 1);
+    assertEquals(await store.spend("b", NOW + 5), "spent");
+  });
+
+  test("keeps the first secret of a name", async (store) => {
+    const first = new Uint8Array(32).fill(1);
+    assertEquals(await store.secret("proof", first), first);
+    assertEquals(await store.secret("proof", new Uint8Array(32).fill(2)), first);
+    assertEquals(await store.secret("other", new Uint8Array(3)), new Uint8Array(3));
   });
 
   test("rejects once closed", async (store) => {

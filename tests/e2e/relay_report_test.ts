@@ -1,15 +1,13 @@
 /** Relays that report themselves to Discovery, and nodes that are sent to them: real processes on 127.0.0.1, without root. */
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import { DiscoveryClient } from "../../discovery/mod.ts";
+import { identityOf } from "../../discovery/testing/identity.ts";
 import { Moray, moray, SOURCE } from "../support/moray.ts";
 import { e2e, eventually, type Scope } from "../support/scope.ts";
 
 const SECRET = "shared by relays and Discovery";
-const AGENT = {
-  meshId: "reef",
-  publicKey: "2hpJTCyrDEZqnLRwzCMzEK34V4kTECGi2cLQb4/lqmc=",
-  role: "agent",
-} as const;
+const IDENTITY = await identityOf(2);
+const AGENT = { meshId: "reef", publicKey: IDENTITY.text, role: "agent" } as const;
 
 function startRelay(scope: Scope, url: string, id: string): Promise<Moray> {
   return Moray.start([
@@ -30,7 +28,7 @@ e2e(
       ], { program: SOURCE }),
     );
     const url = `http://${discovery.address("http")}`;
-    const client = new DiscoveryClient({ urls: [url], log: () => {} });
+    const client = new DiscoveryClient({ urls: [url], identity: IDENTITY, log: () => {} });
     const relays = new Map<string, Moray>();
     for (const id of ["one", "two"]) relays.set(id, await startRelay(scope, url, id));
     const offered = async (): Promise<string[]> =>

@@ -7,6 +7,7 @@
  */
 import { SQL as NODES } from "./001_nodes.ts";
 import { SQL as DISCOVERY_RELAY } from "./005_discovery_relay.ts";
+import { SQL as TRUST } from "./006_trust.ts";
 
 /** One step. */
 export interface Migration {
@@ -22,6 +23,7 @@ export interface Migration {
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, name: "001-nodes", sql: NODES },
   { version: 5, name: "005-discovery-relay", sql: DISCOVERY_RELAY },
+  { version: 6, name: "006-trust", sql: TRUST },
 ];
 
 /** The schema that this program writes. A database with a greater number is refused. */

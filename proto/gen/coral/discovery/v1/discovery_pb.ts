@@ -18,7 +18,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file coral/discovery/v1/discovery.proto.
  */
 export const file_coral_discovery_v1_discovery: GenFile = /*@__PURE__*/
-  fileDesc("CiJjb3JhbC9kaXNjb3ZlcnkvdjEvZGlzY292ZXJ5LnByb3RvEhJjb3JhbC5kaXNjb3ZlcnkudjEiwAQKFVJlZ2lzdGVyQ29sb255UmVxdWVzdBIPCgdtZXNoX2lkGAEgASgJEg4KBnB1YmtleRgCIAEoCRIRCgllbmRwb2ludHMYAyADKAkSEQoJbWVzaF9pcHY0GAQgASgJEhEKCW1lc2hfaXB2NhgFIAEoCRIUCgxjb25uZWN0X3BvcnQYBiABKA0SSQoIbWV0YWRhdGEYByADKAsyNy5jb3JhbC5kaXNjb3ZlcnkudjEuUmVnaXN0ZXJDb2xvbnlSZXF1ZXN0Lk1ldGFkYXRhRW50cnkSNwoRb2JzZXJ2ZWRfZW5kcG9pbnQYCCABKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSEwoLcHVibGljX3BvcnQYCSABKA0SPwoPcHVibGljX2VuZHBvaW50GAogASgLMiYuY29yYWwuZGlzY292ZXJ5LnYxLlB1YmxpY0VuZHBvaW50SW5mbxI4ChJvYnNlcnZlZF9lbmRwb2ludHMYZCADKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSKAoDbmF0GGUgASgOMhsuY29yYWwuZGlzY292ZXJ5LnYxLk5hdEhpbnQSDAoEbmFtZRhmIAEoCRIoCgVwcm9vZhhnIAEoCzIZLmNvcmFsLmRpc2NvdmVyeS52MS5Qcm9vZhIQCghub19yZWxheRhqIAEoCBovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEitQEKFlJlZ2lzdGVyQ29sb255UmVzcG9uc2USDwoHc3VjY2VzcxgBIAEoCBILCgN0dGwYAiABKAUSLgoKZXhwaXJlc19hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNwoRb2JzZXJ2ZWRfZW5kcG9pbnQYBCABKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSFAoMc3R1bl9zZXJ2ZXJzGAUgAygJIiYKE0xvb2t1cENvbG9ueVJlcXVlc3QSDwoHbWVzaF9pZBgBIAEoCSKIBQoUTG9va3VwQ29sb255UmVzcG9uc2USDwoHbWVzaF9pZBgBIAEoCRIOCgZwdWJrZXkYAiABKAkSEQoJZW5kcG9pbnRzGAMgAygJEhEKCW1lc2hfaXB2NBgEIAEoCRIRCgltZXNoX2lwdjYYBSABKAkSFAoMY29ubmVjdF9wb3J0GAYgASgNEkgKCG1ldGFkYXRhGAcgAygLMjYuY29yYWwuZGlzY292ZXJ5LnYxLkxvb2t1cENvbG9ueVJlc3BvbnNlLk1ldGFkYXRhRW50cnkSLQoJbGFzdF9zZWVuGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI4ChJvYnNlcnZlZF9lbmRwb2ludHMYCiADKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSKAoDbmF0GAsgASgOMhsuY29yYWwuZGlzY292ZXJ5LnYxLk5hdEhpbnQSLwoGcmVsYXlzGAwgAygLMh8uY29yYWwuZGlzY292ZXJ5LnYxLlJlbGF5T3B0aW9uEj8KD3B1YmxpY19lbmRwb2ludBgNIAEoCzImLmNvcmFsLmRpc2NvdmVyeS52MS5QdWJsaWNFbmRwb2ludEluZm8SDAoEbmFtZRhkIAEoCRIxCg1yZWdpc3RlcmVkX2F0GGUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpnZW5lcmF0aW9uGGYgASgEEhAKCG5vX3JlbGF5GGogASgIEhMKC3B1YmxpY19wb3J0GHAgASgNGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUoECAkQCiLkAwoUUmVnaXN0ZXJBZ2VudFJlcXVlc3QSEAoIYWdlbnRfaWQYASABKAkSDwoHbWVzaF9pZBgCIAEoCRIOCgZwdWJrZXkYAyABKAkSEQoJZW5kcG9pbnRzGAQgAygJEjcKEW9ic2VydmVkX2VuZHBvaW50GAUgASgLMhwuY29yYWwuZGlzY292ZXJ5LnYxLkVuZHBvaW50EkgKCG1ldGFkYXRhGAYgAygLMjYuY29yYWwuZGlzY292ZXJ5LnYxLlJlZ2lzdGVyQWdlbnRSZXF1ZXN0Lk1ldGFkYXRhRW50cnkSOAoSb2JzZXJ2ZWRfZW5kcG9pbnRzGGQgAygLMhwuY29yYWwuZGlzY292ZXJ5LnYxLkVuZHBvaW50EigKA25hdBhlIAEoDjIbLmNvcmFsLmRpc2NvdmVyeS52MS5OYXRIaW50EgwKBG5hbWUYZiABKAkSKAoFcHJvb2YYZyABKAsyGS5jb3JhbC5kaXNjb3ZlcnkudjEuUHJvb2YSEQoJbWVzaF9pcHY0GGggASgJEhEKCW1lc2hfaXB2NhhpIAEoCRIQCghub19yZWxheRhqIAEoCBovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEitAEKFVJlZ2lzdGVyQWdlbnRSZXNwb25zZRIPCgdzdWNjZXNzGAEgASgIEgsKA3R0bBgCIAEoBRIuCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI3ChFvYnNlcnZlZF9lbmRwb2ludBgEIAEoCzIcLmNvcmFsLmRpc2NvdmVyeS52MS5FbmRwb2ludBIUCgxzdHVuX3NlcnZlcnMYBSADKAkiRwoSTG9va3VwQWdlbnRSZXF1ZXN0EhAKCGFnZW50X2lkGAEgASgJEg8KB21lc2hfaWQYZCABKAkSDgoGcHVia2V5GGUgASgJIvUDChNMb29rdXBBZ2VudFJlc3BvbnNlEhAKCGFnZW50X2lkGAEgASgJEg8KB21lc2hfaWQYAiABKAkSDgoGcHVia2V5GAMgASgJEhEKCWVuZHBvaW50cxgEIAMoCRI4ChJvYnNlcnZlZF9lbmRwb2ludHMYBSADKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSKAoDbmF0GAYgASgOMhsuY29yYWwuZGlzY292ZXJ5LnYxLk5hdEhpbnQSRwoIbWV0YWRhdGEYByADKAsyNS5jb3JhbC5kaXNjb3ZlcnkudjEuTG9va3VwQWdlbnRSZXNwb25zZS5NZXRhZGF0YUVudHJ5Ei0KCWxhc3Rfc2VlbhgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEbmFtZRhkIAEoCRIxCg1yZWdpc3RlcmVkX2F0GGUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpnZW5lcmF0aW9uGGYgASgEEhEKCW1lc2hfaXB2NBhoIAEoCRIRCgltZXNoX2lwdjYYaSABKAkSEAoIbm9fcmVsYXkYaiABKAgaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIg8KDUhlYWx0aFJlcXVlc3QiZgoOSGVhbHRoUmVzcG9uc2USDgoGc3RhdHVzGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSFgoOdXB0aW1lX3NlY29uZHMYAyABKAMSGwoTcmVnaXN0ZXJlZF9jb2xvbmllcxgEIAEoBSJJCghFbmRwb2ludBIKCgJpcBgBIAEoCRIMCgRwb3J0GAIgASgNEhAKCHByb3RvY29sGAMgASgJEhEKCXZpYV9yZWxheRgEIAEoCCJtCgtSZWxheU9wdGlvbhIuCghlbmRwb2ludBgBIAEoCzIcLmNvcmFsLmRpc2NvdmVyeS52MS5FbmRwb2ludBIQCghyZWxheV9pZBgCIAEoCRIOCgZyZWdpb24YAyABKAkSDAoEbG9hZBgEIAEoDSJFCg5SZWxheVRyYW5zcG9ydBIMCgRraW5kGAEgASgJEhAKCGVuZHBvaW50GAIgASgJEhMKC3NlcnZlcl9uYW1lGAMgASgJIs4BChNSZXF1ZXN0UmVsYXlSZXF1ZXN0Eg8KB21lc2hfaWQYASABKAkSFAoMYWdlbnRfcHVia2V5GAIgASgMEhUKDWNvbG9ueV9wdWJrZXkYAyABKAwSEAoIcmVsYXlfaWQYZCABKAkSEwoLbm9kZV9wdWJrZXkYZSABKAwSDgoGcmVnaW9uGGYgASgJEhgKEGZhaWxlZF9yZWxheV9pZHMYZyADKAkSKAoFcHJvb2YYaCABKAsyGS5jb3JhbC5kaXNjb3ZlcnkudjEuUHJvb2Yi0wIKFFJlcXVlc3RSZWxheVJlc3BvbnNlEjQKDnJlbGF5X2VuZHBvaW50GAEgASgLMhwuY29yYWwuZGlzY292ZXJ5LnYxLkVuZHBvaW50EhIKCnNlc3Npb25faWQYAiABKAkSEgoKZXhwaXJlc19hdBgDIAEoAxIQCghyZWxheV9pZBgEIAEoCRI2Cgp0cmFuc3BvcnRzGGQgAygLMiIuY29yYWwuZGlzY292ZXJ5LnYxLlJlbGF5VHJhbnNwb3J0EhAKCHVzZXJuYW1lGGUgASgJEhAKCHBhc3N3b3JkGGYgASgJEg0KBXJlYWxtGGcgASgJEiIKGmJhbmR3aWR0aF9ieXRlc19wZXJfc2Vjb25kGGggASgEEi8KBnJlbGF5cxhpIAMoCzIfLmNvcmFsLmRpc2NvdmVyeS52MS5SZWxheU9wdGlvbhILCgN0dGwYaiABKAUiOgoTUmVsZWFzZVJlbGF5UmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEg8KB21lc2hfaWQYAiABKAkiJwoUUmVsZWFzZVJlbGF5UmVzcG9uc2USDwoHc3VjY2VzcxgBIAEoCCKOAQoUUmVnaXN0ZXJSZWxheVJlcXVlc3QSDgoGcmVwb3J0GAEgASgMEgsKA21hYxgCIAEoDBIPCgdtZXNoX2lkGAMgASgJEg4KBnB1YmtleRgEIAEoCRIOCgZzZWNyZXQYBSABKAkSKAoFcHJvb2YYBiABKAsyGS5jb3JhbC5kaXNjb3ZlcnkudjEuUHJvb2YilAIKC1JlbGF5UmVwb3J0EhAKCHJlbGF5X2lkGAEgASgJEhQKDGlzc3VlZF9hdF9tcxgCIAEoAxIOCgZyZWdpb24YAyABKAkSNgoKdHJhbnNwb3J0cxgEIAMoCzIiLmNvcmFsLmRpc2NvdmVyeS52MS5SZWxheVRyYW5zcG9ydBINCgVyZWFsbRgFIAEoCRIMCgRsb2FkGAYgASgNEhMKC2FsbG9jYXRpb25zGAcgASgNEiIKGmJhbmR3aWR0aF9ieXRlc19wZXJfc2Vjb25kGAggASgEEhAKCGRyYWluaW5nGAkgASgIEi0KBXVzYWdlGAogAygLMh4uY29yYWwuZGlzY292ZXJ5LnYxLlJlbGF5VXNhZ2UiRAoKUmVsYXlVc2FnZRISCgpzZXNzaW9uX2lkGAEgASgJEhAKCHJ4X2J5dGVzGAIgASgEEhAKCHR4X2J5dGVzGAMgASgEIl8KFVJlZ2lzdGVyUmVsYXlSZXNwb25zZRILCgN0dGwYASABKAUSDwoHb2ZmZXJlZBgCIAEoCBIOCgZyZWFzb24YAyABKAkSGAoQcmV2b2tlZF9zZXNzaW9ucxgEIAMoCSK3AQoSUHVibGljRW5kcG9pbnRJbmZvEg8KB2VuYWJsZWQYASABKAgSCwoDdXJsGAIgASgJEg8KB2NhX2NlcnQYAyABKAkSQgoOY2FfZmluZ2VycHJpbnQYBCABKAsyKi5jb3JhbC5kaXNjb3ZlcnkudjEuQ2VydGlmaWNhdGVGaW5nZXJwcmludBIuCgp1cGRhdGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJkChZDZXJ0aWZpY2F0ZUZpbmdlcnByaW50EjsKCWFsZ29yaXRobRgBIAEoDjIoLmNvcmFsLmRpc2NvdmVyeS52MS5GaW5nZXJwcmludEFsZ29yaXRobRINCgV2YWx1ZRgCIAEoDCJjChtDcmVhdGVCb290c3RyYXBUb2tlblJlcXVlc3QSDwoHcmVlZl9pZBgBIAEoCRIRCgljb2xvbnlfaWQYAiABKAkSEAoIYWdlbnRfaWQYAyABKAkSDgoGaW50ZW50GAQgASgJIj8KHENyZWF0ZUJvb3RzdHJhcFRva2VuUmVzcG9uc2USCwoDand0GAEgASgJEhIKCmV4cGlyZXNfYXQYAiABKAMiUAoFUHJvb2YSFQoNc2VydmVyX2tleV9pZBgBIAEoCRINCgVub25jZRgCIAEoDBIUCgxpc3N1ZWRfYXRfbXMYAyABKAMSCwoDbWFjGAQgASgMIhYKFEdldFNlcnZlckluZm9SZXF1ZXN0IrUBChVHZXRTZXJ2ZXJJbmZvUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRIQCghmZWF0dXJlcxgCIAMoCRIUCgxzdHVuX3NlcnZlcnMYAyADKAkSEgoKc3R1bl9wb3J0cxgEIAMoDRILCgN0dGwYBSABKAUSFAoMaGVhcnRiZWF0X21zGAYgASgNEhUKDXN0dW5fdXNlcm5hbWUYByABKAkSFQoNc3R1bl9wYXNzd29yZBgIIAEoCSJkChdEZXJlZ2lzdGVyQ29sb255UmVxdWVzdBIPCgdtZXNoX2lkGAEgASgJEg4KBnB1YmtleRgCIAEoCRIoCgVwcm9vZhgDIAEoCzIZLmNvcmFsLmRpc2NvdmVyeS52MS5Qcm9vZiIrChhEZXJlZ2lzdGVyQ29sb255UmVzcG9uc2USDwoHc3VjY2VzcxgBIAEoCCJjChZEZXJlZ2lzdGVyQWdlbnRSZXF1ZXN0Eg8KB21lc2hfaWQYASABKAkSDgoGcHVia2V5GAIgASgJEigKBXByb29mGAMgASgLMhkuY29yYWwuZGlzY292ZXJ5LnYxLlByb29mIioKF0RlcmVnaXN0ZXJBZ2VudFJlc3BvbnNlEg8KB3N1Y2Nlc3MYASABKAgieQoUSW5pdGlhdGVQdW5jaFJlcXVlc3QSDwoHbWVzaF9pZBgBIAEoCRITCgtmcm9tX3B1YmtleRgCIAEoCRIRCgl0b19wdWJrZXkYAyABKAkSKAoFcHJvb2YYBCABKAsyGS5jb3JhbC5kaXNjb3ZlcnkudjEuUHJvb2YifQoVSW5pdGlhdGVQdW5jaFJlc3BvbnNlEhEKCWRlbGl2ZXJlZBgBIAEoCBIRCgl3aW5kb3dfbXMYAiABKA0SLAoEcGVlchgDIAEoCzIeLmNvcmFsLmRpc2NvdmVyeS52MS5QZWVyUmVjb3JkEhAKCHB1bmNoX2lkGAQgASgJImkKDFdhdGNoUmVxdWVzdBIPCgdtZXNoX2lkGAEgASgJEg4KBnB1YmtleRgCIAEoCRIOCgZjdXJzb3IYAyABKAkSKAoFcHJvb2YYBCABKAsyGS5jb3JhbC5kaXNjb3ZlcnkudjEuUHJvb2YiugIKCldhdGNoRXZlbnQSDgoGY3Vyc29yGAEgASgJEjcKDXBlZXJfdXBzZXJ0ZWQYAiABKAsyHi5jb3JhbC5kaXNjb3ZlcnkudjEuUGVlclJlY29yZEgAEjcKDHBlZXJfcmVtb3ZlZBgDIAEoCzIfLmNvcmFsLmRpc2NvdmVyeS52MS5QZWVyUmVtb3ZlZEgAEioKBXB1bmNoGAQgASgLMhkuY29yYWwuZGlzY292ZXJ5LnYxLlB1bmNoSAASMgoJaGVhcnRiZWF0GAUgASgLMh0uY29yYWwuZGlzY292ZXJ5LnYxLkhlYXJ0YmVhdEgAEkEKEXNuYXBzaG90X2NvbXBsZXRlGAYgASgLMiQuY29yYWwuZGlzY292ZXJ5LnYxLlNuYXBzaG90Q29tcGxldGVIAEIHCgVldmVudCIxCgtQZWVyUmVtb3ZlZBIOCgZwdWJrZXkYASABKAkSEgoKZ2VuZXJhdGlvbhgCIAEoBCJaCgVQdW5jaBIQCghwdW5jaF9pZBgBIAEoCRIRCgl3aW5kb3dfbXMYAiABKA0SLAoEcGVlchgDIAEoCzIeLmNvcmFsLmRpc2NvdmVyeS52MS5QZWVyUmVjb3JkIgsKCUhlYXJ0YmVhdCIjChBTbmFwc2hvdENvbXBsZXRlEg8KB3Jlc3VtZWQYASABKAgipQQKClBlZXJSZWNvcmQSDwoHbWVzaF9pZBgBIAEoCRIOCgZwdWJrZXkYAiABKAkSKgoEcm9sZRgDIAEoDjIcLmNvcmFsLmRpc2NvdmVyeS52MS5QZWVyUm9sZRIQCghhZ2VudF9pZBgEIAEoCRIMCgRuYW1lGAUgASgJEhEKCWVuZHBvaW50cxgGIAMoCRI4ChJvYnNlcnZlZF9lbmRwb2ludHMYByADKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSKAoDbmF0GAggASgOMhsuY29yYWwuZGlzY292ZXJ5LnYxLk5hdEhpbnQSEQoJbWVzaF9pcHY0GAkgASgJEhEKCW1lc2hfaXB2NhgKIAEoCRIUCgxjb25uZWN0X3BvcnQYCyABKA0SPgoIbWV0YWRhdGEYDCADKAsyLC5jb3JhbC5kaXNjb3ZlcnkudjEuUGVlclJlY29yZC5NZXRhZGF0YUVudHJ5Ei0KCWxhc3Rfc2VlbhgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMQoNcmVnaXN0ZXJlZF9hdBgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoKZ2VuZXJhdGlvbhgPIAEoBBIQCghub19yZWxheRgQIAEoCBovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEqTwoHTmF0SGludBIPCgtOQVRfVU5LTk9XThAAEgwKCE5BVF9DT05FEAESEgoOTkFUX1JFU1RSSUNURUQQAhIRCg1OQVRfU1lNTUVUUklDEAMqXwoURmluZ2VycHJpbnRBbGdvcml0aG0SJQohRklOR0VSUFJJTlRfQUxHT1JJVEhNX1VOU1BFQ0lGSUVEEAASIAocRklOR0VSUFJJTlRfQUxHT1JJVEhNX1NIQTI1NhABKlAKCFBlZXJSb2xlEhkKFVBFRVJfUk9MRV9VTlNQRUNJRklFRBAAEhQKEFBFRVJfUk9MRV9DT0xPTlkQARITCg9QRUVSX1JPTEVfQUdFTlQQAjKQCwoQRGlzY292ZXJ5U2VydmljZRJnCg5SZWdpc3RlckNvbG9ueRIpLmNvcmFsLmRpc2NvdmVyeS52MS5SZWdpc3RlckNvbG9ueVJlcXVlc3QaKi5jb3JhbC5kaXNjb3ZlcnkudjEuUmVnaXN0ZXJDb2xvbnlSZXNwb25zZRJhCgxMb29rdXBDb2xvbnkSJy5jb3JhbC5kaXNjb3ZlcnkudjEuTG9va3VwQ29sb255UmVxdWVzdBooLmNvcmFsLmRpc2NvdmVyeS52MS5Mb29rdXBDb2xvbnlSZXNwb25zZRJkCg1SZWdpc3RlckFnZW50EiguY29yYWwuZGlzY292ZXJ5LnYxLlJlZ2lzdGVyQWdlbnRSZXF1ZXN0GikuY29yYWwuZGlzY292ZXJ5LnYxLlJlZ2lzdGVyQWdlbnRSZXNwb25zZRJeCgtMb29rdXBBZ2VudBImLmNvcmFsLmRpc2NvdmVyeS52MS5Mb29rdXBBZ2VudFJlcXVlc3QaJy5jb3JhbC5kaXNjb3ZlcnkudjEuTG9va3VwQWdlbnRSZXNwb25zZRJhCgxSZXF1ZXN0UmVsYXkSJy5jb3JhbC5kaXNjb3ZlcnkudjEuUmVxdWVzdFJlbGF5UmVxdWVzdBooLmNvcmFsLmRpc2NvdmVyeS52MS5SZXF1ZXN0UmVsYXlSZXNwb25zZRJhCgxSZWxlYXNlUmVsYXkSJy5jb3JhbC5kaXNjb3ZlcnkudjEuUmVsZWFzZVJlbGF5UmVxdWVzdBooLmNvcmFsLmRpc2NvdmVyeS52MS5SZWxlYXNlUmVsYXlSZXNwb25zZRJPCgZIZWFsdGgSIS5jb3JhbC5kaXNjb3ZlcnkudjEuSGVhbHRoUmVxdWVzdBoiLmNvcmFsLmRpc2NvdmVyeS52MS5IZWFsdGhSZXNwb25zZRJ5ChRDcmVhdGVCb290c3RyYXBUb2tlbhIvLmNvcmFsLmRpc2NvdmVyeS52MS5DcmVhdGVCb290c3RyYXBUb2tlblJlcXVlc3QaMC5jb3JhbC5kaXNjb3ZlcnkudjEuQ3JlYXRlQm9vdHN0cmFwVG9rZW5SZXNwb25zZRJkCg1HZXRTZXJ2ZXJJbmZvEiguY29yYWwuZGlzY292ZXJ5LnYxLkdldFNlcnZlckluZm9SZXF1ZXN0GikuY29yYWwuZGlzY292ZXJ5LnYxLkdldFNlcnZlckluZm9SZXNwb25zZRJtChBEZXJlZ2lzdGVyQ29sb255EisuY29yYWwuZGlzY292ZXJ5LnYxLkRlcmVnaXN0ZXJDb2xvbnlSZXF1ZXN0GiwuY29yYWwuZGlzY292ZXJ5LnYxLkRlcmVnaXN0ZXJDb2xvbnlSZXNwb25zZRJqCg9EZXJlZ2lzdGVyQWdlbnQSKi5jb3JhbC5kaXNjb3ZlcnkudjEuRGVyZWdpc3RlckFnZW50UmVxdWVzdBorLmNvcmFsLmRpc2NvdmVyeS52MS5EZXJlZ2lzdGVyQWdlbnRSZXNwb25zZRJkCg1Jbml0aWF0ZVB1bmNoEiguY29yYWwuZGlzY292ZXJ5LnYxLkluaXRpYXRlUHVuY2hSZXF1ZXN0GikuY29yYWwuZGlzY292ZXJ5LnYxLkluaXRpYXRlUHVuY2hSZXNwb25zZRJLCgVXYXRjaBIgLmNvcmFsLmRpc2NvdmVyeS52MS5XYXRjaFJlcXVlc3QaHi5jb3JhbC5kaXNjb3ZlcnkudjEuV2F0Y2hFdmVudDABEmQKDVJlZ2lzdGVyUmVsYXkSKC5jb3JhbC5kaXNjb3ZlcnkudjEuUmVnaXN0ZXJSZWxheVJlcXVlc3QaKS5jb3JhbC5kaXNjb3ZlcnkudjEuUmVnaXN0ZXJSZWxheVJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("CiJjb3JhbC9kaXNjb3ZlcnkvdjEvZGlzY292ZXJ5LnByb3RvEhJjb3JhbC5kaXNjb3ZlcnkudjEinAQKFVJlZ2lzdGVyQ29sb255UmVxdWVzdBIPCgdtZXNoX2lkGAEgASgJEg4KBnB1YmtleRgCIAEoCRIRCgllbmRwb2ludHMYAyADKAkSEQoJbWVzaF9pcHY0GAQgASgJEhEKCW1lc2hfaXB2NhgFIAEoCRIUCgxjb25uZWN0X3BvcnQYBiABKA0SSQoIbWV0YWRhdGEYByADKAsyNy5jb3JhbC5kaXNjb3ZlcnkudjEuUmVnaXN0ZXJDb2xvbnlSZXF1ZXN0Lk1ldGFkYXRhRW50cnkSNwoRb2JzZXJ2ZWRfZW5kcG9pbnQYCCABKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSEwoLcHVibGljX3BvcnQYCSABKA0SPwoPcHVibGljX2VuZHBvaW50GAogASgLMiYuY29yYWwuZGlzY292ZXJ5LnYxLlB1YmxpY0VuZHBvaW50SW5mbxI4ChJvYnNlcnZlZF9lbmRwb2ludHMYZCADKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSKAoDbmF0GGUgASgOMhsuY29yYWwuZGlzY292ZXJ5LnYxLk5hdEhpbnQSDAoEbmFtZRhmIAEoCRIQCghub19yZWxheRhqIAEoCBovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFKBAhnEGgitQEKFlJlZ2lzdGVyQ29sb255UmVzcG9uc2USDwoHc3VjY2VzcxgBIAEoCBILCgN0dGwYAiABKAUSLgoKZXhwaXJlc19hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNwoRb2JzZXJ2ZWRfZW5kcG9pbnQYBCABKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSFAoMc3R1bl9zZXJ2ZXJzGAUgAygJIiYKE0xvb2t1cENvbG9ueVJlcXVlc3QSDwoHbWVzaF9pZBgBIAEoCSKIBQoUTG9va3VwQ29sb255UmVzcG9uc2USDwoHbWVzaF9pZBgBIAEoCRIOCgZwdWJrZXkYAiABKAkSEQoJZW5kcG9pbnRzGAMgAygJEhEKCW1lc2hfaXB2NBgEIAEoCRIRCgltZXNoX2lwdjYYBSABKAkSFAoMY29ubmVjdF9wb3J0GAYgASgNEkgKCG1ldGFkYXRhGAcgAygLMjYuY29yYWwuZGlzY292ZXJ5LnYxLkxvb2t1cENvbG9ueVJlc3BvbnNlLk1ldGFkYXRhRW50cnkSLQoJbGFzdF9zZWVuGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI4ChJvYnNlcnZlZF9lbmRwb2ludHMYCiADKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSKAoDbmF0GAsgASgOMhsuY29yYWwuZGlzY292ZXJ5LnYxLk5hdEhpbnQSLwoGcmVsYXlzGAwgAygLMh8uY29yYWwuZGlzY292ZXJ5LnYxLlJlbGF5T3B0aW9uEj8KD3B1YmxpY19lbmRwb2ludBgNIAEoCzImLmNvcmFsLmRpc2NvdmVyeS52MS5QdWJsaWNFbmRwb2ludEluZm8SDAoEbmFtZRhkIAEoCRIxCg1yZWdpc3RlcmVkX2F0GGUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpnZW5lcmF0aW9uGGYgASgEEhAKCG5vX3JlbGF5GGogASgIEhMKC3B1YmxpY19wb3J0GHAgASgNGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUoECAkQCiLAAwoUUmVnaXN0ZXJBZ2VudFJlcXVlc3QSEAoIYWdlbnRfaWQYASABKAkSDwoHbWVzaF9pZBgCIAEoCRIOCgZwdWJrZXkYAyABKAkSEQoJZW5kcG9pbnRzGAQgAygJEjcKEW9ic2VydmVkX2VuZHBvaW50GAUgASgLMhwuY29yYWwuZGlzY292ZXJ5LnYxLkVuZHBvaW50EkgKCG1ldGFkYXRhGAYgAygLMjYuY29yYWwuZGlzY292ZXJ5LnYxLlJlZ2lzdGVyQWdlbnRSZXF1ZXN0Lk1ldGFkYXRhRW50cnkSOAoSb2JzZXJ2ZWRfZW5kcG9pbnRzGGQgAygLMhwuY29yYWwuZGlzY292ZXJ5LnYxLkVuZHBvaW50EigKA25hdBhlIAEoDjIbLmNvcmFsLmRpc2NvdmVyeS52MS5OYXRIaW50EgwKBG5hbWUYZiABKAkSEQoJbWVzaF9pcHY0GGggASgJEhEKCW1lc2hfaXB2NhhpIAEoCRIQCghub19yZWxheRhqIAEoCBovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFKBAhnEGgitAEKFVJlZ2lzdGVyQWdlbnRSZXNwb25zZRIPCgdzdWNjZXNzGAEgASgIEgsKA3R0bBgCIAEoBRIuCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI3ChFvYnNlcnZlZF9lbmRwb2ludBgEIAEoCzIcLmNvcmFsLmRpc2NvdmVyeS52MS5FbmRwb2ludBIUCgxzdHVuX3NlcnZlcnMYBSADKAkiRwoSTG9va3VwQWdlbnRSZXF1ZXN0EhAKCGFnZW50X2lkGAEgASgJEg8KB21lc2hfaWQYZCABKAkSDgoGcHVia2V5GGUgASgJIvUDChNMb29rdXBBZ2VudFJlc3BvbnNlEhAKCGFnZW50X2lkGAEgASgJEg8KB21lc2hfaWQYAiABKAkSDgoGcHVia2V5GAMgASgJEhEKCWVuZHBvaW50cxgEIAMoCRI4ChJvYnNlcnZlZF9lbmRwb2ludHMYBSADKAsyHC5jb3JhbC5kaXNjb3ZlcnkudjEuRW5kcG9pbnQSKAoDbmF0GAYgASgOMhsuY29yYWwuZGlzY292ZXJ5LnYxLk5hdEhpbnQSRwoIbWV0YWRhdGEYByADKAsyNS5jb3JhbC5kaXNjb3ZlcnkudjEuTG9va3VwQWdlbnRSZXNwb25zZS5NZXRhZGF0YUVudHJ5Ei0KCWxhc3Rfc2VlbhgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEbmFtZRhkIAEoCRIxCg1yZWdpc3RlcmVkX2F0GGUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpnZW5lcmF0aW9uGGYgASgEEhEKCW1lc2hfaXB2NBhoIAEoCRIRCgltZXNoX2lwdjYYaSABKAkSEAoIbm9fcmVsYXkYaiABKAgaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIg8KDUhlYWx0aFJlcXVlc3QifgoOSGVhbHRoUmVzcG9uc2USDgoGc3RhdHVzGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSFgoOdXB0aW1lX3NlY29uZHMYAyABKAMSGwoTcmVnaXN0ZXJlZF9jb2xvbmllcxgEIAEoBRIWCg5hbGxvd191bnByb3ZlbhhkIAEoCCJJCghFbmRwb2ludBIKCgJpcBgBIAEoCRIMCgRwb3J0GAIgASgNEhAKCHByb3RvY29sGAMgASgJEhEKCXZpYV9yZWxheRgEIAEoCCJtCgtSZWxheU9wdGlvbhIuCghlbmRwb2ludBgBIAEoCzIcLmNvcmFsLmRpc2NvdmVyeS52MS5FbmRwb2ludBIQCghyZWxheV9pZBgCIAEoCRIOCgZyZWdpb24YAyABKAkSDAoEbG9hZBgEIAEoDSJFCg5SZWxheVRyYW5zcG9ydBIMCgRraW5kGAEgASgJEhAKCGVuZHBvaW50GAIgASgJEhMKC3NlcnZlcl9uYW1lGAMgASgJIqoBChNSZXF1ZXN0UmVsYXlSZXF1ZXN0Eg8KB21lc2hfaWQYASABKAkSFAoMYWdlbnRfcHVia2V5GAIgASgMEhUKDWNvbG9ueV9wdWJrZXkYAyABKAwSEAoIcmVsYXlfaWQYZCABKAkSEwoLbm9kZV9wdWJrZXkYZSABKAwSDgoGcmVnaW9uGGYgASgJEhgKEGZhaWxlZF9yZWxheV9pZHMYZyADKAlKBAhoEGki0wIKFFJlcXVlc3RSZWxheVJlc3BvbnNlEjQKDnJlbGF5X2VuZHBvaW50GAEgASgLMhwuY29yYWwuZGlzY292ZXJ5LnYxLkVuZHBvaW50EhIKCnNlc3Npb25faWQYAiABKAkSEgoKZXhwaXJlc19hdBgDIAEoAxIQCghyZWxheV9pZBgEIAEoCRI2Cgp0cmFuc3BvcnRzGGQgAygLMiIuY29yYWwuZGlzY292ZXJ5LnYxLlJlbGF5VHJhbnNwb3J0EhAKCHVzZXJuYW1lGGUgASgJEhAKCHBhc3N3b3JkGGYgASgJEg0KBXJlYWxtGGcgASgJEiIKGmJhbmR3aWR0aF9ieXRlc19wZXJfc2Vjb25kGGggASgEEi8KBnJlbGF5cxhpIAMoCzIfLmNvcmFsLmRpc2NvdmVyeS52MS5SZWxheU9wdGlvbhILCgN0dGwYaiABKAUiOgoTUmVsZWFzZVJlbGF5UmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEg8KB21lc2hfaWQYAiABKAkiJwoUUmVsZWFzZVJlbGF5UmVzcG9uc2USDwoHc3VjY2VzcxgBIAEoCCJqChRSZWdpc3RlclJlbGF5UmVxdWVzdBIOCgZyZXBvcnQYASABKAwSCwoDbWFjGAIgASgMEg8KB21lc2hfaWQYAyABKAkSDgoGcHVia2V5GAQgASgJEg4KBnNlY3JldBgFIAEoCUoECAYQByKUAgoLUmVsYXlSZXBvcnQSEAoIcmVsYXlfaWQYASABKAkSFAoMaXNzdWVkX2F0X21zGAIgASgDEg4KBnJlZ2lvbhgDIAEoCRI2Cgp0cmFuc3BvcnRzGAQgAygLMiIuY29yYWwuZGlzY292ZXJ5LnYxLlJlbGF5VHJhbnNwb3J0Eg0KBXJlYWxtGAUgASgJEgwKBGxvYWQYBiABKA0SEwoLYWxsb2NhdGlvbnMYByABKA0SIgoaYmFuZHdpZHRoX2J5dGVzX3Blcl9zZWNvbmQYCCABKAQSEAoIZHJhaW5pbmcYCSABKAgSLQoFdXNhZ2UYCiADKAsyHi5jb3JhbC5kaXNjb3ZlcnkudjEuUmVsYXlVc2FnZSJECgpSZWxheVVzYWdlEhIKCnNlc3Npb25faWQYASABKAkSEAoIcnhfYnl0ZXMYAiABKAQSEAoIdHhfYnl0ZXMYAyABKAQiXwoVUmVnaXN0ZXJSZWxheVJlc3BvbnNlEgsKA3R0bBgBIAEoBRIPCgdvZmZlcmVkGAIgASgIEg4KBnJlYXNvbhgDIAEoCRIYChByZXZva2VkX3Nlc3Npb25zGAQgAygJIrcBChJQdWJsaWNFbmRwb2ludEluZm8SDwoHZW5hYmxlZBgBIAEoCBILCgN1cmwYAiABKAkSDwoHY2FfY2VydBgDIAEoCRJCCg5jYV9maW5nZXJwcmludBgEIAEoCzIqLmNvcmFsLmRpc2NvdmVyeS52MS5DZXJ0aWZpY2F0ZUZpbmdlcnByaW50Ei4KCnVwZGF0ZWRfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wImQKFkNlcnRpZmljYXRlRmluZ2VycHJpbnQSOwoJYWxnb3JpdGhtGAEgASgOMiguY29yYWwuZGlzY292ZXJ5LnYxLkZpbmdlcnByaW50QWxnb3JpdGhtEg0KBXZhbHVlGAIgASgMImMKG0NyZWF0ZUJvb3RzdHJhcFRva2VuUmVxdWVzdBIPCgdyZWVmX2lkGAEgASgJEhEKCWNvbG9ueV9pZBgCIAEoCRIQCghhZ2VudF9pZBgDIAEoCRIOCgZpbnRlbnQYBCABKAkiPwocQ3JlYXRlQm9vdHN0cmFwVG9rZW5SZXNwb25zZRILCgNqd3QYASABKAkSEgoKZXhwaXJlc19hdBgCIAEoAyIWChRHZXRTZXJ2ZXJJbmZvUmVxdWVzdCK1AQoVR2V0U2VydmVySW5mb1Jlc3BvbnNlEg8KB3ZlcnNpb24YASABKAkSEAoIZmVhdHVyZXMYAiADKAkSFAoMc3R1bl9zZXJ2ZXJzGAMgAygJEhIKCnN0dW5fcG9ydHMYBCADKA0SCwoDdHRsGAUgASgFEhQKDGhlYXJ0YmVhdF9tcxgGIAEoDRIVCg1zdHVuX3VzZXJuYW1lGAcgASgJEhUKDXN0dW5fcGFzc3dvcmQYCCABKAkiQAoXRGVyZWdpc3RlckNvbG9ueVJlcXVlc3QSDwoHbWVzaF9pZBgBIAEoCRIOCgZwdWJrZXkYAiABKAlKBAgDEAQiKwoYRGVyZWdpc3RlckNvbG9ueVJlc3BvbnNlEg8KB3N1Y2Nlc3MYASABKAgiPwoWRGVyZWdpc3RlckFnZW50UmVxdWVzdBIPCgdtZXNoX2lkGAEgASgJEg4KBnB1YmtleRgCIAEoCUoECAMQBCIqChdEZXJlZ2lzdGVyQWdlbnRSZXNwb25zZRIPCgdzdWNjZXNzGAEgASgIIlUKFEluaXRpYXRlUHVuY2hSZXF1ZXN0Eg8KB21lc2hfaWQYASABKAkSEwoLZnJvbV9wdWJrZXkYAiABKAkSEQoJdG9fcHVia2V5GAMgASgJSgQIBBAFIn0KFUluaXRpYXRlUHVuY2hSZXNwb25zZRIRCglkZWxpdmVyZWQYASABKAgSEQoJd2luZG93X21zGAIgASgNEiwKBHBlZXIYAyABKAsyHi5jb3JhbC5kaXNjb3ZlcnkudjEuUGVlclJlY29yZBIQCghwdW5jaF9pZBgEIAEoCSJFCgxXYXRjaFJlcXVlc3QSDwoHbWVzaF9pZBgBIAEoCRIOCgZwdWJrZXkYAiABKAkSDgoGY3Vyc29yGAMgASgJSgQIBBAFIroCCgpXYXRjaEV2ZW50Eg4KBmN1cnNvchgBIAEoCRI3Cg1wZWVyX3Vwc2VydGVkGAIgASgLMh4uY29yYWwuZGlzY292ZXJ5LnYxLlBlZXJSZWNvcmRIABI3CgxwZWVyX3JlbW92ZWQYAyABKAsyHy5jb3JhbC5kaXNjb3ZlcnkudjEuUGVlclJlbW92ZWRIABIqCgVwdW5jaBgEIAEoCzIZLmNvcmFsLmRpc2NvdmVyeS52MS5QdW5jaEgAEjIKCWhlYXJ0YmVhdBgFIAEoCzIdLmNvcmFsLmRpc2NvdmVyeS52MS5IZWFydGJlYXRIABJBChFzbmFwc2hvdF9jb21wbGV0ZRgGIAEoCzIkLmNvcmFsLmRpc2NvdmVyeS52MS5TbmFwc2hvdENvbXBsZXRlSABCBwoFZXZlbnQiMQoLUGVlclJlbW92ZWQSDgoGcHVia2V5GAEgASgJEhIKCmdlbmVyYXRpb24YAiABKAQiWgoFUHVuY2gSEAoIcHVuY2hfaWQYASABKAkSEQoJd2luZG93X21zGAIgASgNEiwKBHBlZXIYAyABKAsyHi5jb3JhbC5kaXNjb3ZlcnkudjEuUGVlclJlY29yZCILCglIZWFydGJlYXQiIwoQU25hcHNob3RDb21wbGV0ZRIPCgdyZXN1bWVkGAEgASgIIqUECgpQZWVyUmVjb3JkEg8KB21lc2hfaWQYASABKAkSDgoGcHVia2V5GAIgASgJEioKBHJvbGUYAyABKA4yHC5jb3JhbC5kaXNjb3ZlcnkudjEuUGVlclJvbGUSEAoIYWdlbnRfaWQYBCABKAkSDAoEbmFtZRgFIAEoCRIRCgllbmRwb2ludHMYBiADKAkSOAoSb2JzZXJ2ZWRfZW5kcG9pbnRzGAcgAygLMhwuY29yYWwuZGlzY292ZXJ5LnYxLkVuZHBvaW50EigKA25hdBgIIAEoDjIbLmNvcmFsLmRpc2NvdmVyeS52MS5OYXRIaW50EhEKCW1lc2hfaXB2NBgJIAEoCRIRCgltZXNoX2lwdjYYCiABKAkSFAoMY29ubmVjdF9wb3J0GAsgASgNEj4KCG1ldGFkYXRhGAwgAygLMiwuY29yYWwuZGlzY292ZXJ5LnYxLlBlZXJSZWNvcmQuTWV0YWRhdGFFbnRyeRItCglsYXN0X3NlZW4YDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDXJlZ2lzdGVyZWRfYXQYDiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmdlbmVyYXRpb24YDyABKAQSEAoIbm9fcmVsYXkYECABKAgaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBKk8KB05hdEhpbnQSDwoLTkFUX1VOS05PV04QABIMCghOQVRfQ09ORRABEhIKDk5BVF9SRVNUUklDVEVEEAISEQoNTkFUX1NZTU1FVFJJQxADKl8KFEZpbmdlcnByaW50QWxnb3JpdGhtEiUKIUZJTkdFUlBSSU5UX0FMR09SSVRITV9VTlNQRUNJRklFRBAAEiAKHEZJTkdFUlBSSU5UX0FMR09SSVRITV9TSEEyNTYQASpQCghQZWVyUm9sZRIZChVQRUVSX1JPTEVfVU5TUEVDSUZJRUQQABIUChBQRUVSX1JPTEVfQ09MT05ZEAESEwoPUEVFUl9ST0xFX0FHRU5UEAIykAsKEERpc2NvdmVyeVNlcnZpY2USZwoOUmVnaXN0ZXJDb2xvbnkSKS5jb3JhbC5kaXNjb3ZlcnkudjEuUmVnaXN0ZXJDb2xvbnlSZXF1ZXN0GiouY29yYWwuZGlzY292ZXJ5LnYxLlJlZ2lzdGVyQ29sb255UmVzcG9uc2USYQoMTG9va3VwQ29sb255EicuY29yYWwuZGlzY292ZXJ5LnYxLkxvb2t1cENvbG9ueVJlcXVlc3QaKC5jb3JhbC5kaXNjb3ZlcnkudjEuTG9va3VwQ29sb255UmVzcG9uc2USZAoNUmVnaXN0ZXJBZ2VudBIoLmNvcmFsLmRpc2NvdmVyeS52MS5SZWdpc3RlckFnZW50UmVxdWVzdBopLmNvcmFsLmRpc2NvdmVyeS52MS5SZWdpc3RlckFnZW50UmVzcG9uc2USXgoLTG9va3VwQWdlbnQSJi5jb3JhbC5kaXNjb3ZlcnkudjEuTG9va3VwQWdlbnRSZXF1ZXN0GicuY29yYWwuZGlzY292ZXJ5LnYxLkxvb2t1cEFnZW50UmVzcG9uc2USYQoMUmVxdWVzdFJlbGF5EicuY29yYWwuZGlzY292ZXJ5LnYxLlJlcXVlc3RSZWxheVJlcXVlc3QaKC5jb3JhbC5kaXNjb3ZlcnkudjEuUmVxdWVzdFJlbGF5UmVzcG9uc2USYQoMUmVsZWFzZVJlbGF5EicuY29yYWwuZGlzY292ZXJ5LnYxLlJlbGVhc2VSZWxheVJlcXVlc3QaKC5jb3JhbC5kaXNjb3ZlcnkudjEuUmVsZWFzZVJlbGF5UmVzcG9uc2USTwoGSGVhbHRoEiEuY29yYWwuZGlzY292ZXJ5LnYxLkhlYWx0aFJlcXVlc3QaIi5jb3JhbC5kaXNjb3ZlcnkudjEuSGVhbHRoUmVzcG9uc2USeQoUQ3JlYXRlQm9vdHN0cmFwVG9rZW4SLy5jb3JhbC5kaXNjb3ZlcnkudjEuQ3JlYXRlQm9vdHN0cmFwVG9rZW5SZXF1ZXN0GjAuY29yYWwuZGlzY292ZXJ5LnYxLkNyZWF0ZUJvb3RzdHJhcFRva2VuUmVzcG9uc2USZAoNR2V0U2VydmVySW5mbxIoLmNvcmFsLmRpc2NvdmVyeS52MS5HZXRTZXJ2ZXJJbmZvUmVxdWVzdBopLmNvcmFsLmRpc2NvdmVyeS52MS5HZXRTZXJ2ZXJJbmZvUmVzcG9uc2USbQoQRGVyZWdpc3RlckNvbG9ueRIrLmNvcmFsLmRpc2NvdmVyeS52MS5EZXJlZ2lzdGVyQ29sb255UmVxdWVzdBosLmNvcmFsLmRpc2NvdmVyeS52MS5EZXJlZ2lzdGVyQ29sb255UmVzcG9uc2USagoPRGVyZWdpc3RlckFnZW50EiouY29yYWwuZGlzY292ZXJ5LnYxLkRlcmVnaXN0ZXJBZ2VudFJlcXVlc3QaKy5jb3JhbC5kaXNjb3ZlcnkudjEuRGVyZWdpc3RlckFnZW50UmVzcG9uc2USZAoNSW5pdGlhdGVQdW5jaBIoLmNvcmFsLmRpc2NvdmVyeS52MS5Jbml0aWF0ZVB1bmNoUmVxdWVzdBopLmNvcmFsLmRpc2NvdmVyeS52MS5Jbml0aWF0ZVB1bmNoUmVzcG9uc2USSwoFV2F0Y2gSIC5jb3JhbC5kaXNjb3ZlcnkudjEuV2F0Y2hSZXF1ZXN0Gh4uY29yYWwuZGlzY292ZXJ5LnYxLldhdGNoRXZlbnQwARJkCg1SZWdpc3RlclJlbGF5EiguY29yYWwuZGlzY292ZXJ5LnYxLlJlZ2lzdGVyUmVsYXlSZXF1ZXN0GikuY29yYWwuZGlzY292ZXJ5LnYxLlJlZ2lzdGVyUmVsYXlSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * A colony's registration.
@@ -116,13 +116,6 @@ export type RegisterColonyRequest = Message<"coral.discovery.v1.RegisterColonyRe
    * @generated from field: string name = 102;
    */
   name: string;
-
-  /**
-   * Proof that the sender holds the key. Not enforced yet.
-   *
-   * @generated from field: coral.discovery.v1.Proof proof = 103;
-   */
-  proof?: Proof | undefined;
 
   /**
    * Whether the node wants no relay between itself and others: nobody gets one for it.
@@ -412,13 +405,6 @@ export type RegisterAgentRequest = Message<"coral.discovery.v1.RegisterAgentRequ
   name: string;
 
   /**
-   * Proof that the sender holds the key. Not enforced yet.
-   *
-   * @generated from field: coral.discovery.v1.Proof proof = 103;
-   */
-  proof?: Proof | undefined;
-
-  /**
    * Address inside the mesh, an IPv4 literal. Empty: none.
    *
    * @generated from field: string mesh_ipv4 = 104;
@@ -691,6 +677,13 @@ export type HealthResponse = Message<"coral.discovery.v1.HealthResponse"> & {
    * @generated from field: int32 registered_colonies = 4;
    */
   registeredColonies: number;
+
+  /**
+   * Whether the server takes writes that prove no key.
+   *
+   * @generated from field: bool allow_unproven = 100;
+   */
+  allowUnproven: boolean;
 };
 
 /**
@@ -876,13 +869,6 @@ export type RequestRelayRequest = Message<"coral.discovery.v1.RequestRelayReques
    * @generated from field: repeated string failed_relay_ids = 103;
    */
   failedRelayIds: string[];
-
-  /**
-   * Proof that the sender holds the key. Not enforced yet.
-   *
-   * @generated from field: coral.discovery.v1.Proof proof = 104;
-   */
-  proof?: Proof | undefined;
 };
 
 /**
@@ -1072,13 +1058,6 @@ export type RegisterRelayRequest = Message<"coral.discovery.v1.RegisterRelayRequ
    * @generated from field: string secret = 5;
    */
   secret: string;
-
-  /**
-   * With `mesh_id`, proof that the sender holds the key. Not enforced yet.
-   *
-   * @generated from field: coral.discovery.v1.Proof proof = 6;
-   */
-  proof?: Proof | undefined;
 };
 
 /**
@@ -1397,51 +1376,6 @@ export const CreateBootstrapTokenResponseSchema: GenMessage<CreateBootstrapToken
   messageDesc(file_coral_discovery_v1_discovery, 24);
 
 /**
- * The place kept for proof of possession of the WireGuard key. No server enforces it yet.
- *
- * The sender derives a MAC key by X25519 of its WireGuard key with the server's key and HKDF-SHA256, and authenticates
- * the method's name, the body without this field, the time and the nonce.
- *
- * @generated from message coral.discovery.v1.Proof
- */
-export type Proof = Message<"coral.discovery.v1.Proof"> & {
-  /**
-   * Which of the server's keys was used.
-   *
-   * @generated from field: string server_key_id = 1;
-   */
-  serverKeyId: string;
-
-  /**
-   * 16 random bytes, used once.
-   *
-   * @generated from field: bytes nonce = 2;
-   */
-  nonce: Uint8Array;
-
-  /**
-   * When the proof was made, in unix milliseconds.
-   *
-   * @generated from field: int64 issued_at_ms = 3;
-   */
-  issuedAtMs: bigint;
-
-  /**
-   * HMAC-SHA256, 32 bytes.
-   *
-   * @generated from field: bytes mac = 4;
-   */
-  mac: Uint8Array;
-};
-
-/**
- * Describes the message coral.discovery.v1.Proof.
- * Use `create(ProofSchema)` to create a new message.
- */
-export const ProofSchema: GenMessage<Proof> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 25);
-
-/**
  * Asks what the server can do.
  *
  * @generated from message coral.discovery.v1.GetServerInfoRequest
@@ -1454,7 +1388,7 @@ export type GetServerInfoRequest = Message<"coral.discovery.v1.GetServerInfoRequ
  * Use `create(GetServerInfoRequestSchema)` to create a new message.
  */
 export const GetServerInfoRequestSchema: GenMessage<GetServerInfoRequest> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 26);
+  messageDesc(file_coral_discovery_v1_discovery, 25);
 
 /**
  * What the server can do.
@@ -1470,7 +1404,7 @@ export type GetServerInfoResponse = Message<"coral.discovery.v1.GetServerInfoRes
   version: string;
 
   /**
-   * Any of `deregister`, `punch`, `relay`, `stun`, `volunteer`, `watch`.
+   * Any of `deregister`, `proof`, `punch`, `relay`, `stun`, `volunteer`, `watch`.
    *
    * @generated from field: repeated string features = 2;
    */
@@ -1525,7 +1459,7 @@ export type GetServerInfoResponse = Message<"coral.discovery.v1.GetServerInfoRes
  * Use `create(GetServerInfoResponseSchema)` to create a new message.
  */
 export const GetServerInfoResponseSchema: GenMessage<GetServerInfoResponse> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 27);
+  messageDesc(file_coral_discovery_v1_discovery, 26);
 
 /**
  * Removes a colony's registration.
@@ -1546,13 +1480,6 @@ export type DeregisterColonyRequest = Message<"coral.discovery.v1.DeregisterColo
    * @generated from field: string pubkey = 2;
    */
   pubkey: string;
-
-  /**
-   * Proof that the sender holds the key. Not enforced yet.
-   *
-   * @generated from field: coral.discovery.v1.Proof proof = 3;
-   */
-  proof?: Proof | undefined;
 };
 
 /**
@@ -1560,7 +1487,7 @@ export type DeregisterColonyRequest = Message<"coral.discovery.v1.DeregisterColo
  * Use `create(DeregisterColonyRequestSchema)` to create a new message.
  */
 export const DeregisterColonyRequestSchema: GenMessage<DeregisterColonyRequest> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 28);
+  messageDesc(file_coral_discovery_v1_discovery, 27);
 
 /**
  * The answer to a colony's deregistration.
@@ -1581,7 +1508,7 @@ export type DeregisterColonyResponse = Message<"coral.discovery.v1.DeregisterCol
  * Use `create(DeregisterColonyResponseSchema)` to create a new message.
  */
 export const DeregisterColonyResponseSchema: GenMessage<DeregisterColonyResponse> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 29);
+  messageDesc(file_coral_discovery_v1_discovery, 28);
 
 /**
  * Removes an agent's registration.
@@ -1602,13 +1529,6 @@ export type DeregisterAgentRequest = Message<"coral.discovery.v1.DeregisterAgent
    * @generated from field: string pubkey = 2;
    */
   pubkey: string;
-
-  /**
-   * Proof that the sender holds the key. Not enforced yet.
-   *
-   * @generated from field: coral.discovery.v1.Proof proof = 3;
-   */
-  proof?: Proof | undefined;
 };
 
 /**
@@ -1616,7 +1536,7 @@ export type DeregisterAgentRequest = Message<"coral.discovery.v1.DeregisterAgent
  * Use `create(DeregisterAgentRequestSchema)` to create a new message.
  */
 export const DeregisterAgentRequestSchema: GenMessage<DeregisterAgentRequest> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 30);
+  messageDesc(file_coral_discovery_v1_discovery, 29);
 
 /**
  * The answer to an agent's deregistration.
@@ -1637,7 +1557,7 @@ export type DeregisterAgentResponse = Message<"coral.discovery.v1.DeregisterAgen
  * Use `create(DeregisterAgentResponseSchema)` to create a new message.
  */
 export const DeregisterAgentResponseSchema: GenMessage<DeregisterAgentResponse> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 31);
+  messageDesc(file_coral_discovery_v1_discovery, 30);
 
 /**
  * Asks for a coordinated punch between two registered nodes of a mesh. At most one per pair in 2 s.
@@ -1665,13 +1585,6 @@ export type InitiatePunchRequest = Message<"coral.discovery.v1.InitiatePunchRequ
    * @generated from field: string to_pubkey = 3;
    */
   toPubkey: string;
-
-  /**
-   * Proof that the sender holds `from_pubkey`. Not enforced yet.
-   *
-   * @generated from field: coral.discovery.v1.Proof proof = 4;
-   */
-  proof?: Proof | undefined;
 };
 
 /**
@@ -1679,7 +1592,7 @@ export type InitiatePunchRequest = Message<"coral.discovery.v1.InitiatePunchRequ
  * Use `create(InitiatePunchRequestSchema)` to create a new message.
  */
 export const InitiatePunchRequestSchema: GenMessage<InitiatePunchRequest> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 32);
+  messageDesc(file_coral_discovery_v1_discovery, 31);
 
 /**
  * What became of the punch.
@@ -1721,7 +1634,7 @@ export type InitiatePunchResponse = Message<"coral.discovery.v1.InitiatePunchRes
  * Use `create(InitiatePunchResponseSchema)` to create a new message.
  */
 export const InitiatePunchResponseSchema: GenMessage<InitiatePunchResponse> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 33);
+  messageDesc(file_coral_discovery_v1_discovery, 32);
 
 /**
  * Opens a Watch stream for a registered node.
@@ -1749,13 +1662,6 @@ export type WatchRequest = Message<"coral.discovery.v1.WatchRequest"> & {
    * @generated from field: string cursor = 3;
    */
   cursor: string;
-
-  /**
-   * Proof that the sender holds the key. Not enforced yet.
-   *
-   * @generated from field: coral.discovery.v1.Proof proof = 4;
-   */
-  proof?: Proof | undefined;
 };
 
 /**
@@ -1763,7 +1669,7 @@ export type WatchRequest = Message<"coral.discovery.v1.WatchRequest"> & {
  * Use `create(WatchRequestSchema)` to create a new message.
  */
 export const WatchRequestSchema: GenMessage<WatchRequest> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 34);
+  messageDesc(file_coral_discovery_v1_discovery, 33);
 
 /**
  * One message on a Watch stream.
@@ -1831,7 +1737,7 @@ export type WatchEvent = Message<"coral.discovery.v1.WatchEvent"> & {
  * Use `create(WatchEventSchema)` to create a new message.
  */
 export const WatchEventSchema: GenMessage<WatchEvent> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 35);
+  messageDesc(file_coral_discovery_v1_discovery, 34);
 
 /**
  * A node that is gone.
@@ -1859,7 +1765,7 @@ export type PeerRemoved = Message<"coral.discovery.v1.PeerRemoved"> & {
  * Use `create(PeerRemovedSchema)` to create a new message.
  */
 export const PeerRemovedSchema: GenMessage<PeerRemoved> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 36);
+  messageDesc(file_coral_discovery_v1_discovery, 35);
 
 /**
  * A coordinated punch.
@@ -1894,7 +1800,7 @@ export type Punch = Message<"coral.discovery.v1.Punch"> & {
  * Use `create(PunchSchema)` to create a new message.
  */
 export const PunchSchema: GenMessage<Punch> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 37);
+  messageDesc(file_coral_discovery_v1_discovery, 36);
 
 /**
  * A sign of life.
@@ -1909,7 +1815,7 @@ export type Heartbeat = Message<"coral.discovery.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 38);
+  messageDesc(file_coral_discovery_v1_discovery, 37);
 
 /**
  * The end of the first part of a Watch stream.
@@ -1930,7 +1836,7 @@ export type SnapshotComplete = Message<"coral.discovery.v1.SnapshotComplete"> & 
  * Use `create(SnapshotCompleteSchema)` to create a new message.
  */
 export const SnapshotCompleteSchema: GenMessage<SnapshotComplete> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 39);
+  messageDesc(file_coral_discovery_v1_discovery, 38);
 
 /**
  * A registered node as others see it.
@@ -2056,7 +1962,7 @@ export type PeerRecord = Message<"coral.discovery.v1.PeerRecord"> & {
  * Use `create(PeerRecordSchema)` to create a new message.
  */
 export const PeerRecordSchema: GenMessage<PeerRecord> = /*@__PURE__*/
-  messageDesc(file_coral_discovery_v1_discovery, 40);
+  messageDesc(file_coral_discovery_v1_discovery, 39);
 
 /**
  * The NAT in front of a node, in the RFC's words.
@@ -2188,6 +2094,18 @@ export const PeerRoleSchema: GenEnum<PeerRole> = /*@__PURE__*/
 
 /**
  * Registration, lookup, and coordinated hole punching for the nodes of a mesh.
+ *
+ * Who registers, deregisters, looks up, watches, punches, asks for a relay or offers one proves to hold the WireGuard key that it
+ * speaks for, with the header `moray-proof` over the bytes of the body as they are sent:
+ *
+ *   moray-proof: 1 <server key id> <public key> <issued at, unix ms> <nonce> <mac>
+ *
+ * The server says its X25519 key and its time in the headers `moray-proof-key` (base64) and `moray-proof-time` (unix ms)
+ * of every answer. The key id is the first 8 bytes of the server key's SHA-256 in hex. The MAC's key is HKDF-SHA256 of the
+ * X25519 of both keys with the salt `moray proof 1` and the info server key, public key; the MAC is HMAC-SHA256 of the lines
+ * `moray proof 1`, method, content type, issued at, nonce, SHA-256 of the body in hex. A nonce is 16 random bytes; it and the
+ * MAC are in base64. UNAUTHENTICATED without a proof, or with one that is wrong, old or used; PERMISSION_DENIED
+ * with one of another key.
  *
  * @generated from service coral.discovery.v1.DiscoveryService
  */
