@@ -44,6 +44,8 @@ export async function openMesh(scope: Scope, program: Program): Promise<BenchMes
     `${link.b.ip}:3478`,
     "--store",
     ":memory:",
+    // The nodes that are not there register by curl, which holds no key.
+    "--allow-unproven",
   ], place);
   scope.use(discovery);
   const web = await startWebServer(scope, { namespace: link.b.namespace });

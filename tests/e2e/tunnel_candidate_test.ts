@@ -1,6 +1,10 @@
 /** A candidate that points into the mesh itself, where the kernel would lead it back into the tunnel. */
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
+import { loadOrCreateKey } from "../../agent/mod.ts";
 import { parseSocketAddress } from "../../core/mod.ts";
+import { Prover } from "../../discovery/client/prover.ts";
+import type { Fetch } from "../../discovery/mod.ts";
+import { privateCryptoKey } from "../../io/mod.ts";
 import { type LabNode, startNatWorld } from "../support/nat_mesh.ts";
 import { Lab } from "../support/natlab.ts";
 import { e2e, eventually } from "../support/scope.ts";
@@ -78,10 +82,36 @@ async function lie(
     meshIpv6: inside,
     endpoints: [`[${inside}]:${WG_PORT}`, `${node.meshIpv4}:${WG_PORT}`, ...node.endpoints],
   };
-  const url = `http://${lab.address("disco")}:8080/${SERVICE}/RegisterColony`;
-  const { code, stdout, stderr } = await lab.exec("disco", [
-    ...["curl", "--silent", "--show-error", "--fail", url],
-    ...["--header", "Content-Type: application/json", "--data", JSON.stringify(body)],
-  ]);
-  assertEquals(code, 0, stdout + stderr);
+  const { privateKey, publicKey } = await loadOrCreateKey(colony.state);
+  const identity = { publicKey, secret: await privateCryptoKey(privateKey) };
+  const baseUrl = `http://${lab.address("disco")}:8080`;
+  const prover = new Prover({ baseUrl, identity, fetch: curlIn(lab), now: Date.now });
+  const response = await prover.fetch(`${baseUrl}/${SERVICE}/RegisterColony`, {
+    headers: { "content-type": "application/json" },
+    body: new TextEncoder().encode(JSON.stringify(body)),
+  });
+  assertEquals(response.status, 200, await response.text());
+}
+
+/** POST by curl, from the network that Discovery is in. */
+function curlIn(lab: Lab): Fetch {
+  return async (input, init) => {
+    const headers = [...new Headers(init?.headers)].map(([name, value]) => `${name}: ${value}`);
+    const body = await new Response(init?.body ?? "").text();
+    const { code, stdout, stderr } = await lab.exec("disco", [
+      ...["curl", "--silent", "--show-error", "--include", String(input), "--data", body],
+      ...headers.flatMap((header) => ["--header", header]),
+    ]);
+    assertEquals(code, 0, stderr);
+    const [head = "", ...rest] = stdout.split("\r\n\r\n");
+    const [status = "", ...lines] = head.split("\r\n");
+    const pairs = lines.map((line): [string, string] => {
+      const colon = line.indexOf(":");
+      return [line.slice(0, colon), line.slice(colon + 1).trim()];
+    });
+    return new Response(rest.join("\r\n\r\n"), {
+      status: Number(status.split(" ")[1]),
+      headers: pairs,
+    });
+  };
 }
