@@ -1,10 +1,12 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import type { RelayReporterOptions } from "../discovery/mod.ts";
+import { identityOf } from "../discovery/testing/identity.ts";
 import { RelayOffer } from "./relay_offer.ts";
 import type { OfferedRelay, OfferedRelaySpec } from "./relay_offer_options.ts";
 import type { CandidateInfo } from "./shared/mod.ts";
 
 const KEY = "2hpJTCyrDEZqnLRwzCMzEK34V4kTECGi2cLQb4/lqmc=";
+const KEYS = await identityOf(1);
 const PUBLIC: CandidateInfo = { kind: "host", address: "203.0.113.9:40000" };
 const MOVED: CandidateInfo = { kind: "host", address: "203.0.113.10:40000" };
 
@@ -23,6 +25,7 @@ class World {
       offerRelay: { port: 3478, start: (spec) => this.#start(spec) },
       mesh: "reef",
       publicKey: KEY,
+      keys: KEYS,
       discovery: ["http://192.0.2.1"],
       log: () => {},
       startReporter: (options) => {

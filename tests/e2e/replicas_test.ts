@@ -95,7 +95,11 @@ class Replicas {
       ...SOURCE,
       options: { ...SOURCE.options, env: { ...SOURCE.options.env, MORAY_STORE: this.#store } },
     };
-    const flags = ["--listen", listen, "--stun-listen", "127.0.0.1:0", "--log-level", this.#level];
+    const flags = [
+      ...["--listen", listen, "--stun-listen", "127.0.0.1:0", "--log-level", this.#level],
+      // The herds hold no keys.
+      "--allow-unproven",
+    ];
     return this.#scope.use(await Moray.start(["discovery", ...flags], { program }));
   }
 
