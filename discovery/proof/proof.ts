@@ -15,7 +15,7 @@
  */
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { concat, formatBase64, parseBase64, parseKey } from "../../core/mod.ts";
-import { agreeSecret } from "../../io/mod.ts";
+import { agreeSecret } from "../../io/x25519.ts";
 
 /** The header that carries a proof. */
 export const PROOF_HEADER = "moray-proof";

@@ -8,7 +8,7 @@
  * @module
  */
 import { formatBase64, parseKey } from "../../core/mod.ts";
-import { privateCryptoKey, publicKeyOf } from "../../io/mod.ts";
+import { privateCryptoKey, publicKeyOf } from "../../io/x25519.ts";
 import {
   macFits,
   parseProof,

@@ -1,6 +1,6 @@
 /** Nodes for tests that hold their keys. @module */
 import { formatBase64 } from "../../core/mod.ts";
-import { privateCryptoKey, publicKeyOf } from "../../io/mod.ts";
+import { privateCryptoKey, publicKeyOf } from "../../io/x25519.ts";
 import type { Identity } from "../client/prover.ts";
 
 /** An identity whose private key's bytes are all `seed`, and its public key in base64. */
