@@ -91,6 +91,7 @@ Deno.test("decision records are numbered without gaps and have their four parts"
   for (const [i, name] of records.entries()) {
     assertMatch(name, new RegExp(`^${String(i + 1).padStart(4, "0")}-[a-z0-9-]+\\.md$`));
     const text = Deno.readTextFileSync(`${ROOT}docs/decisions/${name}`);
+    assertMatch(text, new RegExp(`^# ${name.slice(0, 4)}: `), `${name}: its number`);
     for (const part of ["Context", "Decision", "Consequences", "Refused"]) {
       assertMatch(text, new RegExp(`^(## |\\*\\*)${part}`, "m"), `${name}: ${part}`);
     }
