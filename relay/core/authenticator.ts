@@ -54,6 +54,10 @@ export type Verdict =
     readonly kind: "refused";
     /** 400, 401 or 438. */
     readonly code: number;
+  }
+  | {
+    /** Not looked at: there are too many. */
+    readonly kind: "limited";
   };
 
 /** Options of {@linkcode Authenticator}. */
@@ -75,6 +79,7 @@ export interface AuthenticatorOptions {
 const BAD_REQUEST: Verdict = { kind: "refused", code: ERROR_BAD_REQUEST };
 const UNAUTHENTICATED: Verdict = { kind: "refused", code: ERROR_UNAUTHENTICATED };
 const STALE_NONCE: Verdict = { kind: "refused", code: ERROR_STALE_NONCE };
+const LIMITED: Verdict = { kind: "limited" };
 
 /** Checks who signed a request. */
 export class Authenticator {
@@ -87,13 +92,14 @@ export class Authenticator {
 
   /**
    * Checks a request. `known`: who holds the allocation of its flow; its session may go on after the expiry of its user name, or
-   * under a new one.
+   * under a new one. `admits`: asked before a signature is computed, and not for those who only use the client's address: they
+   * have no nonce, and must not use up what the client may ask for.
    */
   check(
     now: Instant,
     flow: Flow,
     { bytes, message }: ReceivedMessage,
-    known: Owner | undefined,
+    { known, admits }: { readonly known: Owner | undefined; readonly admits: () => boolean },
   ): Verdict {
     const integrity = integrityOf(message);
     if (integrity === undefined) return UNAUTHENTICATED;
@@ -106,6 +112,7 @@ export class Authenticator {
     const isAtRisk = known !== undefined || message.method === METHOD_ALLOCATE;
     const notBefore = isAtRisk ? this.#options.ended?.notBefore(flow) : undefined;
     if (!this.#options.nonces.isValid(now, flow.source, nonce, notBefore)) return STALE_NONCE;
+    if (!admits()) return LIMITED;
     const algorithm = algorithmOf(message, nonce);
     if (algorithm === undefined) return BAD_REQUEST;
     const session = realm === this.#options.realm ? this.#sessionOf(username, known) : undefined;

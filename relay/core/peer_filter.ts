@@ -17,7 +17,10 @@ import {
 
 /** What no relay sends to: this host, multicast, reserved. */
 const NEVER = blocks(["0.0.0.0/8", "224.0.0.0/3", "::/128", "ff00::/8"]);
-/** What a relay sends to only when it is told to: loopback, link-local (with the metadata service), private, shared, benchmarks. */
+/**
+ * What a relay sends to only when it is told to: loopback, link-local (with the metadata service), private, shared, benchmarks; and
+ * IPv6 that leads to IPv4 by a way that the address does not tell (local NAT64 of RFC 8215, Teredo).
+ */
 const PRIVATE = blocks([
   "127.0.0.0/8",
   "10.0.0.0/8",
@@ -26,15 +29,17 @@ const PRIVATE = blocks([
   "169.254.0.0/16",
   "100.64.0.0/10",
   "192.0.0.0/24",
+  "198.18.0.0/15",
   "::1/128",
   "fe80::/10",
   "fec0::/10",
   "fc00::/7",
+  "64:ff9b:1::/48",
+  "2001::/32",
 ]);
 /** IPv6 blocks with an IPv4 address inside, and where it lies: NAT64 and 6to4 lead to what the address inside leads to. */
 const EMBEDDING = [
   { block: block("64:ff9b::/96"), at: 12 },
-  { block: block("64:ff9b:1::/48"), at: 12 },
   { block: block("2002::/16"), at: 2 },
   { block: block("::/96"), at: 12 },
 ] as const;
@@ -61,7 +66,8 @@ export class PeerFilter {
   /** Whether nothing may be sent to this address, whatever the port. */
   refuses(hostname: string): boolean {
     const ip = parseIp(hostname);
-    return ip === undefined || this.#refuses(ip);
+    // Canonical: an IPv4 address inside an IPv6 literal is IPv4.
+    return ip === undefined || this.#refuses(parseIp(formatIp(ip)) ?? ip);
   }
 
   /**

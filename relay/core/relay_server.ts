@@ -334,10 +334,11 @@ export class RelayServer {
 
   #handleRequest(now: Instant, flow: Flow, bytes: Uint8Array, message: StunMessage): void {
     const allocation = this.#table.of(now, flow);
-    if (allocation !== undefined && !allocation.requests.take(now)) {
-      return this.#counters.add("requestsLimited");
-    }
-    const verdict = this.#authenticator.check(now, flow, { bytes, message }, allocation?.owner);
+    const verdict = this.#authenticator.check(now, flow, { bytes, message }, {
+      known: allocation?.owner,
+      admits: () => allocation === undefined || allocation.requests.take(now),
+    });
+    if (verdict.kind === "limited") return this.#counters.add("requestsLimited");
     if (verdict.kind === "refused") {
       return this.#challenge(now, flow, { bytes, message, code: verdict.code });
     }

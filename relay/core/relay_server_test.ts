@@ -141,3 +141,17 @@ Deno.test("requests on one allocation are looked at so often and no more", () =>
   assert.equal(answers, 20);
   assert.equal(world.relay.counters()["requestsLimited"], 80);
 });
+
+Deno.test("a spoofer without a nonce cannot use up what a client may ask for", () => {
+  const world = new RelayWorld({ limits: { ...RELAY_LIMITS, requestsPerSecond: 2 } });
+  const client = world.client(1);
+  client.allocate();
+  const spoofer = world.client(1);
+  spoofer.nonce = "AAAAAAAAAAAA";
+  for (let i = 0; i < 1000; i++) {
+    spoofer.offer(spoofer.unsigned(METHOD_REFRESH, []));
+    spoofer.offer(spoofer.encode(METHOD_REFRESH, []));
+  }
+  assert.equal(client.refresh(), 0);
+  assert.equal(world.relay.counters()["requestsLimited"], undefined);
+});
