@@ -71,6 +71,7 @@ export class DirectSearch {
     const used = this.#used(situation);
     const { candidates } = this.#table;
     guess.handle(now, { missingSince: this.#missingSince, candidates, used });
+    this.#fanOut.share(guess.running);
     const destinations = guess.pollBatch();
     if (destinations === undefined) return;
     this.#initiation = { destinations, fresh: this.#fanOut.beside(now) };

@@ -11,7 +11,8 @@
  * fresh one. Fresh ones therefore come after 0.5, 1, 2, 4 s: an answer that takes three seconds still finds its initiation.
  *
  * Only the copy that comes first is answered, the way it came. Where the way to a neighbour leads there and not back (two networks with
- * the same addresses), it uses up every initiation. So in a window every second fresh one is not for neighbours.
+ * the same addresses), it uses up every initiation. So in a window every second fresh one is not for neighbours. A NAT that lets
+ * everybody in and answers from another port for each is such a way as well: while a guess is under way, every second fresh one is its.
  *
  * @module
  */
@@ -33,7 +34,9 @@ const INITIATION_GAP_MS = 50;
 /** Time from a fresh initiation to the next; doubles. */
 const FRESH_MS_MIN = 500;
 const FRESH_MS_MAX = 4_000;
+/** Time from a fresh initiation to one of a guess, and where both take turns. */
 const BESIDE_MS = 2_000;
+const TURN_MS = 1_000;
 /** Schedule restarts from outside at once, and the time that gives one back: whoever feeds candidates or hints cannot flood. */
 const RESTARTS_MAX = 10;
 const RESTART_EVERY_MS = 6_000;
@@ -58,6 +61,10 @@ export class FanOut {
   #freshMs = FRESH_MS_MIN;
   /** Fresh initiations since the window opened. */
   #made = 0;
+  /** Whether a guess is under way. */
+  #shared = false;
+  /** Whether the last fresh one was not a guess's. */
+  #had = false;
   #due: DueInitiation | undefined;
   readonly #restarts: TokenBucket;
 
@@ -121,8 +128,10 @@ export class FanOut {
     const dueAt = this.dueAt();
     if (dueAt === undefined || now < dueAt) return;
     this.#lastAt = now;
-    const fresh = this.#freshAt === undefined || now - this.#freshAt >= this.#freshMs;
+    const freshMs = this.#shared && this.#had ? FRESH_MS_MAX : this.#freshMs;
+    const fresh = this.#freshAt === undefined || now - this.#freshAt >= freshMs;
     if (fresh) {
+      this.#had = true;
       this.#freshMs = this.#freshAt === undefined
         ? FRESH_MS_MIN
         : Math.min(this.#freshMs * 2, FRESH_MS_MAX);
@@ -141,10 +150,17 @@ export class FanOut {
     }
   }
 
-  /** An initiation goes out beside the schedule. Returns whether it may be a fresh one: one in two seconds, away from others. */
+  /** Takes whether a guess is under way: fresh initiations are its in turns then. */
+  share(shared: boolean): void {
+    this.#shared = shared;
+  }
+
+  /** An initiation goes out beside the schedule. Returns whether it may be a fresh one: one in two seconds or in its turn, away from others. */
   beside(now: Instant): boolean {
-    if (this.#freshAt !== undefined && now - this.#freshAt < BESIDE_MS) return false;
+    const gapMs = this.#shared && this.#had ? TURN_MS : BESIDE_MS;
+    if (this.#freshAt !== undefined && now - this.#freshAt < gapMs) return false;
     if (this.#lastAt !== undefined && now - this.#lastAt < INITIATION_GAP_MS) return false;
+    this.#had = false;
     this.#freshAt = now;
     this.#lastAt = now;
     return true;

@@ -44,6 +44,21 @@ Deno.test("FanOut lets one fresh initiation in two seconds go out beside the sch
   assertEquals(run(fanOut, 2010, 2060), [{ at: 2050, fresh: true, past: false }]);
 });
 
+Deno.test("FanOut and a guess make fresh initiations in turns, and FanOut goes on alone if the guess makes none", () => {
+  const fanOut = new FanOut(at(0));
+  fanOut.share(true);
+  fanOut.punch(at(0), 12_000);
+  const sent = run(fanOut, 0, 900);
+  assertEquals(sent.map(({ fresh }) => fresh), [true, false, false, false]);
+  assertEquals(fanOut.beside(at(999)), false);
+  assertEquals(fanOut.beside(at(1_000)), true, "a second after the other's");
+  assertEquals(fanOut.beside(at(2_500)), false, "it is not its turn");
+  const next = run(fanOut, 1_250, 12_000).filter(({ fresh }) => fresh).map(({ at }) => at);
+  assertEquals(next, [1_500, 5_500, 9_500]);
+  fanOut.share(false);
+  assertEquals(fanOut.beside(at(11_400)), false, "as without a guess under way");
+});
+
 Deno.test("FanOut rests for good, or lets an open window run on", () => {
   const fanOut = new FanOut(at(0));
   fanOut.start(at(0));

@@ -17,7 +17,14 @@
  */
 import { after, earlier, type Instant, type Rng, type SocketAddress } from "../core/mod.ts";
 import type { Candidate } from "./candidate.ts";
-import { type GuessPlan, type NatCircumstances, planGuess, sequenceOf, varies } from "./guess.ts";
+import {
+  type GuessPlan,
+  type NatCircumstances,
+  ONCE_ROUND,
+  planGuess,
+  sequenceOf,
+  varies,
+} from "./guess.ts";
 import { OWN_SOCKETS, type Path } from "./path.ts";
 import { TokenBucket } from "./token_bucket.ts";
 
@@ -97,7 +104,9 @@ const OPENING_MS = 2_000;
 interface Run {
   readonly plan: GuessPlan;
   readonly startedAt: Instant;
-  /** What is sent in one round. */
+  /** Its extra ends. */
+  ends: readonly number[];
+  /** What is sent in this round. */
   paths: readonly Path[];
   round: number;
   /** Datagrams of this round that have been sent. */
@@ -248,7 +257,8 @@ export class GuessRun {
     }
     this.#opening = undefined;
     for (const local of extra) this.#open.add(local);
-    this.#run.paths = pathsOf(this.#run.plan, extra);
+    this.#run.ends = extra;
+    this.#run.paths = pathsOf(this.#run.plan, extra, 0);
     if (extra.length > 0) {
       const at = firstRoundAt(this.#run);
       this.#run.nextAt = at > now ? at : now;
@@ -412,7 +422,8 @@ export class GuessRun {
     const run: Run = {
       plan,
       startedAt: now,
-      paths: pathsOf(plan, []),
+      ends: [],
+      paths: pathsOf(plan, [], 0),
       round: 0,
       sent: 0,
       nextAt: now,
@@ -437,6 +448,7 @@ export class GuessRun {
     }
     run.round++;
     run.sent = 0;
+    run.paths = pathsOf(plan, run.ends, run.round);
     const roundAt = after(firstRoundAt(run), run.round * plan.roundMs);
     if (run.round < plan.rounds) run.nextAt = roundAt > now ? roundAt : after(now, BATCH_MS);
     else {
@@ -491,9 +503,14 @@ function firstRoundAt({ startedAt, plan: { delayMs = 0 } }: Run): Instant {
 }
 
 /** What a plan's round consists of, from the ends that there are. */
-function pathsOf({ aims, targets }: GuessPlan, ends: readonly number[]): readonly Path[] {
-  return [
-    ...aims.flatMap((remote) => ends.map((local) => ({ local, remote }))),
-    ...targets.map((remote) => ({ local: OWN_SOCKETS, remote })),
-  ];
+function pathsOf(
+  { aims, targets, once = [] }: GuessPlan,
+  ends: readonly number[],
+  round: number,
+): readonly Path[] {
+  const sought = round === ONCE_ROUND ? [...targets, ...once] : targets;
+  const extra = aims.flatMap((remote) => ends.map((local) => ({ local, remote })));
+  const own = sought.map((remote) => ({ local: OWN_SOCKETS, remote }));
+  // Of copies only the first is answered: each kind of path has its turn to be that. The ends have their ports first.
+  return round % 2 === 0 ? [...extra, ...own] : [...own, ...extra];
 }

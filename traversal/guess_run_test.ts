@@ -2,7 +2,7 @@ import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/stric
 import type { Instant } from "../core/mod.ts";
 import { GuessRun, type GuessSituation, type LocalRequest } from "./guess_run.ts";
 import type { NatFacts } from "./nat.ts";
-import { formatPath, type Path } from "./path.ts";
+import { formatPath, OWN_SOCKETS, type Path } from "./path.ts";
 import { seeded } from "./testing/fuzz.ts";
 
 const CONE: NatFacts = {
@@ -114,6 +114,34 @@ Deno.test("a GuessRun that counts opens ends to be found 3 s later, and predicts
   counting.handleLocals(at(1700), [1]);
   const [first] = runFor(counting, 2_000, { ...MISSING, candidates }, 1_700);
   assertEquals(first?.paths[0], { local: 1, remote: { ...next, port: next.port + 96 } });
+});
+
+Deno.test("a GuessRun lets its own sockets be first in every second round, and tries many ports once, in the fourth", () => {
+  const run = new GuessRun({ rng: seeded(1), noGuess: false });
+  const own = { ...SYMMETRIC, filtering: "unknown" } as const;
+  run.setNat({ own, peer: "NAT_SYMMETRIC", udpBlocked: false, ownPorts: OWN_PORTS });
+  runFor(run, 4_499, MISSING);
+  run.handle(at(4_500), MISSING);
+  assertEquals(requests(run).at(-1), { kind: "open", count: 128, urgent: false });
+  run.handleLocals(at(4_500), [1, 2]);
+  const shown = runFor(run, 20_000, MISSING, 4_500).map(({ paths }) => paths);
+  const ends = [1, 2].map((local) => ({ local, remote: REMOTE }));
+  assertEquals(shown.slice(0, 3), [ends, ends, ends]);
+  const many = shown.flat().filter(({ local }) => local === OWN_SOCKETS);
+  assertEquals(many.length, 1024);
+  assertEquals(new Set(many.map(({ remote: { port } }) => port)).size, 1024);
+  assertEquals(shown[3]?.[0]?.local, OWN_SOCKETS, "the fourth begins with them");
+  const predicting = new GuessRun({ rng: seeded(1), noGuess: false });
+  predicting.setNat({ own: SYMMETRIC, peer: "NAT_SYMMETRIC", udpBlocked: false });
+  const next = { hostname: REMOTE.hostname, port: REMOTE.port + 1 };
+  const candidates = [...MISSING.candidates, { kind: "serverReflexive", address: next } as const];
+  const both = { ...MISSING, candidates };
+  runFor(predicting, 1_499, both);
+  predicting.handle(at(1_500), both);
+  predicting.handleLocals(at(1_500), [1]);
+  const rounds = runFor(predicting, 12_000, both, 1_500);
+  const order = rounds.flatMap(({ paths }) => paths).map(({ local }) => local);
+  assertEquals([order[0], order[289], order.indexOf(1, 1)], [1, OWN_SOCKETS, 577]);
 });
 
 Deno.test("a GuessRun whose network changes while it waits for ends goes on as usual", () => {

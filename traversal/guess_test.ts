@@ -63,27 +63,38 @@ Deno.test("two symmetric sides predict where ports come in order", () => {
   const plan = planGuess(clues(SYMMETRIC, "NAT_SYMMETRIC", NEXT_PORTS), seeded(1));
   assertEquals([plan?.kind, plan?.ends], ["predict", 128]);
   assertEquals(plan?.aims, [{ hostname: "203.0.113.9", port: 40_004 + 2 * 96 }]);
-  assertEquals([plan?.targets.length, plan?.targets[0]?.port], [128, 40_006]);
+  assertEquals([plan?.targets.length, plan?.targets[0]?.port], [288, 40_006]);
   const again = clues(SYMMETRIC, "NAT_SYMMETRIC", NEXT_PORTS, { attempt: 1 });
   assertEquals(planGuess(again, seeded(1))?.aims[0]?.port, 40_004 + 2 * (128 + 96));
 });
 
 Deno.test("a side that counts opens 128 ends towards a random one, which looks for their ports", () => {
-  for (const filtering of ["endpointIndependent", "addressDependent", "unknown"] as const) {
+  const own = { ...SYMMETRIC, filtering: "endpointIndependent" } as const;
+  const here = clues(own, "NAT_SYMMETRIC", RANDOM_PORTS, { ownPorts: OWN_PORTS });
+  const plan = planGuess(here, seeded(1));
+  assertEquals([plan?.kind, plan?.ends, plan?.targets, plan?.once], ["show", 128, [], undefined]);
+  assertEquals(plan?.aims, [RANDOM_PORTS[0]?.address]);
+  assertEquals(planGuess({ ...here, ownPorts: [] }, seeded(1)), undefined, "nobody counts");
+  assertEquals(planGuess({ ...here, candidates: [] }, seeded(1)), undefined);
+});
+
+Deno.test("where its filter may let in nothing but what was asked, it tries ports that the other's ends may have as well", () => {
+  for (const filtering of ["addressAndPortDependent", "addressDependent", "unknown"] as const) {
     const own = { ...SYMMETRIC, filtering };
     const here = clues(own, "NAT_SYMMETRIC", RANDOM_PORTS, { ownPorts: OWN_PORTS });
     const plan = planGuess(here, seeded(1));
-    assertEquals([plan?.kind, plan?.ends, plan?.targets], ["show", 128, []]);
-    assertEquals(plan?.aims, [RANDOM_PORTS[0]?.address]);
+    assertEquals([plan?.kind, plan?.ends, plan?.targets, plan?.once?.length], [
+      ...["show", 128, [], 1024],
+    ]);
+    assert(plan?.once?.every(({ hostname }) => hostname === RANDOM_PORTS[0]?.address.hostname));
     assertEquals(planGuess({ ...here, ownPorts: [] }, seeded(1)), undefined, "nobody counts");
-    assertEquals(planGuess({ ...here, candidates: [] }, seeded(1)), undefined);
   }
-  const filtered = clues(SYMMETRIC, "NAT_SYMMETRIC", RANDOM_PORTS, { ownPorts: OWN_PORTS });
-  assertEquals(
-    planGuess(filtered, seeded(1)),
-    undefined,
-    "which lets in only a port that is asked",
-  );
+});
+
+Deno.test("the port from which an open NAT answers is looked for too: it comes after those of all ends and of what is sent besides", () => {
+  const plan = planGuess(clues(SYMMETRIC, "NAT_SYMMETRIC", NEXT_PORTS), seeded(1));
+  const answering = 40_004 + 2 * (128 + 128 + 1);
+  assert(plan?.targets.some(({ port }) => port === answering));
 });
 
 Deno.test("two sides behind one NAT that counts open their ends one after the other, and meet whatever was taken meanwhile", () => {
