@@ -80,6 +80,7 @@ export class MeshControl {
       outbox: this.#outbox,
       noRelay,
       bandwidthBytesPerSecond,
+      misses: () => this.#links.doubtful,
     });
     this.#peers = new MeshPeers({
       ...options,

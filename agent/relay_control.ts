@@ -67,6 +67,8 @@ export interface RelayControlOptions {
   readonly noRelay?: boolean;
   /** Most that is sent through a relay, in bytes a second. @default what the relay allows */
   readonly bandwidthBytesPerSecond?: number;
+  /** Whether a peer is not reached directly: where nobody is, a Discovery that gives no relay is left in peace. */
+  readonly misses: () => boolean;
 }
 
 type RelayRequest = MeshRequest & { readonly kind: "requestRelay" };
@@ -103,6 +105,8 @@ export class RelayControl {
   #unwanted: string | undefined;
   /** Why Discovery gives none. */
   #refusal: string | undefined;
+  /** Discovery gave none, and none is needed: it is asked when that changes. */
+  #resting = false;
   /** What the datapath was told last, in short. */
   #told = "";
   #ignored = 0;
@@ -168,6 +172,7 @@ export class RelayControl {
     this.#asking.delete(request.relayId);
     const { relay, lifeMs, choices } = granted;
     this.#refusal = undefined;
+    this.#resting = false;
     this.#choices = choices;
     if (this.#unwanted !== undefined) return this.#giveBack(relay.sessionId);
     const known = this.#held.get(relay.id);
@@ -208,7 +213,10 @@ export class RelayControl {
     this.#refusal = code === "unsupported" ? "this Discovery has no relays" : message;
     // Whoever lacks relays may be replaced by one who has them, but not soon.
     if (code === "unsupported") this.#ask.end();
-    else this.#ask.later(now);
+    else if (code === "refused" && this.#held.size === 0 && !this.#options.misses()) {
+      this.#ask.end();
+      this.#resting = true;
+    } else this.#ask.later(now);
   }
 
   /** Takes how the relays do. */
@@ -244,6 +252,10 @@ export class RelayControl {
   handleTimeout(now: Instant): void {
     if (this.#unwanted !== undefined) return;
     for (const [id, until] of this.#failed) if (now >= until) this.#failed.delete(id);
+    if (this.#resting && this.#options.misses()) {
+      this.#resting = false;
+      this.#ask.begin(now);
+    }
     if (this.#ask.take(now)) this.#request("");
     for (const [id, held] of this.#held) {
       if (now < held.renewAt || held.releaseAt !== undefined) continue;

@@ -24,7 +24,7 @@ class World {
   constructor(choices: readonly string[], more: Partial<RelayControlOptions> = {}) {
     this.#choices = choices;
     const rng = { bytes: (length: number) => new Uint8Array(length) };
-    this.control = new RelayControl({ rng, outbox: this.outbox, ...more });
+    this.control = new RelayControl({ rng, outbox: this.outbox, misses: () => true, ...more });
   }
 
   /** Requests since the last time: `eu`, `any but eu`, `release s0`. */
@@ -66,7 +66,7 @@ class World {
     this.control.handleGranted(this.now, request, { relay, lifeMs: HOUR_MS, choices });
   }
 
-  refuse(asked = "", code: "limit" | "unsupported" | "unreachable" = "limit"): void {
+  refuse(asked = "", code: "limit" | "refused" | "unsupported" | "unreachable" = "limit"): void {
     const request: RelayRequest = { kind: "requestRelay", relayId: asked, failed: [] };
     this.control.handleFailed(this.now, request, { code, message: "no more" });
   }
@@ -437,4 +437,26 @@ Deno.test("RelayControl forgets failures and measures anew where the node is att
   world.control.handleLinkChanged(world.now);
   world.run(0);
   assertEquals(world.asked(), ["any"]);
+});
+
+Deno.test("RelayControl leaves a Discovery without relays in peace until a peer is not reached directly", () => {
+  let misses = true;
+  const world = new World(["eu"], { misses: () => misses });
+  world.control.start(world.now);
+  world.run(0);
+  assertEquals(world.asked(), ["any"]);
+  world.refuse("", "refused");
+  world.run(60_000);
+  assert(world.asked().length > 0, "asked again while a peer is missed");
+  misses = false;
+  world.refuse("", "refused");
+  world.run(HOUR_MS);
+  assertEquals(world.asked(), []);
+  misses = true;
+  world.run(0);
+  assertEquals(world.asked(), ["any"]);
+  world.grant("eu");
+  world.tell({ eu: 30 });
+  world.asked();
+  assertEquals(world.ids, ["eu"]);
 });

@@ -44,11 +44,11 @@ export class WebSocketBytes implements ByteStream {
     signal?.addEventListener("abort", onAbort);
     const connection = await socket.opened
       .finally(() => signal?.removeEventListener("abort", onAbort));
-    if (connection.protocol !== protocol) {
-      socket.close();
-      throw new TypeError(`the server does not speak ${protocol}`);
-    }
-    return new WebSocketBytes(socket, connection);
+    const bytes = new WebSocketBytes(socket, connection);
+    if (connection.protocol === protocol) return bytes;
+    bytes.close();
+    await bytes.gone();
+    throw new TypeError(`the server does not speak ${protocol}`);
   }
 
   async read(target: Uint8Array): Promise<number | null> {

@@ -58,8 +58,8 @@ for (
     const { relayed: [relayed] } = await link.event("allocated");
     assert(relayed !== undefined && relayed.hostname === "127.0.0.1");
     const peer = openPeer(scope);
-    // Nobody is let in before a permission, and the first word is followed by one.
-    await peer.say("early", relayed);
+    // Nobody is let in without a permission: who has an address of its own, at no time.
+    await openPeer(scope, "127.0.0.2").say("uninvited", relayed);
     assertEquals(link.say(peer.address, "hello"), "indication");
     const [text, from] = await peer.next();
     assertEquals([text, formatSocketAddress(from)], ["hello", formatSocketAddress(relayed)]);
