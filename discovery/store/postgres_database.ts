@@ -75,6 +75,8 @@ export class PostgresDatabase implements Database {
   #heardAt = performance.now();
   #working = 0;
   #closing: Promise<void> | undefined;
+  /** By when connections that failed are tried again: the driver's timers for that outlive its end. */
+  #retriesBy = 0;
 
   private constructor(url: PostgresUrl, { log, pulseMs = PULSE_MS }: PostgresOptions) {
     this.#url = url;
@@ -141,6 +143,8 @@ export class PostgresDatabase implements Database {
 
   async #close(): Promise<void> {
     clearInterval(this.#timer);
+    const retryMs = this.#retriesBy - performance.now();
+    if (retryMs > 0) await new Promise((wake) => setTimeout(wake, retryMs + 20));
     // What runs gets a second, as a stop must be over in two.
     await Promise.all([this.#pool.end({ timeout: 1 }), this.#ears?.end({ timeout: 0 })]);
   }
@@ -151,7 +155,10 @@ export class PostgresDatabase implements Database {
       connect_timeout: CONNECT_SECONDS,
       idle_timeout: 0,
       max_lifetime: null,
-      backoff: () => RECONNECT_SECONDS,
+      backoff: () => {
+        this.#retriesBy = performance.now() + RECONNECT_SECONDS * 1000;
+        return RECONNECT_SECONDS;
+      },
       fetch_types: false,
       onnotice: () => {},
       connection: {
