@@ -1,10 +1,11 @@
-/** Mesh ports that lead to local services: `--expose MESHPORT:HOST:PORT`. @module */
+/** Mesh TCP ports that lead to local services: `--expose MESHPORT:HOST:PORT`, `--expose MESHPORT:unix:PATH`. @module */
 import { formatSocketAddress } from "../core/mod.ts";
 import { fromSystem } from "../io/mod.ts";
 import type { Network, TunnelConn } from "./network.ts";
 import type { ExposeRule, Log } from "./options.ts";
 import { splice } from "./splice.ts";
 import {
+  abortable,
   NOT_CONNECTED,
   sendAtOnce,
   startStreamServer,
@@ -32,17 +33,18 @@ export interface ExposeOptions {
  * connections are reset, as if the port were closed. Throws `portInUse` or `limit`.
  */
 export function startExpose(
-  { meshPort, hostname, port }: ExposeRule,
+  rule: ExposeRule,
   { network, log, connectionsMax, serviceTimeoutMs: ms = SERVICE_TIMEOUT_MS }: ExposeOptions,
 ): StreamServer {
-  const service = formatSocketAddress({ hostname, port });
+  const { meshPort } = rule;
+  const service = "path" in rule ? `unix:${rule.path}` : formatSocketAddress(rule);
 
   async function serve(conn: TunnelConn, signal: AbortSignal): Promise<StreamOutcome> {
     const peer = formatSocketAddress(conn.remote);
-    let local: Deno.TcpConn;
+    let local: Deno.TcpConn | Deno.UnixConn;
     try {
       const what = `connect to ${service}`;
-      local = await withDeadline({ signal, ms, what }, (signal) => connect(hostname, port, signal));
+      local = await withDeadline({ signal, ms, what }, (signal) => connectTo(rule, signal));
       sendAtOnce(local);
     } catch (error) {
       const { message } = fromSystem(error, `connect to ${service}`);
@@ -57,6 +59,21 @@ export function startExpose(
   const limit = connectionsMax === undefined ? {} : { connectionsMax };
   const listener = network.listen(meshPort);
   return startStreamServer({ name: "expose", listener, serve, log, ...limit });
+}
+
+/** Connects to a local service. */
+async function connectTo(
+  rule: ExposeRule,
+  signal: AbortSignal,
+): Promise<Deno.TcpConn | Deno.UnixConn> {
+  if (!("path" in rule)) return await connect(rule.hostname, rule.port, signal);
+  const connecting = Deno.connect({ transport: "unix", path: rule.path });
+  try {
+    return await abortable(connecting, signal);
+  } catch (error) {
+    connecting.then((conn) => conn.close(), () => {});
+    throw error;
+  }
 }
 
 /** Connects to a local service; `localhost` in both families, of which Deno tries only the first that resolves. */

@@ -1,11 +1,18 @@
-/** Local ports that lead to peers: `--forward H:P:PEER:PORT`. @module */
-import { messageOf } from "../core/mod.ts";
+/** Local TCP ports and unix sockets that lead to peers: `--forward H:P:PEER:PORT`, `--forward unix:PATH:PEER:PORT`. @module */
+import { messageOf, type SocketAddress } from "../core/mod.ts";
 import { dial } from "./dial.ts";
 import type { Network, TunnelConn } from "./network.ts";
-import type { ForwardRule, Log } from "./options.ts";
+import type { ForwardRule, Log, UnixPath } from "./options.ts";
 import { splice } from "./splice.ts";
-import { type LocalListener, NOT_CONNECTED } from "./stream_server.ts";
-import { sendAtOnce, startLocalServer, type StreamOutcome } from "./stream_server.ts";
+import {
+  type LocalListener,
+  NOT_CONNECTED,
+  sendAtOnce,
+  startLocalServer,
+  type StreamOutcome,
+  type StreamServerOptions,
+} from "./stream_server.ts";
+import { startUnixServer, type UnixServer } from "./unix_server.ts";
 
 /** What {@linkcode startForward} needs besides the rule. */
 export interface ForwardOptions {
@@ -19,15 +26,46 @@ export interface ForwardOptions {
   readonly dialTimeoutMs?: number;
 }
 
+/** A local TCP port that leads to a peer's port. */
+export interface PortForwardRule extends ForwardTarget {
+  /** Where to listen. */
+  readonly listen: SocketAddress;
+}
+
+/** A unix socket that leads to a peer's port. */
+export interface PathForwardRule extends ForwardTarget {
+  /** Where to listen. */
+  readonly listen: UnixPath;
+}
+
+/** Where a forward leads. */
+export type ForwardTarget = Pick<ForwardRule, "peer" | "port">;
+
 /**
  * Listens on a local port and joins each connection to one of a peer. The peer's name is resolved for each, so it may
  * appear later. Throws as {@linkcode startLocalServer}.
  */
-export function startForward(rule: ForwardRule, options: ForwardOptions): LocalListener {
-  const { peer, port } = rule;
-  const { network, log, connectionsMax, dialTimeoutMs } = options;
+export function startForward(rule: PortForwardRule, options: ForwardOptions): LocalListener {
+  return startLocalServer({ listen: rule.listen, ...serverOptions(rule, options) });
+}
 
-  async function serve(conn: Deno.TcpConn, signal: AbortSignal): Promise<StreamOutcome> {
+/** As {@linkcode startForward}, on a unix socket. Rejects as {@linkcode startUnixServer}. */
+export function startUnixForward(
+  rule: PathForwardRule,
+  options: ForwardOptions,
+): Promise<UnixServer> {
+  return startUnixServer({ path: rule.listen.path, ...serverOptions(rule, options) });
+}
+
+/** What both kinds of listener are given. */
+function serverOptions(
+  { peer, port }: ForwardTarget,
+  { network, log, connectionsMax, dialTimeoutMs }: ForwardOptions,
+): Omit<StreamServerOptions<Deno.TcpConn | Deno.UnixConn>, "listener"> {
+  async function serve(
+    conn: Deno.TcpConn | Deno.UnixConn,
+    signal: AbortSignal,
+  ): Promise<StreamOutcome> {
     let tunnel: TunnelConn;
     try {
       sendAtOnce(conn);
@@ -41,7 +79,5 @@ export function startForward(rule: ForwardRule, options: ForwardOptions): LocalL
     log("debug", "forward: connection ended", { peer, port, sent, received, end });
     return { connected: true, bytesOut: sent, bytesIn: received };
   }
-
-  const limit = connectionsMax === undefined ? {} : { connectionsMax };
-  return startLocalServer({ name: "forward", listen: rule.listen, serve, log, ...limit });
+  return { name: "forward", serve, log, ...(connectionsMax !== undefined && { connectionsMax }) };
 }

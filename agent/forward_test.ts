@@ -118,6 +118,7 @@ Deno.test("a listener that ends with its network stops without an accept storm",
     ...lab.web,
     connect: () => Promise.reject(new MorayError("closed", "x")),
     resolve: () => undefined,
+    openDatagrams: lab.web.openDatagrams.bind(lab.web),
     listen: (port: number) => {
       const listener = lab.web.listen(port);
       const accept = listener.accept.bind(listener);

@@ -45,7 +45,8 @@ export async function loadOrCreateKey(state: string, rng: Rng = systemRng): Prom
   return other;
 }
 
-async function loadKey(path: string): Promise<KeyPair | undefined> {
+/** Reads the key of a file; `undefined` where there is none. Throws as {@linkcode loadOrCreateKey}. */
+export async function loadKey(path: string): Promise<KeyPair | undefined> {
   const info = await statOf(path);
   if (info === undefined) return undefined;
   // Windows has no modes.

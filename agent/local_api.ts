@@ -19,6 +19,7 @@ import { ensurePrivateDirectory, fromSystem } from "../io/mod.ts";
 import { connectStream, openSocket } from "./local_socket.ts";
 import { encodeLine, LineReader, parseAnswer, parseRequest } from "./local_protocol.ts";
 import type { LocalAnswer, LocalOutcome, LocalRequest } from "./local_protocol.ts";
+import type { MembershipHandle } from "./membership/handle.ts";
 import type { ByteStream } from "./network.ts";
 import type { NetcheckReport } from "./netcheck/report.ts";
 import type { Log } from "./options.ts";
@@ -88,7 +89,9 @@ export async function startLocalApi({ state, node, log }: LocalApiOptions): Prom
  * Rejects with `unreachable` if none runs, `permission` if it is somebody else's. The handle's calls reject with what the
  * node says, `closed` if it ends, `timedOut` if it does not answer.
  */
-export async function connectLocalApi(state: string): Promise<NodeHandle & Disposable> {
+export async function connectLocalApi(
+  state: string,
+): Promise<NodeHandle & Disposable & { readonly membership: MembershipHandle }> {
   return new RemoteNode(await connectStream(state), state);
 }
 
@@ -131,10 +134,7 @@ async function answerTo(line: string, node: NodeHandle): Promise<LocalAnswer> {
   }
 }
 
-function perform(
-  request: LocalRequest,
-  node: NodeHandle,
-): Promise<NodeStatus | NetcheckReport | PingReply> {
+function perform(request: LocalRequest, node: NodeHandle): Promise<object> {
   switch (request.method) {
     case "status":
       return node.status();
@@ -142,9 +142,22 @@ function perform(
       return node.netcheck();
     case "ping":
       return node.ping(request.peer, { sequence: request.sequence, timeoutMs: request.timeoutMs });
+    case "members":
+      return membersOf(node).members();
+    case "invite":
+      return membersOf(node).invite({ name: request.name, lifeMs: request.lifeMs });
+    case "cancelInvite":
+      return membersOf(node).cancelInvite(request.target);
+    case "revoke":
+      return membersOf(node).revoke(request.target);
     default:
       return request satisfies never;
   }
+}
+
+function membersOf({ membership }: NodeHandle): MembershipHandle {
+  if (membership !== undefined) return membership;
+  throw new MorayError("unsupported", "This node is no colony: give the colony's --state");
 }
 
 /** A node at the other end of a socket. One request is under way at a time; the others wait for it. */
@@ -175,6 +188,17 @@ class RemoteNode implements NodeHandle, Disposable {
   ): Promise<PingReply> {
     const params = { peer, sequence, timeoutMs };
     return await this.#ask("ping", params, timeoutMs + ANSWER_TIMEOUT_MS) as PingReply;
+  }
+
+  get membership(): MembershipHandle {
+    const ask = <T>(method: string, params: object): Promise<T> =>
+      this.#ask(method, params, ANSWER_TIMEOUT_MS) as Promise<T>;
+    return {
+      members: () => ask("members", {}),
+      invite: (request) => ask("invite", request),
+      cancelInvite: (target) => ask("cancelInvite", { target }),
+      revoke: (target) => ask("revoke", { target }),
+    };
   }
 
   [Symbol.dispose](): void {

@@ -22,6 +22,7 @@ const STATUS: NodeStatus = {
     endpoints: [],
     candidates: [],
     datapath: "portable",
+    cipher: "wasm",
     tun: null,
   },
   discovery: null,

@@ -1,9 +1,24 @@
 /** The lines of the local API: bounded, and parsed without trust. Pure. @module */
 import { type ErrorCode, MorayError } from "../core/mod.ts";
+import { isLabel } from "./names.ts";
 
 /** A request that can be performed. */
 export type LocalRequest =
-  | { readonly id: number; readonly method: "status" | "netcheck" }
+  | { readonly id: number; readonly method: "status" | "netcheck" | "members" }
+  | {
+    readonly id: number;
+    readonly method: "invite";
+    /** Name for the node; empty for none. */
+    readonly name: string;
+    /** Life in milliseconds, more than 0. */
+    readonly lifeMs: number;
+  }
+  | {
+    readonly id: number;
+    readonly method: "cancelInvite" | "revoke";
+    /** The invite's id; the node's name or key. 1 to 255 characters. */
+    readonly target: string;
+  }
   | {
     readonly id: number;
     readonly method: "ping";
@@ -28,6 +43,8 @@ export type LocalAnswer = LocalRefusal | { readonly id: number; readonly result:
 
 /** An answer as its asker sees it. */
 export type LocalOutcome = { readonly result: object } | { readonly error: MorayError };
+
+const METHODS = "status, netcheck, ping, invite, cancelInvite, revoke and members";
 
 /** Longest wait for an echo that may be asked for. */
 export const PING_TIMEOUT_MS_MAX = 60_000;
@@ -87,9 +104,16 @@ export function parseRequest(line: string): LocalRequest | LocalRefusal {
   const id = value["id"];
   const method = value["method"];
   if (!isCount(id)) return refuse(null, "A request needs an id: a number from 0");
-  if (method === "status" || method === "netcheck") return { id, method };
-  if (method !== "ping") return refuse(id, "The methods are status, netcheck and ping");
+  if (method === "status" || method === "netcheck" || method === "members") return { id, method };
   const params = isObject(value["params"]) ? value["params"] : {};
+  if (method === "invite") return parseInviteRequest(id, params);
+  if (method === "cancelInvite" || method === "revoke") {
+    const target = params["target"];
+    return typeof target === "string" && target !== "" && target.length <= 255
+      ? { id, method, target }
+      : refuse(id, `${method} needs a target`);
+  }
+  if (method !== "ping") return refuse(id, `The methods are ${METHODS}`);
   const peer = params["peer"];
   const sequence = params["sequence"];
   const timeoutMs = params["timeoutMs"];
@@ -101,6 +125,19 @@ export function parseRequest(line: string): LocalRequest | LocalRefusal {
     return refuse(id, `ping needs a timeoutMs: a number up to ${PING_TIMEOUT_MS_MAX}`);
   }
   return { id, method, peer, sequence, timeoutMs };
+}
+
+function parseInviteRequest(
+  id: number,
+  { name = "", lifeMs }: Readonly<Record<string, unknown>>,
+): LocalRequest | LocalRefusal {
+  if (typeof name !== "string" || (name !== "" && !isLabel(name))) {
+    return refuse(id, "invite needs a name that is one, or none");
+  }
+  if (typeof lifeMs !== "number" || !(lifeMs > 0 && Number.isFinite(lifeMs))) {
+    return refuse(id, "invite needs a lifeMs: a number of milliseconds");
+  }
+  return { id, method: "invite", name, lifeMs };
 }
 
 /** Parses the answer to the request `id`: its result, or the error to throw. */

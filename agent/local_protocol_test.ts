@@ -37,7 +37,11 @@ Deno.test("parseRequest takes what is a request and says what is wrong with the 
     ["{}", null, "A request needs an id: a number from 0"],
     ['{"id":-1,"method":"status"}', null, "A request needs an id: a number from 0"],
     ['{"id":1e99,"method":"status"}', null, "A request needs an id: a number from 0"],
-    ['{"id":1,"method":"stop"}', 1, "The methods are status, netcheck and ping"],
+    [
+      '{"id":1,"method":"stop"}',
+      1,
+      "The methods are status, netcheck, ping, invite, cancelInvite, revoke and members",
+    ],
     ['{"id":1,"method":"ping"}', 1, "ping needs a peer"],
     ['{"id":1,"method":"ping","params":{"peer":"a"}}', 1, "ping needs a sequence: a number from 0"],
     [

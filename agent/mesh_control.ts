@@ -17,31 +17,34 @@
  *
  * @module
  */
-import { after, earlier, type ErrorCode, type Instant, parseSocketAddress } from "../core/mod.ts";
+import { after, earlier, type ErrorCode, type Instant } from "../core/mod.ts";
 import type { DiscoveredPeer, PeerEvent, WatchState } from "../discovery/mod.ts";
+import type { Assigned } from "./control/control_side.ts";
+import { type Fellow, Fellows } from "./fellows.ts";
+import { changeFellows } from "./fellow_links.ts";
 import { type Link, MeshLinks } from "./mesh_links.ts";
 import type { MeshAnswer, MeshControlOptions, MeshEvent, MeshRequest } from "./mesh_messages.ts";
 import { MeshOutbox } from "./mesh_outbox.ts";
 import { type MeshPeer, MeshPeers } from "./mesh_peers.ts";
+import { MissedPeers } from "./missed_peers.ts";
 import { ownRecord } from "./own_record.ts";
 import { Retry } from "./pace.ts";
 import { Presence } from "./presence.ts";
+import { punchCoin } from "./punch_coin.ts";
 import { RelayControl } from "./relay_control.ts";
 import type { CandidateInfo, CommandBody, NodeEvent } from "./shared/mod.ts";
 import type { NatStatus } from "./status.ts";
+import { Strangers } from "./strangers.ts";
 
 /** Waits before something is asked again that was not there or failed. */
 const RETRY = { first: 2000, longest: 60_000 };
-/** While a peer is not reached, what mends that is known to Discovery: the same for a broken Watch stream, and for look-ups beside one that stands. */
-const MISSED_RETRY = { first: 2000, longest: 4000 };
 /** After a doubt, how long a new STUN answer may take before the punch goes out with what is known. */
 const REGATHER_FIRST_MS = 300;
 /** A colony leaves the first punch to the agent that has lost it, which has one peer to care for. */
 const COLONY_PATIENCE_MS = 3000;
 /** How long a peer that seems to have moved may take to ask for a punch itself. */
 const MOVED_PATIENCE_MS = 500;
-/** Look-ups of strangers at once; further strangers try again by themselves. */
-const STRANGERS_MAX = 64;
+
 /** The decisions of one mesh node. */
 export class MeshControl {
   readonly #options: MeshControlOptions;
@@ -49,18 +52,18 @@ export class MeshControl {
   readonly #presence: Presence;
   readonly #outbox = new MeshOutbox();
   readonly #links: MeshLinks;
+  readonly #fellows: Fellows;
   readonly #relays: RelayControl;
-  readonly #strangers = new Set<string>();
-  #strangersIgnored = 0;
+  readonly #strangers = new Strangers(this.#outbox);
   #connected = false;
   /** Where is the colony? */
   readonly #lookUp: Retry;
   #saidNoColony = false;
+  /** What was said of a registration that was not taken, until one is. */
+  #refusal: string | undefined;
   /** Discovery refuses the Watch stream of a node that it does not know. */
   #unwatched = false;
-  /** How the Watch stream is, as far as one knows. */
-  #stream: "unopened" | "stands" | "broken" = "unopened";
-  readonly #missed: Retry;
+  readonly #missed: MissedPeers;
   /** Peers of an earlier run that Discovery has not told of in this one. */
   readonly #unconfirmed = new Set<string>();
   #now: Instant;
@@ -72,8 +75,17 @@ export class MeshControl {
     this.#now = now;
     this.#presence = new Presence(rng);
     this.#lookUp = new Retry(rng, RETRY);
-    this.#missed = new Retry(rng, MISSED_RETRY);
-    this.#links = new MeshLinks({ now, rng, role, outbox: this.#outbox });
+    const { publicKey } = options;
+    this.#fellows = new Fellows({ publicKey, rng });
+    this.#fellows.set(options.fellows ?? []);
+    this.#links = new MeshLinks({ now, rng, role, publicKey, outbox: this.#outbox });
+    this.#missed = new MissedPeers({
+      rng,
+      role,
+      links: this.#links,
+      strangers: this.#strangers,
+      outbox: this.#outbox,
+    });
     const { noRelay = false, relayBandwidth: bandwidthBytesPerSecond = 0 } = options;
     this.#relays = new RelayControl({
       rng,
@@ -84,6 +96,7 @@ export class MeshControl {
     });
     this.#peers = new MeshPeers({
       ...options,
+      isFellow: (key) => this.#fellows.has(key),
       send: (command) => this.#outbox.peerCommand(command),
       log: (level, message, fields) => this.#outbox.say(level, message, fields),
     });
@@ -109,7 +122,9 @@ export class MeshControl {
     const all = {
       peersIgnored: this.#peers.ignored,
       candidatesUnusable: this.#peers.unusable,
-      strangersIgnored: this.#strangersIgnored,
+      peersNotAdmitted: this.#peers.refused,
+      fellowsIgnored: this.#fellows.ignored,
+      strangersIgnored: this.#strangers.ignored,
       controlEventsDropped: this.#outbox.dropped,
       relaysIgnored: this.#relays.ignored,
     };
@@ -118,17 +133,15 @@ export class MeshControl {
 
   /** What Discovery knows about why a peer is not reached: one clause for a person; `undefined` for nothing. */
   hintOf(publicKey: string): string | undefined {
-    const link = this.#links.find(publicKey);
-    if (link === undefined || link.path === "direct") return undefined;
-    if (link.peer.goneAt !== undefined) return "it is not registered with Discovery any more";
-    if (!this.#connected) return "Discovery does not answer";
-    return link.hint;
+    return this.#links.hintOf(publicKey, this.#connected);
   }
 
   /** Begins: tries the peers of an earlier run, asks Discovery what it can do and for a relay, and an agent for its colony. */
   start(now: Instant): void {
     for (const peer of this.#options.cached) {
-      if (this.#learn(now, peer) !== undefined) this.#unconfirmed.add(peer.publicKey);
+      if (this.#learn(now, peer) === undefined) continue;
+      // The Watch stream of an agent tells of its colony, not of its fellows.
+      if (peer.role !== this.#options.role) this.#unconfirmed.add(peer.publicKey);
     }
     this.#presence.start(now);
     this.#relays.start(now);
@@ -199,10 +212,9 @@ export class MeshControl {
   handleWatchState(now: Instant, state: WatchState): void {
     const was = this.#connected;
     this.#connected = state.connected;
-    this.#stream = state.connected ? "stands" : "broken";
+    this.#missed.handleStream(state.connected);
     if (state.connected) {
       this.#unwatched = false;
-      this.#missed.end();
       this.#presence.handleDiscovery(now);
       if (!was) this.#outbox.say("info", "Discovery answers again", { url: state.url });
       const { relay = false, volunteers = false } = this.#presence.features ?? {};
@@ -214,6 +226,33 @@ export class MeshControl {
       this.#unwatched = state.notRegistered;
       if (state.notRegistered) this.#presence.forgotten(now);
     }
+    this.handleTimeout(now);
+  }
+
+  /** A node may be in the mesh no more: it is cut off at once. */
+  handleExpelled(now: Instant, publicKey: string): void {
+    this.#expel(publicKey);
+    this.handleTimeout(now);
+  }
+
+  #expel(publicKey: string): void {
+    if (this.#peers.expel(publicKey) === undefined) return;
+    const link = this.#links.find(publicKey);
+    if (link !== undefined) this.#links.forget(link);
+    this.#unconfirmed.delete(publicKey);
+    this.#outbox.emit({ kind: "peersChanged" });
+  }
+
+  /** The colony calls a peer so, and has given it this address. The caller has the node do what follows. */
+  handleAssigned(publicKey: string, assigned: Assigned): void {
+    if (this.#peers.assign(publicKey, assigned)) this.#outbox.emit({ kind: "peersChanged" });
+  }
+
+  /** Whom the policy has this agent talk to, and who of them is there, has changed. */
+  handleFellows(now: Instant, fellows: readonly Fellow[]): void {
+    const parts = { fellows: this.#fellows, peers: this.#peers, links: this.#links };
+    changeFellows(now, fellows, parts).forEach((key) => this.#expel(key));
+    this.#sweep(now);
     this.handleTimeout(now);
   }
 
@@ -277,17 +316,24 @@ export class MeshControl {
       const registration = ownRecord(this.#options, this.#presence);
       this.#outbox.request({ kind: "register", registration });
     }
+    for (const key of this.#fellows.takeSearches(now)) this.#strangers.lookUp(key);
     this.#relays.handleTimeout(now);
+    const { sweepAt } = this.#peers;
+    if (sweepAt !== undefined && now >= sweepAt) this.#sweep(now);
     this.#links.connectDue(now);
     this.#punchDue(now);
-    this.#missDiscovery(now);
+    this.#missed.handleTimeout(now);
   }
 
   /** When {@linkcode MeshControl.handleTimeout} must be called; `undefined` for never. */
   pollTimeout(): Instant | undefined {
     const now = this.#now;
-    const own = earlier(this.#presence.pollTimeout(), this.#lookUp.at);
-    const at = earlier(earlier(own, this.#relays.pollTimeout()), this.#missed.at);
+    const own = earlier(
+      earlier(this.#presence.pollTimeout(), this.#lookUp.at),
+      this.#peers.sweepAt,
+    );
+    const others = earlier(this.#relays.pollTimeout(), this.#fellows.pollTimeout());
+    const at = earlier(earlier(own, others), this.#missed.at);
     return earlier(at, this.#links.pollTimeout(now, this.#presence.announced));
   }
 
@@ -309,10 +355,7 @@ export class MeshControl {
   // ---- this node
 
   #handleCandidates(now: Instant, candidates: readonly CandidateInfo[], nat: NatStatus): void {
-    const usable = candidates.filter(({ address }) => {
-      const parsed = parseSocketAddress(address);
-      return parsed !== undefined && !this.#peers.isInside(parsed.hostname);
-    });
+    const usable = this.#peers.outside(candidates);
     // A NAT that gave this node another address has forgotten its connections too.
     if (!this.#presence.handleCandidates(now, usable, nat)) return;
     this.#outbox.emit({ kind: "reconnect" });
@@ -330,6 +373,7 @@ export class MeshControl {
 
   #registered(now: Instant, ttlMs: number): void {
     const first = !this.#presence.known;
+    this.#refusal = undefined;
     this.#presence.registered(now, ttlMs);
     if (first) this.#outbox.emit({ kind: "registered" });
     // Whoever is not registered hears of no relay of the mesh's own.
@@ -348,15 +392,20 @@ export class MeshControl {
         if (!this.#presence.known) this.#outbox.emit({ kind: "notRegistered", code, message });
         this.#presence.noServerInfo(now);
         return this.#outbox.say("debug", `asking Discovery: ${message}`);
-      case "register":
-        if (!this.#presence.known) this.#outbox.emit({ kind: "notRegistered", code, message });
-        this.#presence.notRegistered(now);
-        return this.#outbox.say("warn", `registration: ${message}`);
+      case "register": {
+        const { known } = this.#presence;
+        if (!known) this.#outbox.emit({ kind: "notRegistered", code, message });
+        this.#presence.notRegistered(now, { refused: code === "refused" });
+        // A start that fails says so itself, and who is refused again and again once.
+        const told = !known || message === this.#refusal;
+        this.#refusal = message;
+        return this.#outbox.say(told ? "debug" : "warn", `registration: ${message}`);
+      }
       case "lookUpColony":
         this.#lookUp.later(now);
         return this.#outbox.say("debug", `looking up the colony: ${message}`);
       case "lookUpAgent":
-        this.#strangers.delete(request.publicKey);
+        this.#strangers.answered(request.publicKey);
         return this.#outbox.say("debug", `look-up of a stranger: ${message}`);
       case "punch":
         return this.#punchFailed(now, request.publicKey, { code, message });
@@ -374,17 +423,19 @@ export class MeshControl {
     found: DiscoveredPeer,
     punch?: Parameters<MeshPeers["learn"]>[1],
   ): Link | undefined {
-    const returned = this.#peers.find(found.publicKey)?.goneAt !== undefined;
+    const before = this.#peers.find(found.publicKey);
+    const returned = before?.goneAt !== undefined;
+    const newer = found.sequence > (before?.record.sequence ?? 0);
     const learned = this.#peers.learn(found, punch);
     if (learned === undefined) return undefined;
     const { peer, added, moved, left } = learned;
-    // An agent has nobody else to reach over a relay.
-    if (this.#options.role === "agent") {
+    // An agent reaches its fellows over the relay that it has for its colony.
+    if (found.role === "colony") {
       this.#relays.setWanted(now, !found.noRelay, "the colony wants no relay");
     }
     const { publicKey } = peer;
     const link = this.#links.find(publicKey) ?? this.#addLink(now, peer);
-    if (added || moved) this.#outbox.emit({ kind: "peersChanged" });
+    if (added || moved || newer) this.#outbox.emit({ kind: "peersChanged" });
     if (added || punch !== undefined) return link;
     if (link.path !== "direct" && (moved || returned)) this.#links.punch(publicKey, now);
     // The one that has moved asks first, if it can.
@@ -393,16 +444,16 @@ export class MeshControl {
   }
 
   #addLink(now: Instant, peer: MeshPeer): Link {
-    this.#forgetMissing();
+    this.#forgetMissing(peer);
     const link = this.#links.add(now, peer);
-    const { role } = this.#options;
-    if (role === "agent" && this.#presence.features?.watch !== false) this.#lookUp.end();
+    this.#fellows.found(peer.publicKey);
+    if (peer.role === "colony" && this.#presence.features?.watch !== false) this.#lookUp.end();
     return link;
   }
 
-  /** An agent has one colony; another key replaced it. */
-  #forgetMissing(): void {
-    if (this.#options.role !== "agent") return;
+  /** An agent has one colony, which another key replaced; and a peer may have gone on with another key. */
+  #forgetMissing({ record: { earlierKeys = [] } }: MeshPeer): void {
+    if (this.#options.role !== "agent" && earlierKeys.length === 0) return;
     for (const link of this.#links.all) {
       if (this.#peers.find(link.peer.publicKey) !== link.peer) this.#links.forget(link);
     }
@@ -416,20 +467,14 @@ export class MeshControl {
     }
     if (forgotten.length === 0) return;
     this.#outbox.emit({ kind: "peersChanged" });
-    if (this.#options.role === "agent") this.#lookUp.begin(now);
+    if (forgotten.some(({ role }) => role === "colony")) this.#lookUp.begin(now);
   }
 
-  /** A stranger's handshake: whoever is registered in this mesh is admitted. */
+  /** A stranger's handshake: whoever is registered in this mesh is admitted by its colony, and fellows are by an agent. */
   #meet(publicKey: string): void {
-    if (this.#options.role !== "colony" || this.#peers.find(publicKey) !== undefined) return;
-    this.#lookUpAgent(publicKey);
-  }
-
-  #lookUpAgent(publicKey: string): void {
-    if (this.#strangers.has(publicKey)) return;
-    if (this.#strangers.size >= STRANGERS_MAX) return void this.#strangersIgnored++;
-    this.#strangers.add(publicKey);
-    this.#outbox.request({ kind: "lookUpAgent", publicKey });
+    const mayCome = this.#options.role === "colony" || this.#fellows.has(publicKey);
+    if (!mayCome || this.#peers.find(publicKey) !== undefined) return;
+    this.#strangers.lookUp(publicKey);
   }
 
   #reached(
@@ -452,67 +497,50 @@ export class MeshControl {
     const link = this.#links.doubted(publicKey);
     if (link === undefined) return;
     this.#outbox.say("debug", `no answer from ${link.peer.name}`);
-    this.#presence.doubt(now);
+    if (link.peer.role !== "agent" || this.#options.role === "colony") this.#presence.doubt(now);
     if (link.path === "relayed") this.#relays.handleDoubt(now);
-    const patience = this.#options.role === "colony" ? COLONY_PATIENCE_MS : REGATHER_FIRST_MS;
+    const patience = this.#links.asks(link.peer) ? REGATHER_FIRST_MS : COLONY_PATIENCE_MS;
     this.#links.punch(publicKey, after(now, patience));
   }
 
   #lost(now: Instant, publicKey: string): void {
     this.#outbox.say("warn", `lost ${this.#peers.nameOf(publicKey)}`);
-    if (this.#links.lost(publicKey) === undefined) return;
-    this.#presence.doubt(now);
-    const patience = this.#options.role === "colony" ? COLONY_PATIENCE_MS : 0;
+    const link = this.#links.lost(publicKey);
+    if (link === undefined) return;
+    if (link.peer.role !== "agent" || this.#options.role === "colony") this.#presence.doubt(now);
+    const patience = this.#links.asks(link.peer) ? 0 : COLONY_PATIENCE_MS;
     this.#links.punch(publicKey, after(now, patience));
     this.#sweep(now);
-  }
-
-  /**
-   * Asks again every few seconds while a peer is missed, since what has happened after the doubt tells of itself no more: asks STUN
-   * for a new own address, has a broken Watch stream opened again, and looks the peer up beside one that stands. A NAT that
-   * restarts ends that without a word, and the same mapping afterwards tells of nothing.
-   */
-  #missDiscovery(now: Instant): void {
-    const stream = this.#stream;
-    const misses = stream === "broken" ? this.#links.doubtful : this.#links.missing;
-    if (stream === "unopened" || !misses) return this.#missed.end();
-    if (!this.#missed.take(now)) return this.#missed.later(now);
-    this.#missed.later(now);
-    if (this.#links.missing) this.#outbox.command({ kind: "regather", recheck: true });
-    if (stream === "broken") return this.#outbox.emit({ kind: "hurry" });
-    for (const publicKey of this.#links.takeMissing(now)) {
-      if (this.#options.role === "agent") this.#outbox.request({ kind: "lookUpColony" });
-      else this.#lookUpAgent(publicKey);
-    }
   }
 
   /** A look-up tells what the Watch stream should have told before: that is dead. */
   #compare({ publicKey, generation }: DiscoveredPeer): void {
     const known = this.#peers.find(publicKey)?.record.generation;
     if (known === undefined || generation <= known) return;
-    if (this.#stream !== "stands") return;
+    if (this.#missed.stream !== "stands") return;
     this.#outbox.emit({ kind: "reconnect" });
   }
 
   #foundAgent(now: Instant, { publicKey, peer }: MeshAnswer & { readonly kind: "agent" }): void {
-    this.#strangers.delete(publicKey);
+    this.#strangers.answered(publicKey);
     if (peer?.publicKey === publicKey) {
       this.#compare(peer);
       this.#learn(now, peer);
     } else if (this.#peers.find(publicKey) !== undefined) {
       this.#peers.gone(publicKey, now);
       this.#sweep(now);
-    } else this.#outbox.say("info", "a handshake from a key that is not registered", { publicKey });
+    } else if (this.#options.role === "colony") this.#strangers.unknown(publicKey);
   }
 
   // ---- an agent's way to its colony
 
   #foundColony(now: Instant, colony: DiscoveredPeer | undefined): void {
     if (colony === undefined) {
-      if (!this.#saidNoColony) {
+      // Who is not registered sees nobody in a closed mesh.
+      if (!this.#saidNoColony && this.#presence.known && this.#refusal === undefined) {
+        this.#saidNoColony = true;
         this.#outbox.say("info", `mesh ${this.#options.mesh} has no colony yet: waiting for it`);
       }
-      this.#saidNoColony = true;
       return this.#lookUp.later(now);
     }
     this.#compare(colony);
@@ -533,8 +561,8 @@ export class MeshControl {
       } else {
         // On a Discovery without punches a fresh look-up has to do.
         this.#links.answered(publicKey, now);
-        if (this.#options.role === "agent") this.#lookUp.later(now);
-        else this.#lookUpAgent(publicKey);
+        if (this.#peers.isColony(publicKey)) this.#lookUp.later(now);
+        else this.#strangers.lookUp(publicKey);
       }
     }
   }
@@ -546,11 +574,12 @@ export class MeshControl {
   ): void {
     this.#links.answered(publicKey, now);
     this.#outbox.say("debug", `punch towards ${this.#peers.nameOf(publicKey)}: ${message}`);
-    if (code !== "refused") return;
+    // A fellow that is no peer yet has not registered: its colony speaks with it already.
+    if (code !== "refused" || this.#links.find(publicKey) === undefined) return;
     this.#links.hint(publicKey, "Discovery does not know it");
     // Discovery has forgotten this node or the other one: it may have lost its memory.
     this.#presence.forgotten(now);
-    if (this.#options.role === "agent") this.#lookUp.later(now);
+    if (this.#peers.isColony(publicKey)) this.#lookUp.later(now);
   }
 
   /** Discovery has told both sides. */
@@ -564,16 +593,6 @@ export class MeshControl {
   ): void {
     const { publicKey } = peer;
     if (!this.#links.joined(publicKey, { now, punchId, windowMs })) return;
-    this.#links.punched(this.#learn(now, peer, { windowMs, coin: coinOf(punchId) }));
+    this.#links.punched(this.#learn(now, peer, { windowMs, coin: punchCoin(punchId) }));
   }
-}
-
-/** A number from 0 to 1 that looks like chance, and is the same for both sides of a punch. */
-function coinOf(punchId: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < punchId.length; i++) {
-    hash = Math.imul(hash ^ punchId.charCodeAt(i), 0x01000193);
-    hash = Math.imul(hash ^ hash >>> 15, 0x85ebca6b);
-  }
-  return ((hash ^ hash >>> 13) >>> 0) / 2 ** 32;
 }

@@ -273,3 +273,65 @@ Deno.test("an own address inside the mesh is not announced; one that a peer has 
   ]);
   assertEquals(register?.registration.meshIpv4, "10.42.0.1");
 });
+
+Deno.test("an agent that goes on with another key takes its own place at the colony", () => {
+  const world = new World("colony");
+  world.begin({ colony: false });
+  world.do((c, now) => c.handlePeerEvent(now, { kind: "upserted", peer: found(2, "agent") }));
+  world.takeCommands();
+  const peer = { ...found(3, "agent"), earlierKeys: [keyOf(2)] };
+  world.do((c, now) => c.handlePeerEvent(now, { kind: "upserted", peer }));
+  const kinds = world.takeCommands();
+  assertEquals(kinds.slice(0, 2), ["removePeer", "addPeer"]);
+  assertEquals(world.control.peers.all.map(({ publicKey }) => publicKey), [keyOf(3)]);
+  const code = "unreachable";
+  const request = { kind: "serverInfo" } as const;
+  world.do((c, now) => c.handleAnswer(now, { kind: "failed", request, code, message: "away" }));
+  // Of whom there is a link something can be said.
+  const hints = [2, 3].map((number) => world.control.hintOf(keyOf(number)));
+  assertEquals(hints, [undefined, "Discovery does not answer"]);
+});
+
+Deno.test("a node that is refused says so once, and asks again in its turn, whatever else is refused with it", () => {
+  const world = new World("agent");
+  world.begin();
+  const message = "mesh reef has thrown this node out";
+  const refuse = (): void => {
+    const request = world.requests.findLast(({ kind }) => kind === "register");
+    assert(request !== undefined, "it registers");
+    world.requests.length = 0;
+    world.do((c, now) =>
+      c.handleAnswer(now, { kind: "failed", request, code: "refused", message })
+    );
+  };
+  const said = (): string[] =>
+    world.events.splice(0).flatMap((event) =>
+      event.kind === "log" && event.level === "warn" ? [event.message] : []
+    );
+  const forget = (): void =>
+    world.do((c, now) =>
+      c.handleWatchState(now, { connected: false, reason: "gone", notRegistered: true })
+    );
+  forget();
+  assertEquals(world.requests.some(({ kind }) => kind === "register"), true);
+  said();
+  refuse();
+  assertEquals(said(), [`registration: ${message}`]);
+  const from = world.now;
+  for (let times = 0; times < 5; times++) {
+    forget();
+    assertEquals(world.requests.some(({ kind }) => kind === "register"), false, "not at once");
+    while (!world.requests.some(({ kind }) => kind === "register")) world.run(world.now + 100);
+    said();
+    refuse();
+    assertEquals(said(), []);
+  }
+  // 1, 2, 4, 8 and 16 s, each up to a third shorter.
+  assert(world.now - from > 20_000, `${world.now - from} ms`);
+  world.run(world.now + 40_000);
+  world.do((c, now) => c.handleAnswer(now, { kind: "registered", ttlMs: 86_400_000 }));
+  forget();
+  said();
+  refuse();
+  assertEquals(said(), [`registration: ${message}`], "it was registered in between");
+});

@@ -45,6 +45,7 @@ type MutableLink = { -readonly [K in keyof Link]: Link[K] };
 /** The links of a node: one for each peer, as many as its owner has. */
 export class MeshLinks {
   readonly #role: Role;
+  readonly #publicKey: string;
   readonly #outbox: MeshOutbox;
   readonly #byKey = new Map<string, MutableLink>();
   /** Those of them that nothing is heard of by any path. */
@@ -56,18 +57,21 @@ export class MeshLinks {
 
   /** No links. */
   constructor(
-    { now, rng, role, outbox }: {
+    { now, rng, role, publicKey, outbox }: {
       /** The present. */
       readonly now: Instant;
       /** Entropy for jitter. */
       readonly rng: Rng;
       /** What this node is. */
       readonly role: Role;
+      /** Our own key, base64. */
+      readonly publicKey: string;
       /** Where commands go. */
       readonly outbox: MeshOutbox;
     },
   ) {
     this.#role = role;
+    this.#publicKey = publicKey;
     this.#outbox = outbox;
     this.#connectPace = new Pace(now, CONNECT_PACE);
     this.#puncher = new Puncher(now, rng);
@@ -83,30 +87,59 @@ export class MeshLinks {
     return this.#byKey.get(publicKey);
   }
 
+  /**
+   * Whether this node is the one of the two that asks for punches: an agent towards its colony, which has many to care for, and of two
+   * agents the one whose key is the lesser.
+   */
+  asks({ role, publicKey }: Pick<MeshPeer, "role" | "publicKey">): boolean {
+    return this.#role === "agent" && (role === "colony" || this.#publicKey < publicKey);
+  }
+
+  /** Whether what becomes of a peer says something of this node's own mappings, and of Discovery: a fellow that is not reached does not. */
+  #counts({ role }: MeshPeer): boolean {
+    return this.#role === "colony" || role === "colony";
+  }
+
+  /** Why a peer is not reached, as far as Discovery knows: one clause for a person; `undefined` for nothing. `asked`: whether it answers. */
+  hintOf(publicKey: string, asked: boolean): string | undefined {
+    const link = this.#byKey.get(publicKey);
+    if (link === undefined || link.path === "direct") return undefined;
+    if (link.peer.goneAt !== undefined) {
+      return this.#counts(link.peer)
+        ? "it is not registered with Discovery any more"
+        : "the colony does not see it any more";
+    }
+    return asked ? link.hint : "Discovery does not answer";
+  }
+
   /** Whether there is a peer that is not reached directly, or in doubt, although Discovery knows it. */
   get doubtful(): boolean {
     for (const link of this.#byKey.values()) {
-      if (!isFine(link) && link.peer.goneAt === undefined) return true;
+      if (!isFine(link) && link.peer.goneAt === undefined && this.#counts(link.peer)) return true;
     }
     return false;
   }
 
   /** Whether there is a peer that nothing is heard of by any path, although Discovery knows it. */
   get missing(): boolean {
-    for (const { peer } of this.#silent) if (peer.goneAt === undefined) return true;
+    for (const { peer } of this.#silent) {
+      if (peer.goneAt === undefined && this.#counts(peer)) return true;
+    }
     return false;
   }
 
   /** Takes the missing peers that are to be looked up now: those first whose turn was longest ago. */
   takeMissing(now: Instant): readonly string[] {
-    const missing = [...this.#silent].filter(({ peer }) => peer.goneAt === undefined);
+    const missing = [...this.#silent].filter(({ peer }) =>
+      peer.goneAt === undefined && this.#counts(peer)
+    );
     missing.sort((a, b) => (a.lookedUpAt ?? -1) - (b.lookedUpAt ?? -1));
     const taken = missing.slice(0, LOOK_UPS_MAX);
     for (const link of taken) link.lookedUpAt = now;
     return taken.map(({ peer }) => peer.publicKey);
   }
 
-  /** Begins with a peer: asks for a session, and an agent for a punch. */
+  /** Begins with a peer: asks for a session, and for a punch if this node is the one that asks. */
   add(now: Instant, peer: MeshPeer): Link {
     const link: MutableLink = {
       peer,
@@ -118,7 +151,7 @@ export class MeshLinks {
     this.#silent.add(link);
     this.#byKey.set(peer.publicKey, link);
     this.#connecting.add(peer);
-    if (this.#role === "agent") this.#puncher.soon(peer.publicKey, now);
+    if (this.asks(peer)) this.#puncher.soon(peer.publicKey, now);
     return link;
   }
 
@@ -193,12 +226,12 @@ export class MeshLinks {
     this.#puncher.soon(publicKey, at);
   }
 
-  /** Wants a punch towards every peer that an agent does not reach directly; a colony's agents ask by themselves. */
+  /** Wants a punch towards every peer that is not reached directly, unless it is the one that asks. */
   punchAll(at: Instant): void {
     for (const link of this.#byKey.values()) {
       const { publicKey, goneAt } = link.peer;
       if (isFine(link) || goneAt !== undefined) continue;
-      if (this.#role === "agent" || this.#puncher.wants(publicKey)) {
+      if (this.asks(link.peer) || this.#puncher.wants(publicKey)) {
         this.#puncher.soon(publicKey, at);
       }
     }
@@ -206,8 +239,20 @@ export class MeshLinks {
 
   /** Wants a punch towards every peer, however well it seems to be reached, where there are few of them. */
   punchFew(at: Instant): void {
-    if (this.#byKey.size > FEW_PEERS) return this.punchAll(at);
-    for (const publicKey of this.#byKey.keys()) this.#puncher.soon(publicKey, at);
+    if (this.#byKey.size <= FEW_PEERS) {
+      for (const publicKey of this.#byKey.keys()) this.#puncher.soon(publicKey, at);
+      return;
+    }
+    this.punchAll(at);
+    // An agent's only one.
+    for (const { peer } of this.#byKey.values()) {
+      if (peer.role === "colony") this.#puncher.soon(peer.publicKey, at);
+    }
+  }
+
+  /** Wants no punch towards a peer any more. */
+  punchNoMore(publicKey: string): void {
+    this.#puncher.done(publicKey);
   }
 
   /** Takes the next peer to punch towards; {@linkcode MeshLinks.answered} must follow. */

@@ -1,6 +1,8 @@
 /** What `MeshControl` and the node around it say to each other. Pure. @module */
 import type { ErrorCode, Instant, Rng } from "../core/mod.ts";
-import type { DiscoveredPeer, DiscoveryFeatures, Registration } from "../discovery/mod.ts";
+import type { DiscoveredPeer, DiscoveryFeatures, Registration, Signed } from "../discovery/mod.ts";
+import type { Assigned } from "./control/control_side.ts";
+import type { Fellow } from "./fellows.ts";
 import type { MeshPeer, Role } from "./mesh_peers.ts";
 import type { NameTable } from "./names.ts";
 import type { Log } from "./options.ts";
@@ -103,6 +105,8 @@ export interface MeshControlOptions {
   readonly publicKey: string;
   /** Our own address in the mesh. */
   readonly meshIpv6: string;
+  /** How we came to our key: others know us by an earlier one. @default [] */
+  readonly rotations?: readonly Signed[];
   /** Our name. */
   readonly name: string;
   /** The port of a colony's control service. */
@@ -113,6 +117,14 @@ export interface MeshControlOptions {
   readonly names: NameTable;
   /** Peers known from an earlier run, tried before Discovery has answered. @default [] */
   readonly cached: readonly DiscoveredPeer[];
+  /** Whether a node may be a peer of this one. @default every node of the mesh may */
+  readonly admits?: (publicKey: string) => boolean;
+  /** Agent only: the fellows of an earlier run. @default nobody */
+  readonly fellows?: readonly Fellow[];
+  /** What the colony calls a node, and the IPv4 address that it has. @default it has said nothing of any */
+  readonly assignedTo?: (publicKey: string) => Assigned | undefined;
+  /** Our own IPv4 address. @default a colony's is the first of the usual subnet, and an agent has none */
+  readonly ownIpv4?: () => string | null;
   /** Never use a relay, and tell the peers so. @default false */
   readonly noRelay?: boolean;
   /** Most that is sent through a relay, in bytes a second. @default what the relay allows */

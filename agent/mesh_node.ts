@@ -22,50 +22,55 @@ import {
   parseKey,
   parseSocketAddress,
 } from "../core/mod.ts";
-import { type DiscoveredPeer, DiscoveryClient, type NatHint } from "../discovery/mod.ts";
 import {
-  listInterfaces,
-  privateCryptoKey,
-  systemClock,
-  systemRng,
-  watchInterfaces,
-  watchSleep,
-} from "../io/mod.ts";
-import { isVirtualInterface } from "../traversal/mod.ts";
-import { COLONY_IPV4, meshIpv6Of } from "./addressing.ts";
+  type DiscoveredPeer,
+  DiscoveryClient,
+  type Identity,
+  type RememberedRecords,
+  type SequenceStore,
+  type Signed,
+  volunteerId,
+} from "../discovery/mod.ts";
+import { systemClock, systemRng } from "../io/mod.ts";
+import { meshIpv6Of } from "./addressing.ts";
+import type { ControlSide } from "./control/control_side.ts";
+import { openDesk } from "./control/open_desk.ts";
+import { watchLinks } from "./link_watch.ts";
 import type { LoadingDatapath } from "./datapath/loading.ts";
-import { loadOrCreateKey } from "./key_file.ts";
+import { identityOf } from "./identity.ts";
+import { checkedName, checkedSubnet } from "./mesh_options.ts";
+import { loadKeys } from "./key_rotation.ts";
 import { startLocalApi } from "./local_api.ts";
+import { MeshAccess } from "./membership/access.ts";
+import type { MembershipHandle } from "./membership/handle.ts";
 import { MeshControl } from "./mesh_control.ts";
+import { MeshDiscovery } from "./mesh_discovery.ts";
 import type { MeshAnswer, MeshEvent, MeshRequest } from "./mesh_messages.ts";
 import type { MeshPeer, Role } from "./mesh_peers.ts";
 import { MemberKeys } from "./member_keys.ts";
-import { isLabel, labelOf, NameTable } from "./names.ts";
+import { NameTable } from "./names.ts";
 import { Nat64 } from "./nat64.ts";
+import type { Network } from "./network.ts";
 import { NodeCore } from "./node_core.ts";
-import { type NetcheckReport, nodeReport } from "./netcheck/report.ts";
+import { meshNetcheck, meshStatus, type MeshStatusParts } from "./mesh_status.ts";
+import type { NetcheckReport } from "./netcheck/report.ts";
 import { NodeStun } from "./node_stun.ts";
 import type { MeshNodeOptions, RunningNode } from "./options.ts";
-import { readPeerCache, writePeerCache } from "./peer_cache.ts";
-import { pathOf, peerStatus, reasonOf } from "./peer_status.ts";
+import { readPeerCache } from "./peer_cache.ts";
+import { PathReporter } from "./path_reporter.ts";
+import { PeerKeeper } from "./peer_keeper.ts";
+import { NodePolicy } from "./policy/node_policy.ts";
+import { pathOf, reasonOf } from "./peer_status.ts";
 import { PortMapper } from "./port_mapper.ts";
 import { RelayOffer } from "./relay_offer.ts";
-import { type RelayAsker, releaseRelays, requestRelay } from "./relay_requests.ts";
-import { relayStatuses } from "./relay_status.ts";
-import {
-  CLOCKS_MS,
-  CONNECT_PORT,
-  INTERFACES_MS,
-  INTERFACES_RARELY_MS,
-  MESH_MTU,
-} from "./mesh_settings.ts";
+import { openSequences } from "./sequence_file.ts";
+import { Vouchers } from "./vouchers.ts";
+import { CONNECT_PORT, MESH_MTU } from "./mesh_settings.ts";
 import type { CommandBody, NodeEvent } from "./shared/mod.ts";
-import type { NodeStatus, PingReply } from "./status.ts";
+import type { NodeStatus, PathChange, PingReply } from "./status.ts";
 
 /** Commands that the datapath has not answered; more wait in the control, where a later word makes an earlier one void. */
 const COMMANDS_UNANSWERED_MAX = 256;
-/** Changes of the peers that come within this time are written together. */
-const CACHE_MS = 5000;
 /** Time for goodbyes at the end. */
 const GOODBYE_MS = 800;
 /** How long the start waits for a resolver where there is only IPv6: what it says is wanted for the first STUN server. */
@@ -81,26 +86,34 @@ export async function startMeshNode(
   loading: LoadingDatapath,
 ): Promise<RunningNode> {
   const { mesh, state } = options;
-  if (!isLabel(mesh)) {
-    throw new MorayError("usage", `Not a mesh id: ${mesh}: use 1 to 63 of a-z, 0-9 and "-"`);
-  }
-  const name = options.name ?? (role === "colony" ? "colony" : labelOf(Deno.hostname()) ?? "agent");
-  if (!isLabel(name)) {
-    throw new MorayError("usage", `Not a node name: ${name}: use 1 to 63 of a-z, 0-9 and "-"`);
-  }
-  if (options.noDirect === true && options.noRelay === true) {
-    throw new MorayError("usage", "--no-direct and --no-relay leave no way to a peer: drop one");
-  }
-  if (options.open === false) {
-    throw new MorayError(
-      "unsupported",
-      "A closed colony needs invites, which this version lacks: leave the colony open",
-    );
-  }
-  const { privateKey, publicKey } = await loadOrCreateKey(state);
-  const secret = await privateCryptoKey(privateKey);
-  const cached = await readPeerCache({ state, mesh, log: options.log });
-  const node = new MeshNode(role, { ...options, name }, { publicKey, secret, cached });
+  const name = checkedName(role, options);
+  const subnet = checkedSubnet(options);
+  const { log, discovery } = options;
+  const now = Date.now;
+  const keys = await loadKeys({ state, mesh, discovery, identityOf, now, log });
+  const { privateKey, rotations } = keys;
+  const identity = await identityOf(keys);
+  const access = await MeshAccess.open({ ...options, role, identity, now });
+  const remembered = access.pin(await readPeerCache({ state, mesh, log }));
+  const sequences = await openSequences({ state, log });
+  const names = new NameTable(mesh);
+  const desk = await openDesk({
+    state,
+    mesh,
+    role,
+    publicKey: formatBase64(identity.publicKey),
+    name,
+    meshIpv6: meshIpv6Of(mesh, identity.publicKey),
+    names,
+    subnet,
+    ...(options.policyFile !== undefined && { policyFile: options.policyFile }),
+    port: options.connectPort ?? CONNECT_PORT,
+    now,
+    randomBytes: (count) => systemRng.bytes(count),
+    log,
+  });
+  const parts = { identity, rotations, remembered, sequences, access, names, desk };
+  const node = new MeshNode(role, { ...options, name }, parts);
   try {
     await node.start(privateKey, loading);
   } catch (error) {
@@ -116,8 +129,12 @@ class MeshNode implements RunningNode {
   readonly #publicKey: string;
   readonly #meshIpv6: string;
   readonly #names: NameTable;
+  readonly #desk: ControlSide;
   readonly #discovery: DiscoveryClient;
+  readonly #asking: MeshDiscovery;
   readonly #control: MeshControl;
+  readonly #access: MeshAccess;
+  readonly #policy = new NodePolicy((rules) => this.#send({ kind: "setPolicy", rules }));
   readonly #ended = new AbortController();
   /** Settles with the first registration, or the failure of the attempt. */
   readonly #first = Promise.withResolvers<void>();
@@ -129,32 +146,75 @@ class MeshNode implements RunningNode {
   #portMapper: PortMapper | undefined;
   readonly #relayOffer: RelayOffer | undefined;
   readonly #nat64: Nat64;
+  readonly #reporter: PathReporter;
+  readonly #keeper: PeerKeeper;
   #stun: NodeStun | undefined;
+  readonly #vouchers = new Vouchers();
   #unanswered = 0;
   #registered = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #cacheTimer: ReturnType<typeof setTimeout> | undefined;
   #stopping: Promise<void> | undefined;
 
   constructor(
     role: Role,
     options: MeshNodeOptions & { readonly name: string },
-    { publicKey, secret, cached }: {
-      readonly publicKey: Uint8Array;
-      readonly secret: CryptoKey;
-      readonly cached: readonly DiscoveredPeer[];
+    { identity, rotations, remembered, sequences, access, names, desk }: {
+      readonly identity: Identity;
+      readonly rotations: readonly Signed[];
+      readonly remembered: RememberedRecords;
+      readonly sequences: SequenceStore;
+      readonly access: MeshAccess;
+      readonly names: NameTable;
+      readonly desk: ControlSide;
     },
   ) {
+    const { publicKey } = identity;
     const { mesh, discovery, log, name, connectPort = CONNECT_PORT } = options;
     const { noRelay, relayBandwidth } = options;
     this.#role = role;
     this.#options = options;
     this.#publicKey = formatBase64(publicKey);
     this.#meshIpv6 = meshIpv6Of(mesh, publicKey);
-    this.#names = new NameTable(mesh);
-    this.#names.set(name, this.#meshIpv6);
-    const identity = { publicKey, secret };
-    this.#discovery = new DiscoveryClient({ urls: discovery, identity, log });
+    this.#names = names;
+    this.#desk = desk;
+    const { peers: cached } = remembered;
+    const urls = discovery;
+    this.#discovery = new DiscoveryClient({ urls, identity, sequences, remembered, log });
+    this.#access = access;
+    access.attach({
+      client: this.#discovery,
+      onExpelled: (key) => {
+        desk.handleExpelled(key);
+        this.#do((now) => {
+          this.#control.handleExpelled(now, key);
+          this.#control.relays.drop(now, volunteerId({ meshId: mesh, publicKey: key }));
+        });
+      },
+      onEnded: () => void this.#relayOffer?.handleExpelled(),
+    });
+    this.#asking = new MeshDiscovery({
+      access,
+      vouchers: this.#vouchers,
+      client: this.#discovery,
+      meshId: mesh,
+      publicKey: this.#publicKey,
+      role,
+      log,
+      signal: this.#ended.signal,
+      onServerInfo: async (info) => {
+        const asked = await this.#stun?.setDiscovery(info) ?? false;
+        // With the answer the control registers: the node's own addresses are to be known by then.
+        await this.#opened.promise;
+        return asked;
+      },
+      onNoServerInfo: () => this.#stun?.handleNoDiscovery(),
+      onPeerEvent: (event) => {
+        this.#reporter.handlePeerEvent(event);
+        this.#do((now) => this.#control.handlePeerEvent(now, event));
+        if (event.kind === "upserted") this.#examine(event.peer);
+      },
+      onWatchState: (state) => this.#do((now) => this.#control.handleWatchState(now, state)),
+    });
     this.#cached = cached.length > 0;
     this.#relayOffer = RelayOffer.of({ ...options, publicKey: this.#publicKey, keys: identity });
     this.#nat64 = new Nat64({
@@ -173,9 +233,26 @@ class MeshNode implements RunningNode {
       cached,
       publicKey: this.#publicKey,
       meshIpv6: this.#meshIpv6,
+      rotations,
       names: this.#names,
+      admits: (key) => access.admits(key),
+      assignedTo: (key) => desk.assignedTo(key),
+      fellows: desk.fellows,
+      ownIpv4: () => desk.ipv4,
       ...(noRelay !== undefined && { noRelay }),
       ...(relayBandwidth !== undefined && { relayBandwidth }),
+    });
+    this.#reporter = new PathReporter({
+      ...options,
+      client: this.#discovery,
+      publicKey: this.#publicKey,
+      status: () => this.status(),
+      natOf: (key) => this.#control.peers.find(key)?.record.nat ?? "NAT_UNKNOWN",
+      signal: this.#ended.signal,
+    });
+    this.#keeper = new PeerKeeper({
+      ...options,
+      remembered: () => this.#discovery.remembered(mesh, this.#control.peers.records()),
     });
     // A node that stops before it was registered has nobody who waits for that.
     this.#first.promise.catch(() => {});
@@ -185,8 +262,22 @@ class MeshNode implements RunningNode {
     return this.#running().listening;
   }
 
+  get membership(): MembershipHandle | undefined {
+    return this.#access.membership;
+  }
+
   get finished(): Promise<void> {
     return this.#running().finished;
+  }
+
+  get network(): Network {
+    return this.#running().network;
+  }
+
+  subscribe(listener: (change: PathChange) => void): void {
+    this.#running().subscribe((change) => {
+      listener({ name: this.#control.peers.nameOf(change.publicKey), ...change });
+    });
   }
 
   async start(privateKey: Uint8Array, loading: LoadingDatapath): Promise<void> {
@@ -199,7 +290,7 @@ class MeshNode implements RunningNode {
       keys: MemberKeys.open({ privateKey, publicKey, mesh }),
       send: (command) => void this.#opened.promise.then(() => this.#send(command)),
       refresh: async () => {
-        const info = await this.#discovery.serverInfo({ signal: this.#ended.signal });
+        const info = await this.#discovery.serverInfo({ signal: this.#ended.signal, meshId: mesh });
         await this.#stun?.setDiscovery(info);
       },
       log,
@@ -220,102 +311,66 @@ class MeshNode implements RunningNode {
       ...(noDirect !== undefined && { noDirect }),
     });
     this.#core = core;
-    const own = [`${this.#meshIpv6}/128`];
-    if (this.#role === "colony") own.push(`${COLONY_IPV4}/32`);
     this.#mapPort(core);
     this.#relayOffer?.start(parseSocketAddress(core.datapath.local)?.port ?? 0);
     const told = Promise.all([
-      core.client.send({ kind: "setAddresses", addresses: own }),
+      core.client.send({ kind: "setAddresses", addresses: this.#addresses }),
       core.client.send({ kind: "linkChanged" }),
     ]);
     told.catch(() => {});
     core.own(await startLocalApi({ state, node: this, log }));
     await told;
-    core.startServices();
+    this.#startDesk(core);
+    await core.startServices();
     await nat64;
     this.#open = true;
     this.#opened.resolve();
     // STUN servers come first, which wait for this too: their answers are what the registration waits for.
     await this.#opened.promise;
     this.#drain();
-    const { signal } = this.#ended;
-    const changed = (sleptMs: number): void =>
-      this.#do((now) => this.#control.handleLinkChanged(now, { sleptMs }));
-    watchInterfaces({
-      intervalMs: core.datapath.watchesLinks ? INTERFACES_RARELY_MS : INTERFACES_MS,
-      signal,
-      onChange: () => changed(0),
-      list: () => listInterfaces().filter(({ name }) => !isVirtualInterface(name)),
-    });
-    watchSleep({
-      everyMs: CLOCKS_MS,
-      signal,
-      onWake: (awayMs) => {
-        this.#options.log("info", `awake again after ${Math.round(awayMs / 1000)} s`);
-        changed(awayMs);
-      },
+    watchLinks({
+      tells: core.datapath.watchesLinks,
+      signal: this.#ended.signal,
+      log,
+      onChange: (sleptMs) => this.#do((now) => this.#control.handleLinkChanged(now, { sleptMs })),
     });
     await this.#first.promise;
   }
 
   async status(): Promise<NodeStatus> {
-    const status = await this.#running().client.send({ kind: "status" });
-    const { peers } = this.#control;
-    const counters = { ...status.counters, ...this.#control.counters() };
-    return {
-      node: {
-        name: this.#options.name,
+    const parts = await this.#parts();
+    return meshStatus({
+      ...parts,
+      own: {
+        name: this.#desk.name,
+        ...(this.#desk.name !== this.#options.name && { askedName: this.#options.name }),
         publicKey: this.#publicKey,
-        meshIpv4: this.#role === "colony" ? COLONY_IPV4 : null,
+        meshIpv4: this.#desk.ipv4,
         meshIpv6: this.#meshIpv6,
-        nat: status.nat,
-        endpoints: status.candidates.map(({ address }) => address),
-        candidates: status.candidates,
-        ...(this.#portMapper && { portMapping: this.#portMapper.status }),
-        datapath: status.driver,
-        tun: status.tun,
       },
-      relays: relayStatuses(status.relays),
-      relayReason: this.#control.relays.reason ?? null,
-      ...(this.#relayOffer && { relayOffer: this.#relayOffer.status }),
-      discovery: { url: this.#discovery.url, connected: this.#control.connected },
-      peers: status.peers.map((peer) => {
-        const { publicKey } = peer;
-        const known = peers.find(publicKey);
-        const hint = this.#control.hintOf(publicKey);
-        return peerStatus(peer, {
-          name: peers.nameOf(publicKey),
-          meshIpv4: known?.meshIpv4 ?? null,
-          meshIpv6: known?.meshIpv6 ?? null,
-          mtu: MESH_MTU,
-          candidates: known?.candidates ?? [],
-          relays: status.relays,
-          ...(hint !== undefined && { hint }),
-        });
-      }),
-      counters,
-    };
+      members: this.#desk.members,
+      ...this.#policy.statusOf(this.#role),
+      counters: {
+        ...this.#discovery.counters(),
+        ...this.#access.counters(),
+        ...this.#desk.counters(),
+        ...this.#running().counters(),
+      },
+    });
   }
 
   async netcheck(): Promise<NetcheckReport> {
-    const { stunServers, nat, relays } = await this.#running().client.send({ kind: "status" });
-    const portMapping = this.#portMapper?.status.map(
-      ({ protocol, gateway, external, reason }) => ({
-        protocol: protocol ?? "none",
-        gateway,
-        external,
-        reason,
-      }),
-    );
-    return nodeReport({
-      families: this.#stun?.families ?? {},
-      stunServers,
-      hint: nat.hint as NatHint,
-      discovery: { url: this.#discovery.url, connected: this.#control.connected },
-      portMapping: portMapping ?? null,
-      relays: relayStatuses(relays),
+    return meshNetcheck(await this.#parts(), this.#stun?.families ?? {});
+  }
+
+  async #parts(): Promise<Omit<MeshStatusParts, "own" | "members" | "counters">> {
+    return {
+      datapath: await this.#running().client.send({ kind: "status" }),
+      control: this.#control,
+      url: this.#discovery.url,
+      ...(this.#portMapper && { portMapping: this.#portMapper.status }),
       ...(this.#relayOffer && { relayOffer: this.#relayOffer.status }),
-    });
+    };
   }
 
   async ping(
@@ -355,20 +410,46 @@ class MeshNode implements RunningNode {
   async #stop(): Promise<void> {
     this.#ended.abort();
     clearTimeout(this.#timer);
-    clearTimeout(this.#cacheTimer);
-    if (this.#cacheTimer !== undefined) await this.#writeCache();
+    await this.#keeper.stop();
+    const goodbye = AbortSignal.timeout(GOODBYE_MS);
+    // Its stream goes through the tunnel.
+    await this.#desk.stop();
     await Promise.all([
-      this.#releaseRelays(),
+      this.#asking.releaseRelays(this.#control.relays.sessions, goodbye),
       this.#relayOffer?.stop(),
-      this.#deregister(),
+      this.#registered ? this.#asking.deregister(goodbye) : undefined,
       this.#portMapper?.stop(GOODBYE_MS),
+      this.#access.stop(),
       this.#core?.stop(),
     ]);
+    this.#discovery.close();
   }
 
   #running(): NodeCore {
     assert(this.#core !== undefined, "the node has started");
     return this.#core;
+  }
+
+  /** Every mesh address of this node. */
+  get #addresses(): readonly string[] {
+    const { ipv4 } = this.#desk;
+    return [`${this.#meshIpv6}/128`, ...(ipv4 === null ? [] : [`${ipv4}/32`])];
+  }
+
+  /** From now on addresses and names come from the colony, or are given by it. */
+  #startDesk({ network }: NodeCore): void {
+    this.#desk.start(network, {
+      peerAt: (address) => this.#control.peers.withAddress(address),
+      onAssigned: (key, assigned) => this.#do(() => this.#control.handleAssigned(key, assigned)),
+      onOwn: () => this.#send({ kind: "setAddresses", addresses: this.#addresses }),
+      onMesh: ({ members, fellows, rules }) => {
+        this.#policy.take(rules);
+        this.#do((now) => {
+          for (const one of members) this.#control.handleAssigned(one.publicKey, one);
+          this.#control.handleFellows(now, fellows);
+        });
+      },
+    });
   }
 
   /** Asks the gateways to let peers in. The start does not wait for it. */
@@ -425,7 +506,7 @@ class MeshNode implements RunningNode {
         this.#registered = true;
         this.#relayOffer?.registered();
         this.#first.resolve();
-        return this.#watch();
+        return this.#asking.watch();
       case "notRegistered":
         return this.#notRegistered(event);
       case "hurry":
@@ -433,9 +514,11 @@ class MeshNode implements RunningNode {
       case "reconnect":
         return this.#discovery.reconnect();
       case "connected":
+        if (event.peer.role === "colony") this.#access.handleConnected();
+        this.#desk.handleConnected(event.peer);
         return void this.#measure(event.peer);
       case "peersChanged":
-        return this.#cacheSoon();
+        return this.#keeper.changed();
     }
   }
 
@@ -450,101 +533,28 @@ class MeshNode implements RunningNode {
   // ---- Discovery
 
   #ask(request: MeshRequest): void {
-    this.#answer(request).catch((error): MeshAnswer => {
+    this.#asking.answer(request).catch((error): MeshAnswer => {
       const code = error instanceof MorayError ? error.code : "internal";
       return { kind: "failed", request, code, message: messageOf(error) };
     }).then((answer) => {
       if (this.#ended.signal.aborted) return;
+      this.#reporter.handleAnswer(answer);
       this.#do((now) => this.#control.handleAnswer(now, answer));
+      if (answer.kind === "agent" && answer.peer !== undefined) this.#examine(answer.peer);
     });
   }
 
-  async #answer(request: MeshRequest): Promise<MeshAnswer> {
-    const { mesh: meshId } = this.#options;
-    const { signal } = this.#ended;
-    const discovery = this.#discovery;
-    switch (request.kind) {
-      case "serverInfo": {
-        const info = await discovery.serverInfo({ signal }).catch((error) => {
-          this.#stun?.handleNoDiscovery();
-          throw error;
-        });
-        const stun = await this.#stun?.setDiscovery(info) ?? false;
-        // With the answer the control registers: the node's own addresses are to be known by then.
-        await this.#opened.promise;
-        return { kind: "serverInfo", features: info.features, stun };
-      }
-      case "register": {
-        const { ttlMs } = await discovery.register(request.registration, { signal });
-        return { kind: "registered", ttlMs };
-      }
-      case "lookUpColony":
-        return { kind: "colony", peer: await discovery.lookupColony(meshId, { signal }) };
-      case "lookUpAgent": {
-        const { publicKey } = request;
-        // On a plain Coral Discovery the key is found as the agent's id, which is what an agent of ours registers.
-        const query = discovery.features.watch
-          ? { meshId, publicKey }
-          : { meshId, agentId: publicKey };
-        const peer = await discovery.lookupAgent(query, { signal });
-        return { kind: "agent", publicKey, peer };
-      }
-      case "punch": {
-        const { publicKey } = request;
-        const keys = { meshId, from: this.#publicKey, to: publicKey };
-        return { kind: "punched", publicKey, ...await discovery.initiatePunch(keys, { signal }) };
-      }
-      case "requestRelay": {
-        const granted = await requestRelay(this.#relayAsker(), request, signal);
-        return { kind: "relayGranted", request, granted };
-      }
-      case "releaseRelay":
-        await discovery.releaseRelay({ meshId, sessionId: request.sessionId }, { signal });
-        return { kind: "relayReleased" };
-    }
-  }
-
-  #watch(): void {
-    const { mesh: meshId, log } = this.#options;
-    if (!this.#discovery.features.watch) {
-      log("info", "this Discovery has no Watch streams: looking up instead");
-      return;
-    }
-    this.#discovery.watch({
-      meshId,
-      publicKey: this.#publicKey,
-      signal: this.#ended.signal,
-      onEvent: (event) => this.#do((now) => this.#control.handlePeerEvent(now, event)),
-      onState: (state) => this.#do((now) => this.#control.handleWatchState(now, state)),
-    }).catch((error) => log("error", `watch: ${messageOf(error)}`));
-  }
-
-  /** Removes the registration, if there is one. Never rejects: it expires by itself. */
-  async #deregister(): Promise<void> {
-    if (!this.#registered) return;
-    const { mesh: meshId, log } = this.#options;
-    const node = { meshId, publicKey: this.#publicKey, role: this.#role };
-    try {
-      await this.#discovery.deregister(node, { signal: AbortSignal.timeout(GOODBYE_MS) });
-    } catch (error) {
-      log("debug", `deregister: ${messageOf(error)}`);
-    }
-  }
-
-  #relayAsker(): RelayAsker {
-    const { mesh, log } = this.#options;
-    const own = { publicKey: this.#publicKey, role: this.#role };
-    return { discovery: this.#discovery, mesh, log, ...own };
-  }
-
-  #releaseRelays(): Promise<void> {
-    const signal = AbortSignal.timeout(GOODBYE_MS);
-    return releaseRelays(this.#relayAsker(), this.#control.relays.sessions, signal);
+  /** A colony lets in who comes with an invite; then the record counts. */
+  async #examine(peer: DiscoveredPeer): Promise<void> {
+    if (!await this.#access.examine(peer) || this.#ended.signal.aborted) return;
+    this.#do((now) => this.#control.handlePeerEvent(now, { kind: "upserted", peer }));
   }
 
   // ---- the datapath
 
   #handle(event: NodeEvent): void {
+    if (event.kind === "vouched") this.#vouchers.handle(event);
+    if (event.kind === "stunRefused") this.#stun?.handleRefused();
     if (event.kind === "stunSilent") this.#stun?.handleSilence();
     if (event.kind === "peerConnected") this.#stun?.handleConnected();
     if (event.kind === "candidatesChanged") {
@@ -552,6 +562,7 @@ class MeshNode implements RunningNode {
       this.#portMapper?.setCandidates(event.candidates);
       this.#relayOffer?.setCandidates(event.candidates);
     }
+    this.#reporter.handle(event);
     this.#do((now) => this.#control.handleDatapath(now, event));
   }
 
@@ -560,7 +571,9 @@ class MeshNode implements RunningNode {
     if (client === undefined) return;
     const command = this.#nat64.translate(given);
     this.#unanswered++;
-    if (command.kind === "addPeer") this.#stun?.introduce(command.publicKey);
+    const fellow = "publicKey" in command && this.#control.peers.isFellow(command.publicKey);
+    if (command.kind === "addPeer" && !fellow) this.#stun?.introduce(command.publicKey);
+    if (command.kind === "removePeer") this.#stun?.forget(command.publicKey);
     if (command.kind === "linkChanged") this.#stun?.handleLinkChanged();
     if (command.kind === "linkChanged") this.#portMapper?.linkChanged();
     if (command.kind === "linkChanged") this.#nat64.detect();
@@ -579,20 +592,5 @@ class MeshNode implements RunningNode {
       await this.#core?.client.send({ kind: "ping", address, sequence, timeoutMs: FIRST_PING_MS })
         .catch((error) => this.#options.log("debug", `ping: ${messageOf(error)}`));
     }
-  }
-
-  // ---- the peers on disk
-
-  #cacheSoon(): void {
-    if (this.#cacheTimer !== undefined) return;
-    this.#cacheTimer = setTimeout(() => {
-      this.#cacheTimer = undefined;
-      this.#writeCache();
-    }, CACHE_MS);
-    Deno.unrefTimer(this.#cacheTimer);
-  }
-
-  #writeCache(): Promise<void> {
-    return writePeerCache(this.#options, this.#control.peers.records());
   }
 }

@@ -31,6 +31,7 @@ function found(fill: number, role: Role, more: Partial<DiscoveredPeer> = {}): Di
     metadata: {},
     lastSeenAt: undefined,
     generation: 1,
+    sequence: 0,
     ...more,
   };
 }
@@ -137,10 +138,28 @@ Deno.test("MeshPeers keeps a peer that is gone while its session lives, and forg
   peers.gone(peer.publicKey, at(0));
   assertEquals(peers.sweep(at(0)), []);
   peer.connected = false;
-  assertEquals(peers.sweep(at(1)), [peer]);
+  assertEquals(peers.sweep(at(30_000)), [peer]);
   assertEquals(peers.all.length, 0);
   assertEquals(sent.at(-1), { kind: "removePeer", publicKey: peer.publicKey });
   assertEquals(names.resolve("node2"), undefined);
+});
+
+Deno.test("MeshPeers keeps an agent that was connected and that Discovery does not name for half a minute, so that its streams outlive a lost memory", () => {
+  const { peers } = setUp("colony");
+  peers.learn(found(2, "agent"));
+  const { publicKey } = found(2, "agent");
+  const peer = peers.find(publicKey);
+  assert(peer !== undefined);
+  peer.connected = true;
+  peers.gone(publicKey, at(1_000));
+  assertEquals(peers.sweepAt, undefined, "a session lives");
+  peer.connected = false;
+  assertEquals(peers.sweepAt, at(31_000));
+  assertEquals(peers.sweep(at(30_999)), []);
+  peers.learn(found(2, "agent"));
+  assertEquals([peers.sweepAt, peers.sweep(at(31_000))], [undefined, []], "it is back");
+  peers.gone(publicKey, at(40_000));
+  assertEquals(peers.sweep(at(40_000)), [peer], "there was no session to come back to");
 });
 
 Deno.test("MeshPeers keeps a colony that Discovery lost for three minutes, and a known one that came back", () => {
@@ -227,4 +246,20 @@ Deno.test("MeshPeers takes no relay's address for one of the peer, heard there b
     assertEquals(set.candidates?.map(({ kind }) => kind), ["host", "serverReflexive"]);
     assertEquals(peers.records(), [withdrawn]);
   }
+});
+
+Deno.test("MeshPeers of a colony knows an agent that goes on with another key by that alone, under its name", () => {
+  const { peers, names, sent } = setUp("colony");
+  peers.learn(found(2, "agent", { name: "web" }));
+  peers.learn(found(3, "agent"));
+  const earlierKeys = [formatBase64(key(8)), formatBase64(key(2))];
+  const learned = peers.learn(found(4, "agent", { name: "web", earlierKeys }));
+  assertEquals([learned?.added, peers.find(formatBase64(key(2)))], [true, undefined]);
+  assertEquals(peers.all.map(({ name }) => name), ["node3", "web"]);
+  assertEquals(names.resolve("web"), meshIpv6Of(MESH, key(4)));
+  const removed = sent.filter(({ kind }) => kind === "removePeer");
+  assertEquals(removed, [{ kind: "removePeer", publicKey: formatBase64(key(2)) }]);
+  // Whoever is known already takes nobody's place by what it says later.
+  peers.learn(found(4, "agent", { name: "web", earlierKeys: [formatBase64(key(3))] }));
+  assert(peers.find(formatBase64(key(3))) !== undefined);
 });

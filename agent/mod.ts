@@ -17,6 +17,7 @@
  */
 export { publicKeyOf } from "../io/mod.ts";
 export { generatePrivateKey, type KeyPair, loadOrCreateKey } from "./key_file.ts";
+export { type PreparedRotation, prepareRotation } from "./key_rotation.ts";
 export { connectLocalApi } from "./local_api.ts";
 export type { NetcheckOptions } from "./netcheck/netcheck.ts";
 export type {
@@ -28,30 +29,55 @@ export type {
   PortMappingReport,
   StunServerReport,
 } from "./netcheck/report.ts";
+export type {
+  InviteRequest,
+  IssuedInvite,
+  MemberList,
+  MembershipHandle,
+} from "./membership/handle.ts";
+export { type JoinedMesh, joinedMesh } from "./membership/join_file.ts";
 export { netcheck } from "./netcheck/start.ts";
-export type { ByteStream, ConnectOptions, Network, TunnelConn, TunnelListener } from "./network.ts";
+export {
+  type ByteStream,
+  type ConnectOptions,
+  type DatagramHandler,
+  DatagramTooLong,
+  type Network,
+  type TunnelConn,
+  type TunnelDatagrams,
+  type TunnelListener,
+} from "./network.ts";
 export { startAgent, startColony, startWireGuard } from "./node.ts";
 export type {
   CommonOptions,
+  ExposePathRule,
+  ExposePortRule,
   ExposeRule,
   ForwardRule,
   Log,
   MeshNodeOptions,
+  ProxyCredentials,
   RunningNode,
+  UnixPath,
   WireGuardNodeOptions,
 } from "./options.ts";
 export type { OfferedRelay, OfferedRelaySpec, RelayOfferOptions } from "./relay_offer_options.ts";
 export type {
   CandidateStatus,
+  MemberStatus,
   NatStatus,
   NodeHandle,
   NodeStatus,
+  PathChange,
   PathDetail,
   PathKind,
   PathStatus,
   PeerStatus,
   PingReply,
+  PolicyStatus,
   PortMappingStatus,
+  RefusedPort,
+  RefusedStatus,
   RelayOfferStatus,
   RelayStatus,
 } from "./status.ts";

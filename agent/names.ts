@@ -2,7 +2,7 @@
 import { assert, canonicalIp } from "../core/mod.ts";
 
 /** Longest DNS label (RFC 1035 section 2.3.4). */
-const LABEL_CHARACTERS_MAX = 63;
+export const LABEL_CHARACTERS_MAX = 63;
 /** What stands behind the mesh id in a full name. `internal` is reserved for private use and never delegated. */
 const SUFFIX = "internal";
 /** Names that a table holds. One more is refused and counted. */
@@ -33,6 +33,12 @@ export function fullNameOf(node: string, mesh: string): string {
   return `${node}.${mesh}.${SUFFIX}`;
 }
 
+/** What a name stands for. */
+interface Holder {
+  readonly address: string;
+  readonly ipv4: string | undefined;
+}
+
 /**
  * The names of one mesh.
  *
@@ -40,7 +46,9 @@ export function fullNameOf(node: string, mesh: string): string {
  */
 export class NameTable {
   readonly #domain: string | undefined;
-  readonly #addresses = new Map<string, string>();
+  readonly #holders = new Map<string, Holder>();
+  /** Names by address, of either family. */
+  readonly #names = new Map<string, string>();
   #refused = 0;
 
   /** A table for a mesh; without one (a plain WireGuard peer) there are no full names. */
@@ -49,30 +57,46 @@ export class NameTable {
     this.#domain = mesh === undefined ? undefined : `.${mesh}.${SUFFIX}`;
   }
 
+  /** What full names end in, as `reef.internal`; `undefined` where there are none. */
+  get domain(): string | undefined {
+    return this.#domain?.slice(1);
+  }
+
   /** Names refused by {@linkcode NameTable.set}. */
   get refused(): number {
     return this.#refused;
   }
 
   /**
-   * Gives `node` to `address`, a literal. Returns `false`, and changes nothing, if it is no label, the address is no
-   * literal, another address holds the name, or the table is full ({@linkcode NAMES_MAX}).
+   * Gives `node` to `address`, a literal, which may have an IPv4 address besides. Returns `false`, and changes nothing, if it is no label,
+   * an address is no literal, another address holds the name, or the table is full ({@linkcode NAMES_MAX}).
    */
-  set(node: string, address: string): boolean {
+  set(node: string, address: string, other?: string | null): boolean {
     const literal = canonicalIp(address);
-    const holder = this.#addresses.get(node);
-    const full = holder === undefined && this.#addresses.size >= NAMES_MAX;
-    if (!isLabel(node) || literal === undefined || full || (holder ?? literal) !== literal) {
+    const ipv4 = other === undefined || other === null ? undefined : canonicalIp(other);
+    const holder = this.#holders.get(node);
+    const full = holder === undefined && this.#holders.size >= NAMES_MAX;
+    const known = literal !== undefined && (ipv4 !== undefined || (other ?? null) === null);
+    if (!isLabel(node) || !known || full || (holder?.address ?? literal) !== literal) {
       this.#refused++;
       return false;
     }
-    this.#addresses.set(node, literal);
+    this.delete(node);
+    this.#holders.set(node, { address: literal, ipv4 });
+    this.#names.set(literal, node);
+    if (ipv4 !== undefined) this.#names.set(ipv4, node);
     return true;
   }
 
   /** Frees a name. */
   delete(node: string): void {
-    this.#addresses.delete(node);
+    const holder = this.#holders.get(node);
+    if (holder === undefined) return;
+    this.#holders.delete(node);
+    for (const address of [holder.address, holder.ipv4]) {
+      // Another name may have the address by now.
+      if (address !== undefined && this.#names.get(address) === node) this.#names.delete(address);
+    }
   }
 
   /**
@@ -80,13 +104,26 @@ export class NameTable {
    * without the final dot; `undefined` for any other text.
    */
   resolve(text: string): string | undefined {
-    const literal = canonicalIp(text);
-    if (literal !== undefined) return literal;
+    return canonicalIp(text) ?? this.#holderOf(text)?.address;
+  }
+
+  /** Every address of a name, as {@linkcode NameTable.resolve} takes it; none for literals and for names of nobody. */
+  addressesOf(text: string): readonly string[] {
+    const { address, ipv4 } = this.#holderOf(text) ?? {};
+    return [address, ipv4].filter((one) => one !== undefined);
+  }
+
+  /** The name of the node with an address: a label. */
+  nameOf(address: string): string | undefined {
+    return this.#names.get(canonicalIp(address) ?? "");
+  }
+
+  #holderOf(text: string): Holder | undefined {
     const name = text.toLowerCase().replace(/\.$/, "");
     const domain = this.#domain;
     const node = domain !== undefined && name.endsWith(domain)
       ? name.slice(0, -domain.length)
       : name;
-    return this.#addresses.get(node);
+    return this.#holders.get(node);
   }
 }

@@ -71,3 +71,20 @@ Deno.test("NameTable is bounded", () => {
   assertEquals(names.set("n0", "fd00::1"), true);
   assertEquals(names.refused, 1);
 });
+
+Deno.test("NameTable knows a name's IPv4 address too, and whose an address is", () => {
+  const names = new NameTable("reef");
+  assertEquals(names.domain, "reef.internal");
+  assertEquals(names.set("web", "fd00::1"), true);
+  assertEquals(names.addressesOf("web"), ["fd00::1"]);
+  assertEquals(names.set("web", "fd00::1", "10.42.0.9"), true);
+  assertEquals(names.addressesOf("Web.Reef.Internal."), ["fd00::1", "10.42.0.9"]);
+  assertEquals([names.nameOf("FD00:0::1"), names.nameOf("10.42.0.9")], ["web", "web"]);
+  assertEquals(names.set("web", "fd00::1", "10.42.0.10"), true);
+  assertEquals([names.nameOf("10.42.0.9"), names.nameOf("10.42.0.10")], [undefined, "web"]);
+  assertEquals(names.set("bad", "fd00::3", "no address"), false);
+  assertEquals(names.set("www", "fd00::1", "10.42.0.10"), true);
+  names.delete("web");
+  assertEquals([names.nameOf("fd00::1"), names.addressesOf("web")], ["www", []]);
+  assertEquals([names.addressesOf("fd00::1"), names.nameOf("nobody")], [[], undefined]);
+});

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import type { SocketAddress } from "../core/mod.ts";
+import { MorayError, type SocketAddress } from "../core/mod.ts";
 
 /** One end of a byte stream: a tunnel connection, or a `Deno.Conn`. */
 export interface ByteStream {
@@ -49,13 +49,54 @@ export interface TunnelListener extends AsyncIterable<TunnelConn>, Disposable {
   close(): void;
 }
 
+/** What happens at a UDP port inside the mesh. Nothing of it may throw. */
+export interface DatagramHandler {
+  /** A datagram. It is part of a larger buffer that nobody writes to again: copy what is kept for long. */
+  datagram(payload: Uint8Array<ArrayBuffer>, from: SocketAddress): void;
+  /** The other end says that nobody has the port that something was sent to, or that it cannot be reached. */
+  refused?(to: SocketAddress, reason: "refused" | "unreachable"): void;
+  /** The port is gone, and not by `close`: the datapath refused it, or has ended. */
+  closed?(error: MorayError): void;
+}
+
+/** A UDP port inside the mesh. */
+export interface TunnelDatagrams extends Disposable {
+  /** The port. */
+  readonly port: number;
+  /**
+   * Sends a datagram to a mesh address; resolves once it is on its way, and waits while the tunnel takes nothing more. The payload must
+   * not change until then.
+   *
+   * Rejects with `MorayError`: `unreachable` (no peer has this address), {@linkcode DatagramTooLong}, `limit` (too many wait) or
+   * `closed`.
+   */
+  send(payload: Uint8Array, to: SocketAddress): Promise<void>;
+  /** Closes the port. Safe to call twice. */
+  close(): void;
+}
+
+/** A datagram is longer than the path to its address carries now. */
+export class DatagramTooLong extends MorayError {
+  /** The longest payload that it carries, in bytes. */
+  readonly limitBytes: number;
+
+  /** `to` is for the message. */
+  constructor(length: number, to: string, limitBytes: number) {
+    super(
+      "limit",
+      `Cannot send ${length} bytes to ${to}: its path carries datagrams of ${limitBytes} bytes`,
+    );
+    this.limitBytes = limitBytes;
+  }
+}
+
 /** Options of {@linkcode Network.connect}. */
 export interface ConnectOptions {
   /** Gives up when aborted; the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
-/** Streams and names inside the mesh. */
+/** Streams, datagrams and names inside the mesh. */
 export interface Network {
   /**
    * Opens a TCP connection to a mesh address.
@@ -66,6 +107,8 @@ export interface Network {
   connect(address: SocketAddress, options?: ConnectOptions): Promise<TunnelConn>;
   /** Listens on a TCP port of every mesh address of this node. Throws `portInUse` or `limit`. */
   listen(port: number): TunnelListener;
+  /** Opens a UDP port of every mesh address of this node. Throws `usage`, `portInUse` or `limit`. */
+  openDatagrams(port: number, handler: DatagramHandler): TunnelDatagrams;
   /**
    * Resolves a name inside the mesh to a literal: an IP literal itself, a node's name, or `<node>.<mesh>.internal`.
    * `undefined` when no node is called so.

@@ -1,16 +1,20 @@
 /** What every kind of node has: a datapath, a network, proxies and an orderly end. @module */
 import { formatSocketAddress, messageOf, MorayError, type SocketAddress } from "../core/mod.ts";
+import type { DatagramCounters } from "./datagram_server.ts";
 import type { LoadingDatapath } from "./datapath/loading.ts";
 import { type RunningDatapath, startDatapath } from "./datapath/start.ts";
 import { startExpose } from "./expose.ts";
-import { startForward } from "./forward.ts";
+import { startForward, startUnixForward } from "./forward.ts";
 import { startHttpProxy } from "./http_proxy.ts";
 import type { NameTable } from "./names.ts";
-import type { CommonOptions } from "./options.ts";
+import type { CommonOptions, ForwardRule } from "./options.ts";
 import type { DatapathClient, NodeEvent } from "./shared/mod.ts";
 import { RelayStreams } from "./relay_streams.ts";
 import { startSocks5 } from "./socks5_server.ts";
+import type { PathChange } from "./status.ts";
 import { TunnelNetwork } from "./tunnel_network.ts";
+import { startUdpExpose } from "./udp_expose.ts";
+import { startUdpForward } from "./udp_forward.ts";
 
 /** How long the Worker may take to end. */
 const DATAPATH_GRACE_MS = 400;
@@ -50,8 +54,10 @@ export class NodeCore {
   readonly #options: CommonOptions;
   readonly #relayStreams: RelayStreams;
   readonly #services: Stoppable[] = [];
+  readonly #counted: (() => Readonly<Record<string, number>>)[] = [];
   readonly #listening: string[];
   readonly #finished = Promise.withResolvers<void>();
+  readonly #listeners: ((change: Omit<PathChange, "name">) => void)[] = [];
   #stopping: Promise<void> | undefined;
 
   private constructor(
@@ -115,25 +121,68 @@ export class NodeCore {
     return this.#finished.promise;
   }
 
-  /** Starts proxies, forwards and exposes. Throws `portInUse`, `permission` or `limit`. */
-  startServices(): void {
-    const { socks5, httpProxy, forwards = [], exposes = [], log } = this.#options;
+  /** Starts proxies, forwards and exposes. Rejects with `portInUse`, `permission`, `usage` or `limit`. */
+  async startServices(): Promise<void> {
+    const { socks5, socks5Credentials, httpProxy, log } = this.#options;
+    const { forwards = [], exposes = [] } = this.#options;
     const { network } = this;
     if (socks5 !== undefined) {
-      const proxy = startSocks5({ listen: socks5, network, log });
+      const credentials = socks5Credentials && { credentials: socks5Credentials };
+      const proxy = startSocks5({ listen: socks5, network, log, ...credentials });
+      this.#counted.push(() => {
+        const { associations: _, datagramsOut: _out, datagramsIn: _in, ...losses } =
+          proxy.associations;
+        return named("socks5Datagrams", losses);
+      });
       this.own(proxy, `socks5=${formatSocketAddress(proxy.address)}`);
     }
     if (httpProxy !== undefined) {
       const proxy = startHttpProxy({ listen: httpProxy, network, log });
       this.own(proxy, `http-proxy=${formatSocketAddress(proxy.address)}`);
     }
-    for (const rule of forwards) {
-      const forward = startForward(rule, { network, log });
+    for (const rule of forwards) await this.#startForward(rule);
+    for (const rule of exposes) {
+      if ("path" in rule || rule.protocol !== "udp") {
+        this.own(startExpose(rule, { network, log }), `expose=${rule.meshPort}`);
+      } else {
+        const expose = startUdpExpose(rule, { network, log });
+        this.#counted.push(() => lossesOf(expose.counters));
+        this.own(expose, `expose=${rule.meshPort}/udp`);
+      }
+    }
+  }
+
+  async #startForward({ listen, protocol, ...target }: ForwardRule): Promise<void> {
+    const { network } = this;
+    const { log } = this.#options;
+    if ("path" in listen) {
+      if (protocol === "udp") throw new MorayError("usage", "A unix socket carries no datagrams");
+      const forward = await startUnixForward({ listen, ...target }, { network, log });
+      this.own(forward, `forward=unix:${listen.path}`);
+    } else if (protocol === "udp") {
+      const random = Math.random;
+      const forward = startUdpForward({ listen, ...target }, { network, log, random });
+      this.#counted.push(() => lossesOf(forward.counters));
+      this.own(forward, `forward=${formatSocketAddress(forward.address)}/udp`);
+    } else {
+      const forward = startForward({ listen, ...target }, { network, log });
       this.own(forward, `forward=${formatSocketAddress(forward.address)}`);
     }
-    for (const rule of exposes) {
-      this.own(startExpose(rule, { network, log }), `expose=${rule.meshPort}`);
+  }
+
+  /** What was dropped and refused on this thread, by name; only what is not zero. */
+  counters(): Readonly<Record<string, number>> {
+    const all = [this.network.counters, ...this.#counted.map((counters) => counters())];
+    const sums: Record<string, number> = {};
+    for (const [name, value] of all.flatMap((counters) => Object.entries(counters))) {
+      if (value > 0) sums[name] = (sums[name] ?? 0) + value;
     }
+    return sums;
+  }
+
+  /** Has `listener` called with every change of the path to a peer. */
+  subscribe(listener: (change: Omit<PathChange, "name">) => void): void {
+    this.#listeners.push(listener);
   }
 
   /** Stops `service` with the node, and names where it listens. */
@@ -166,5 +215,42 @@ export class NodeCore {
       return;
     }
     onEvent(event);
+    const change = pathChangeOf(event);
+    if (change === undefined) return;
+    for (const listener of this.#listeners) listener(change);
   }
+}
+
+/** What an event says of the path to a peer; `undefined` for nothing. */
+function pathChangeOf(event: NodeEvent): Omit<PathChange, "name"> | undefined {
+  switch (event.kind) {
+    case "peerConnected":
+    case "peerMoved": {
+      const { publicKey, remote, relayed = false } = event;
+      return { publicKey, kind: relayed ? "relayed" : "direct", remote };
+    }
+    case "peerLost":
+      return { publicKey: event.publicKey, kind: "none", remote: null };
+    default:
+      return undefined;
+  }
+}
+
+/** What of a forward's datagrams was lost, for `status`. */
+function lossesOf(
+  { evicted, failed, dropped, tooLong, strangers, refused }: DatagramCounters,
+): Readonly<Record<string, number>> {
+  return named("datagrams", { evicted, failed, dropped, tooLong, strangers, refused });
+}
+
+/** The same counters with a word in front of their names. */
+function named(
+  word: string,
+  counters: Readonly<Record<string, number>>,
+): Readonly<Record<string, number>> {
+  return Object.fromEntries(
+    Object.entries(counters).map((
+      [name, value],
+    ) => [`${word}${name.charAt(0).toUpperCase()}${name.slice(1)}`, value]),
+  );
 }

@@ -1,5 +1,10 @@
 /** The main thread's part in STUN: which servers a node asks, and what it signs with. @module */
-import { formatSocketAddress, type MorayError, parseSocketAddress } from "../core/mod.ts";
+import {
+  formatSocketAddress,
+  messageOf,
+  type MorayError,
+  parseSocketAddress,
+} from "../core/mod.ts";
 import type { StunCredentials } from "../traversal/mod.ts";
 import type { MemberKeys } from "./member_keys.ts";
 import { type ExaminedFamilies, NodeNetcheck } from "./netcheck/node_netcheck.ts";
@@ -11,6 +16,9 @@ import {
   resolveStunServers,
   type StunServer,
 } from "./stun_servers.ts";
+
+/** A Discovery whose STUN servers take none of its credentials is asked for others this seldom. */
+const REFRESH_EVERY_MS = 60_000;
 
 /** Options of {@linkcode NodeStun}. */
 export interface NodeStunOptions {
@@ -24,6 +32,8 @@ export interface NodeStunOptions {
   readonly refresh: () => Promise<unknown>;
   /** Servers that are asked where none of the others answers, `host:port`. @default the public one */
   readonly fallback?: readonly string[];
+  /** Least time between two questions for credentials in the place of refused ones, in milliseconds. @default 60000 */
+  readonly refreshEveryMs?: number;
   /** Where the log goes. */
   readonly log: Log;
   /** Ends everything. */
@@ -36,11 +46,16 @@ export class NodeStun {
   #servers: readonly StunServer[] = [];
   #fallback: Promise<readonly StunServer[]> | undefined;
   readonly #netcheck: NodeNetcheck;
+  /** Runs while new credentials have been asked for lately. */
+  #refreshing: ReturnType<typeof setTimeout> | undefined;
+  /** Peers that the datapath has been told of. */
+  readonly #peers = new Set<string>();
 
   /** Knows no server yet. */
   constructor(options: NodeStunOptions) {
     this.#options = options;
     this.#netcheck = new NodeNetcheck(options);
+    options.signal.addEventListener("abort", () => clearTimeout(this.#refreshing), { once: true });
   }
 
   /** What was found out about the network beyond the node's own socket. */
@@ -87,6 +102,16 @@ export class NodeStun {
     void this.setDiscovery({ stunServers: [], stunCredentials: undefined });
   }
 
+  /** A server does not take the credentials that Discovery gave: Discovery is asked for others, now and then. */
+  handleRefused(): void {
+    const { refresh, log, signal, refreshEveryMs = REFRESH_EVERY_MS } = this.#options;
+    if (this.#refreshing !== undefined || signal.aborted) return;
+    log("debug", "a STUN server does not take its credentials: asking Discovery for others");
+    this.#refreshing = setTimeout(() => this.#refreshing = undefined, refreshEveryMs);
+    Deno.unrefTimer(this.#refreshing);
+    void refresh().catch((error) => log("debug", `STUN credentials: ${messageOf(error)}`));
+  }
+
   /** No server answers: the public one is asked too. */
   handleSilence(): void {
     const { log, signal, fallback = [PUBLIC_STUN_SERVER] } = this.#options;
@@ -107,10 +132,18 @@ export class NodeStun {
   /** Gives the datapath what this node and a new peer sign their requests to each other with. */
   introduce(publicKey: string): void {
     const { keys, send, log, signal } = this.#options;
+    this.#peers.add(publicKey);
     void keys.then((known) => known.with(publicKey)).then((credentials) => {
       if (credentials === undefined) log("debug", "no STUN with a peer: its key is weak");
-      else if (!signal.aborted) send({ kind: "setMember", publicKey, ...credentials });
+      else if (!signal.aborted && this.#peers.has(publicKey)) {
+        send({ kind: "setMember", publicKey, ...credentials });
+      }
     });
+  }
+
+  /** The datapath has been told that the peer is gone: nothing more is said of it. */
+  forget(publicKey: string): void {
+    this.#peers.delete(publicKey);
   }
 
   readonly #complain = ({ message }: MorayError): void => {

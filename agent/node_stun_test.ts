@@ -68,6 +68,19 @@ Deno.test("NodeStun introduces a peer with credentials, and nobody with a weak k
   assert(only?.kind === "setMember" && only.publicKey === peer);
 });
 
+Deno.test("NodeStun says nothing of a peer that went before its credentials were made", async () => {
+  const { stun, commands } = await bench([]);
+  const [gone, stays] = await Promise.all(
+    [0, 0].map(async () => formatBase64(await publicKeyOf(generatePrivateKey()))),
+  );
+  assert(gone !== undefined && stays !== undefined);
+  stun.introduce(gone);
+  stun.forget(gone);
+  stun.introduce(stays);
+  await until(() => commands.length > 0);
+  assertEquals(commands.map((command) => "publicKey" in command && command.publicKey), [stays]);
+});
+
 interface Bench {
   readonly stun: NodeStun;
   readonly commands: CommandBody[];

@@ -25,6 +25,7 @@ export function ownRecord(
   },
 ): Registration {
   const { mesh: meshId, publicKey, role, name, meshIpv6, connectPort, noRelay = false } = options;
+  const { rotations = [], ownIpv4 = () => COLONY_IPV4 } = options;
   const of = (kinds: readonly string[]): SocketAddress[] =>
     candidates.filter(({ kind }) => kinds.includes(kind))
       .map(({ address }) => parseSocketAddress(address)).filter((a) => a !== undefined);
@@ -38,7 +39,8 @@ export function ownRecord(
     observedEndpoints: of(OBSERVED),
     ...(noRelay ? { noRelay } : { relayedEndpoints: of(RELAYED) }),
     meshIpv6,
+    ...(rotations.length > 0 && { rotations }),
     ...(hint && { nat: hint }),
-    ...(role === "colony" && { meshIpv4: COLONY_IPV4, connectPort }),
+    ...(role === "colony" && { meshIpv4: ownIpv4() ?? COLONY_IPV4, connectPort }),
   };
 }

@@ -1,5 +1,7 @@
 /**
- * The peers of a mesh node on disk, `peers.json` in its state directory, so that it finds them while Discovery is away.
+ * The peers of a mesh node on disk, `peers.json` in its state directory, so that it finds them while Discovery is away, and believes
+ * no Discovery that knows less than it did: `sequences` has the newest record of each key that the node has seen, `colonyKey` whose
+ * mesh it is.
  *
  * The file is as private as the key beside it (0600), and its addresses are hints as those of Discovery are: only the
  * handshake proves who answers there.
@@ -13,15 +15,17 @@ import {
   parseKey,
   parseSocketAddress,
 } from "../core/mod.ts";
-import type { DiscoveredPeer } from "../discovery/mod.ts";
+import type { DiscoveredPeer, RememberedRecords } from "../discovery/mod.ts";
 import { readTextFile, writePrivateFile } from "../io/mod.ts";
 import { isLabel } from "./names.ts";
 import type { Log } from "./options.ts";
 
 /** Peers kept; further ones are left out. A colony of more finds them by their own handshakes. */
 export const CACHED_PEERS_MAX = 4096;
-/** Longest file that is read: about 2 KiB for each peer. */
-const FILE_BYTES_MAX = 8 << 20;
+/** Longest file that is read: about 2 KiB for each peer, and a line for each sequence. */
+const FILE_BYTES_MAX = 12 << 20;
+/** Sequences of records that are read. */
+const SEQUENCES_MAX = 20_000;
 /** Addresses of one peer that are read. */
 const ENDPOINTS_MAX = 64;
 
@@ -30,8 +34,10 @@ export function peerCachePath(state: string): string {
   return `${state}/peers.json`;
 }
 
-/** Formats peers of a mesh as the file's text. */
-export function formatPeerCache(mesh: string, peers: readonly DiscoveredPeer[]): string {
+/** Formats what is remembered of a mesh as the file's text. */
+export function formatPeerCache(
+  { meshId: mesh, peers, sequences, colonyKey }: RememberedRecords,
+): string {
   const kept = peers.slice(0, CACHED_PEERS_MAX).map((peer) => ({
     publicKey: peer.publicKey,
     role: peer.role,
@@ -43,11 +49,18 @@ export function formatPeerCache(mesh: string, peers: readonly DiscoveredPeer[]):
     meshIpv6: peer.meshIpv6,
     connectPort: peer.connectPort,
   }));
-  return `${JSON.stringify({ version: 1, mesh, peers: kept }, null, 1)}\n`;
+  const file = {
+    version: 1,
+    mesh,
+    colonyKey,
+    peers: kept,
+    sequences: Object.fromEntries(sequences),
+  };
+  return `${JSON.stringify(file, null, 1)}\n`;
 }
 
-/** Parses the file's text: the peers of this mesh, what is no peer left out; `undefined` if it is no such file. */
-export function parsePeerCache(text: string, mesh: string): readonly DiscoveredPeer[] | undefined {
+/** Parses the file's text: what is remembered of this mesh, what makes no sense left out; `undefined` if it is no such file. */
+export function parsePeerCache(text: string, mesh: string): RememberedRecords | undefined {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -57,35 +70,45 @@ export function parsePeerCache(text: string, mesh: string): readonly DiscoveredP
   if (!isObject(value) || value["version"] !== 1 || !Array.isArray(value["peers"])) {
     return undefined;
   }
-  if (value["mesh"] !== mesh) return [];
-  return value["peers"].slice(0, CACHED_PEERS_MAX).map((peer: unknown) => parsePeer(peer, mesh))
-    .filter((peer) => peer !== undefined);
+  if (value["mesh"] !== mesh) return nothing(mesh);
+  const sequences = parseSequences(value["sequences"]);
+  const peers = value["peers"].slice(0, CACHED_PEERS_MAX)
+    .map((peer: unknown) => parsePeer(peer, mesh)).filter((peer) => peer !== undefined)
+    .map((peer) => ({ ...peer, sequence: sequences.get(peer.publicKey) ?? 0 }));
+  const { colonyKey } = value as Partial<Record<"colonyKey", unknown>>;
+  const isKey = typeof colonyKey === "string" && parseKey(colonyKey) !== undefined;
+  return { meshId: mesh, peers, sequences, ...(isKey && { colonyKey }) };
 }
 
-/** Reads the peers of an earlier run. Never rejects: without a readable file there are none. */
+/** What a node knows that has never run. */
+function nothing(meshId: string): RememberedRecords {
+  return { meshId, peers: [], sequences: new Map() };
+}
+
+/** Reads what an earlier run knew. Never rejects: without a readable file that is nothing. */
 export async function readPeerCache(
   { state, mesh, log }: { readonly state: string; readonly mesh: string; readonly log: Log },
-): Promise<readonly DiscoveredPeer[]> {
+): Promise<RememberedRecords> {
   const path = peerCachePath(state);
   let text: string;
   try {
     text = await readTextFile(path, { bytesMax: FILE_BYTES_MAX });
   } catch (error) {
     log("debug", `no peers of an earlier run: ${messageOf(error)}`);
-    return [];
+    return nothing(mesh);
   }
-  const peers = parsePeerCache(text, mesh);
-  if (peers === undefined) log("warn", `${path} is damaged: starting without it`);
-  return peers ?? [];
+  const remembered = parsePeerCache(text, mesh);
+  if (remembered === undefined) log("warn", `${path} is damaged: starting without it`);
+  return remembered ?? nothing(mesh);
 }
 
-/** Writes the peers. Never rejects: a node works without. */
+/** Writes what the next run is to know. Never rejects: a node works without. */
 export async function writePeerCache(
-  { state, mesh, log }: { readonly state: string; readonly mesh: string; readonly log: Log },
-  peers: readonly DiscoveredPeer[],
+  { state, log }: { readonly state: string; readonly log: Log },
+  remembered: RememberedRecords,
 ): Promise<void> {
   try {
-    await writePrivateFile(peerCachePath(state), formatPeerCache(mesh, peers));
+    await writePrivateFile(peerCachePath(state), formatPeerCache(remembered));
   } catch (error) {
     log("warn", `the peers are not kept for the next start: ${messageOf(error)}`);
   }
@@ -116,7 +139,17 @@ function parsePeer(value: unknown, meshId: string): DiscoveredPeer | undefined {
     metadata: {},
     lastSeenAt: undefined,
     generation: 0,
+    sequence: 0,
   };
+}
+
+function parseSequences(value: unknown): ReadonlyMap<string, number> {
+  const entries = isObject(value) ? Object.entries(value).slice(0, SEQUENCES_MAX) : [];
+  return new Map(
+    entries.filter((entry): entry is [string, number] =>
+      parseKey(entry[0]) !== undefined && Number.isSafeInteger(entry[1]) && Number(entry[1]) > 0
+    ),
+  );
 }
 
 function parseAddress(value: unknown): string | undefined {

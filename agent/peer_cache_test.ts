@@ -1,6 +1,6 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import { formatBase64 } from "../core/mod.ts";
-import type { DiscoveredPeer } from "../discovery/mod.ts";
+import type { DiscoveredPeer, RememberedRecords } from "../discovery/mod.ts";
 import {
   CACHED_PEERS_MAX,
   formatPeerCache,
@@ -27,12 +27,24 @@ const COLONY: DiscoveredPeer = {
   metadata: {},
   lastSeenAt: undefined,
   generation: 0,
+  sequence: 5,
+};
+const GONE = formatBase64(new Uint8Array(32).fill(4));
+const REEF: RememberedRecords = {
+  meshId: "reef",
+  peers: [COLONY],
+  sequences: new Map([[COLONY.publicKey, 5], [GONE, 7]]),
+  colonyKey: COLONY.publicKey,
 };
 
 Deno.test("the peer cache gives back what it was given, for the same mesh only", () => {
-  const text = formatPeerCache("reef", [COLONY]);
-  assertEquals(parsePeerCache(text, "reef"), [COLONY]);
-  assertEquals(parsePeerCache(text, "atoll"), []);
+  const text = formatPeerCache(REEF);
+  assertEquals(parsePeerCache(text, "reef"), REEF);
+  assertEquals(parsePeerCache(text, "atoll"), {
+    meshId: "atoll",
+    peers: [],
+    sequences: new Map(),
+  });
 });
 
 Deno.test("the peer cache leaves out what is no peer, and does not throw whatever the file holds", () => {
@@ -61,15 +73,33 @@ Deno.test("the peer cache leaves out what is no peer, and does not throw whateve
     },
   ];
   const parsed = parsePeerCache(JSON.stringify({ version: 1, mesh: "reef", peers }), "reef");
-  assertEquals(parsed?.length, 1);
-  const [peer] = parsed ?? [];
+  assertEquals(parsed?.peers.length, 1);
+  const [peer] = parsed?.peers ?? [];
   assertEquals([peer?.name, peer?.meshIpv4, peer?.observedEndpoints], ["", undefined, []]);
   assertEquals(peer?.endpoints, [{ hostname: "192.0.2.1", port: 1 }]);
+  assertEquals([peer?.sequence, parsed?.sequences.size, parsed?.colonyKey], [0, 0, undefined]);
+});
+
+Deno.test("the peer cache takes sequences that are some only, and the colony's key only if it is one", () => {
+  const sequences = { [GONE]: 7, "no key": 8, [COLONY.publicKey]: "9" };
+  const file = { version: 1, mesh: "reef", peers: [], sequences, colonyKey: "no key" };
+  assertEquals(parsePeerCache(JSON.stringify(file), "reef"), {
+    meshId: "reef",
+    peers: [],
+    sequences: new Map([[GONE, 7]]),
+  });
+  for (const sequence of [0, -1, 1.5, 2 ** 53, null]) {
+    const text = JSON.stringify({ ...file, sequences: { [GONE]: sequence } });
+    assertEquals(parsePeerCache(text, "reef")?.sequences.size, 0, String(sequence));
+  }
+  const without = JSON.stringify({ ...file, sequences: [] });
+  assertEquals(parsePeerCache(without, "reef")?.sequences.size, 0, "of an older version");
 });
 
 Deno.test("the peer cache keeps at most its limit", () => {
   const many = Array.from({ length: CACHED_PEERS_MAX + 5 }, () => COLONY);
-  assertEquals(parsePeerCache(formatPeerCache("reef", many), "reef")?.length, CACHED_PEERS_MAX);
+  const text = formatPeerCache({ ...REEF, peers: many });
+  assertEquals(parsePeerCache(text, "reef")?.peers.length, CACHED_PEERS_MAX);
 });
 
 Deno.test("the peer cache is a private file, and its absence or damage is no error", async () => {
@@ -81,16 +111,17 @@ Deno.test("the peer cache is a private file, and its absence or damage is no err
       mesh: "reef",
       log: (level: string, message: string) => void (level === "warn" && warnings.push(message)),
     };
-    assertEquals(await readPeerCache(where), []);
-    await writePeerCache(where, [COLONY]);
-    assertEquals(await readPeerCache(where), [COLONY]);
+    const nothing = { meshId: "reef", peers: [], sequences: new Map() };
+    assertEquals(await readPeerCache(where), nothing);
+    await writePeerCache(where, REEF);
+    assertEquals(await readPeerCache(where), REEF);
     const { mode } = await Deno.stat(peerCachePath(state));
     if (Deno.build.os !== "windows") assertEquals((mode ?? 0) & 0o777, 0o600);
     assertEquals(warnings, []);
     await Deno.writeTextFile(peerCachePath(state), "{");
-    assertEquals(await readPeerCache(where), []);
+    assertEquals(await readPeerCache(where), nothing);
     assert(warnings.join().endsWith("is damaged: starting without it"), warnings.join());
-    await writePeerCache({ ...where, state: `${state}/absent` }, [COLONY]);
+    await writePeerCache({ ...where, state: `${state}/absent` }, REEF);
     assertEquals(warnings.length, 2);
   } finally {
     await Deno.remove(state, { recursive: true });

@@ -62,6 +62,7 @@ export function peerStatus(
     paths: peer.paths ?? [],
     candidates,
     reason: reasonOf(peer, hint),
+    ...(peer.refused && { refused: peer.refused }),
     lastHandshakeAt: at === null ? null : new Date(at).toISOString(),
     rxBytes: peer.rxBytes,
     txBytes: peer.txBytes,

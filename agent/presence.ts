@@ -46,6 +46,7 @@ export class Presence {
   #candidates: readonly CandidateInfo[] = [];
   #nat: NatStatus | undefined;
   /** Own addresses that changed since the last registration, so that peers know old ones. */
+  #refused = false;
   #unannounced = false;
   /** When to register although no STUN server has answered. */
   #firstAt: Instant | undefined;
@@ -134,18 +135,21 @@ export class Presence {
 
   /** The registration stands. */
   registered(now: Instant, ttlMs: number): void {
+    this.#refused = false;
     this.#registrar.succeeded(now, ttlMs);
   }
 
-  /** The registration was not taken. */
-  notRegistered(now: Instant): void {
+  /** The registration was not taken; `refused`: not for want of an answer. */
+  notRegistered(now: Instant, { refused = false }: { readonly refused?: boolean } = {}): void {
     this.#unannounced = true;
+    this.#refused = refused;
     this.#registrar.failed(now);
   }
 
   /** Discovery does not know the node any more. */
   forgotten(now: Instant): void {
-    this.#registrar.begin(now);
+    // Who is refused is asked for again in its turn, whatever else is refused with it.
+    if (!this.#refused) this.#registrar.begin(now);
   }
 
   /** The links have changed, or the machine has slept. */

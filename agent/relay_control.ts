@@ -238,6 +238,18 @@ export class RelayControl {
     } else if (this.#held.size > 0 && !this.#hasHope()) this.#askAgain(now);
   }
 
+  /** A relay is to carry nothing more: the node that runs it was thrown out of the mesh. Another is asked for at once. */
+  drop(now: Instant, id: string): void {
+    const choices = this.#choices.filter(({ relayId }) => relayId !== id);
+    if (choices.length === this.#choices.length && !this.#held.has(id)) return;
+    this.#choices = choices;
+    this.#failed.set(id, after(now, FAILED_MS));
+    if (!this.#held.has(id)) return;
+    this.#release(id);
+    this.#tell();
+    if (this.#unwanted === undefined && !this.#hasHope()) this.#askAgain(now);
+  }
+
   /** A peer that is reached over a relay does not answer: the relay may be gone before it was noticed. */
   handleDoubt(now: Instant): void {
     const recent = this.#doubtedAt !== undefined && now < after(this.#doubtedAt, DOUBT_GAP_MS);

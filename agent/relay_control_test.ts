@@ -460,3 +460,26 @@ Deno.test("RelayControl leaves a Discovery without relays in peace until a peer 
   world.asked();
   assertEquals(world.ids, ["eu"]);
 });
+
+Deno.test("a relay whose node was thrown out carries nothing more, and another is asked for at once", () => {
+  const world = new World(["node-1", "node-2", "node-3"]);
+  world.control.start(world.now);
+  world.control.handleTimeout(world.now);
+  assertEquals(world.asked(), ["any"]);
+  world.grant("node-1");
+  world.asked();
+  assertEquals(world.ids, ["node-1"]);
+  world.control.drop(world.now, "node-9");
+  assertEquals([world.asked(), world.ids], [[], ["node-1"]], "one that it does not know");
+  world.control.drop(world.now, "node-1");
+  assertEquals(world.asked(), ["release s0", "any but node-1"]);
+  assertEquals(world.ids, []);
+  world.grant("node-2");
+  world.asked();
+  assertEquals(world.ids, ["node-2"]);
+  // The next is not asked for either, once it is out, though it is not held.
+  world.control.drop(world.now, "node-3");
+  assertEquals([world.asked(), world.ids], [[], ["node-2"]]);
+  world.control.drop(world.now, "node-2");
+  assertEquals([world.asked(), world.ids], [["release s1"], []], "nobody is left to be asked for");
+});

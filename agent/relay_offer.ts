@@ -246,6 +246,14 @@ export class RelayOffer {
     return report;
   }
 
+  /** Somebody was thrown out of the mesh: Discovery is asked which sessions ended with that. Never rejects. */
+  async handleExpelled(): Promise<void> {
+    const reporter = this.#running?.reporter;
+    // One that is under way may have been answered before.
+    await reporter?.report();
+    await reporter?.report();
+  }
+
   #stand(url: string, standing: RelayStanding): void {
     this.#standings.set(url, standing);
     const { log } = this.#parts;

@@ -4,7 +4,6 @@ import {
   familyOf,
   formatSocketAddress,
   isLocalScope,
-  messageOf,
   MorayError,
   parseSocketAddress,
 } from "../core/mod.ts";
@@ -53,21 +52,6 @@ export async function requestRelay(
   const credentials = { username, password, expiresAtMs: Date.now() + lifeMs };
   const relay = { id, sessionId, transports, ...credentials, bandwidthBytesPerSecond };
   return { relay, lifeMs, choices: grant.relays };
-}
-
-/** Gives sessions back. Never rejects: they end by themselves. */
-export async function releaseRelays(
-  { discovery, mesh: meshId, log }: RelayAsker,
-  sessions: readonly string[],
-  signal: AbortSignal,
-): Promise<void> {
-  await Promise.all(sessions.map(async (sessionId) => {
-    try {
-      await discovery.releaseRelay({ meshId, sessionId }, { signal });
-    } catch (error) {
-      log("debug", `giving a relay back: ${messageOf(error)}`);
-    }
-  }));
 }
 
 /** Puts last what no address of this machine leads to: whatever is tried in vain costs the time until the next is tried. */

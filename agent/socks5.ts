@@ -1,8 +1,10 @@
 /**
- * The server's side of a SOCKS5 handshake (RFC 1928), sans I/O. No authentication; CONNECT only.
+ * The server's side of a SOCKS5 handshake (RFC 1928), sans I/O. CONNECT and UDP ASSOCIATE; with a user and a password (RFC 1929), or
+ * without authentication.
  *
  * ```text
- *   greeting  05 NMETHODS METHODS[1..255]               -> 05 00, or 05 FF if "no authentication" is not offered
+ *   greeting  05 NMETHODS METHODS[1..255]               -> 05 00 or 05 02, or 05 FF if what is wanted is not offered
+ *   user      01 LENGTH NAME[1..255] LENGTH PASSWORD[1..255]  -> 01 00, or 01 01 if they are wrong
  *   request   05 CMD 00 ATYP ADDRESS PORT[2]            -> 05 REP 00 ATYP ADDRESS PORT[2]
  *             CMD  01 CONNECT, 02 BIND, 03 UDP ASSOCIATE
  *             ATYP 01 4 bytes, 03 length and name[1..255], 04 16 bytes
@@ -10,6 +12,8 @@
  *
  * @module
  */
+import { createHash, timingSafeEqual } from "node:crypto";
+import type { ProxyCredentials } from "./options.ts";
 import { type ErrorCode, formatIp, parseIp, type SocketAddress } from "../core/mod.ts";
 
 /** Reply codes (RFC 1928 section 6). */
@@ -50,6 +54,11 @@ export type Socks5Event =
     readonly rest: Uint8Array;
   }
   | {
+    readonly kind: "associate";
+    /** Where the client will send from, as far as it knows: 0 for an unknown port. */
+    readonly port: number;
+  }
+  | {
     readonly kind: "rejected";
     /** Why, for the log. Holds nothing of the client's bytes. */
     readonly reason: string;
@@ -58,17 +67,31 @@ export type Socks5Event =
 /** Longest request: a name of 255 bytes. Longer input is never kept. */
 export const SOCKS5_REQUEST_BYTES_MAX: number = 4 + 1 + 255 + 2;
 
+/** Longest message: version, name and password with their lengths. */
+const MESSAGE_BYTES_MAX = 1 + 256 + 256;
+
 const VERSION = 0x05;
 const NO_AUTHENTICATION = 0x00;
+const USERNAME_PASSWORD = 0x02;
+const USERNAME_PASSWORD_VERSION = 0x01;
 const NONE_ACCEPTABLE = 0xff;
 const CONNECT = 0x01;
+const UDP_ASSOCIATE = 0x03;
 
 /** The handshake of one connection. Any bytes lead to an event or to waiting for more, never to an exception. */
 export class Socks5Handshake {
-  #state: "greeting" | "request" | "ended" = "greeting";
+  readonly #secret: Uint8Array | undefined;
+  #state: "greeting" | "user" | "request" | "ended" = "greeting";
   #pending = new Uint8Array(0);
   #transmits: Uint8Array[] = [];
   #event: Socks5Event | undefined;
+
+  /** Waits for a greeting. With `credentials`, nobody gets further who does not know them. */
+  constructor(credentials?: ProxyCredentials) {
+    if (credentials === undefined) return;
+    const [name, password] = [credentials.username, credentials.password].map(utf8);
+    this.#secret = digest(name ?? NOTHING, password ?? NOTHING);
+  }
 
   /** Takes what the client sent. Does nothing after the end. */
   handleInput(bytes: Uint8Array): void {
@@ -81,6 +104,11 @@ export class Socks5Handshake {
       if (used === undefined) return this.#keep(input);
       input = input.subarray(used);
     }
+    if (this.#state === "user") {
+      const used = this.#user(input);
+      if (used === undefined) return this.#keep(input);
+      input = input.subarray(used);
+    }
     if (this.#state === "request") this.#request(input);
   }
 
@@ -89,7 +117,7 @@ export class Socks5Handshake {
     return this.#transmits.shift();
   }
 
-  /** Takes the end of the handshake. After `connect` the owner sends {@linkcode encodeSocks5Reply}. */
+  /** Takes the end of the handshake. After `connect` and `associate` the owner sends {@linkcode encodeSocks5Reply}. */
   pollEvent(): Socks5Event | undefined {
     const event = this.#event;
     this.#event = undefined;
@@ -105,14 +133,40 @@ export class Socks5Handshake {
       return 0;
     }
     if (count === undefined || input.length < 2 + count) return undefined;
-    if (!input.subarray(2, 2 + count).includes(NO_AUTHENTICATION)) {
+    const wanted = this.#secret === undefined ? NO_AUTHENTICATION : USERNAME_PASSWORD;
+    if (!input.subarray(2, 2 + count).includes(wanted)) {
       this.#transmits.push(Uint8Array.of(VERSION, NONE_ACCEPTABLE));
-      this.#reject("the client insists on authentication");
+      this.#reject(
+        this.#secret === undefined
+          ? "the client insists on authentication"
+          : "the client offers no user and password",
+      );
       return 0;
     }
-    this.#transmits.push(Uint8Array.of(VERSION, NO_AUTHENTICATION));
-    this.#state = "request";
+    this.#transmits.push(Uint8Array.of(VERSION, wanted));
+    this.#state = this.#secret === undefined ? "request" : "user";
     return 2 + count;
+  }
+
+  /** Returns the length of the client's name and password, or `undefined` while they are not whole. */
+  #user(input: Uint8Array): number | undefined {
+    const [version, nameLength] = input;
+    if (version === undefined) return undefined;
+    if (version !== USERNAME_PASSWORD_VERSION) {
+      this.#reject("a user and password of another version");
+      return 0;
+    }
+    if (nameLength === undefined) return undefined;
+    const passwordLength = input[2 + nameLength];
+    if (passwordLength === undefined) return undefined;
+    const end = 3 + nameLength + passwordLength;
+    if (input.length < end) return undefined;
+    const given = digest(input.subarray(2, 2 + nameLength), input.subarray(3 + nameLength, end));
+    const right = this.#secret !== undefined && timingSafeEqual(given, this.#secret);
+    this.#transmits.push(Uint8Array.of(USERNAME_PASSWORD_VERSION, right ? 0 : 1));
+    if (right) this.#state = "request";
+    else this.#reject("a wrong user or password");
+    return end;
   }
 
   #request(input: Uint8Array): void {
@@ -132,11 +186,14 @@ export class Socks5Handshake {
     }
     const end = start + length + 2;
     if (input.length < end) return this.#keep(input);
-    if (command !== CONNECT) {
-      return this.#reject("a command other than CONNECT", SOCKS5_REPLY.commandNotSupported);
+    if (command !== CONNECT && command !== UDP_ASSOCIATE) {
+      const reason = "a command other than CONNECT and UDP ASSOCIATE";
+      return this.#reject(reason, SOCKS5_REPLY.commandNotSupported);
     }
     const address = input.subarray(start, start + length);
     const port = (input[end - 2] ?? 0) << 8 | (input[end - 1] ?? 0);
+    // Its address is that of the connection, whatever is claimed.
+    if (command === UDP_ASSOCIATE) return this.#end({ kind: "associate", port });
     const host = type === 0x03 ? decodeName(address) : formatIp(address);
     if (host === undefined) {
       return this.#reject("a name that is not ASCII", SOCKS5_REPLY.hostUnreachable);
@@ -147,7 +204,7 @@ export class Socks5Handshake {
 
   #keep(input: Uint8Array): void {
     // What is not whole is shorter than the longest message, so this stays within its bound.
-    this.#pending = input.slice(0, SOCKS5_REQUEST_BYTES_MAX);
+    this.#pending = input.slice(0, MESSAGE_BYTES_MAX);
   }
 
   #reject(reason: string, code?: Socks5Reply): void {
@@ -189,7 +246,20 @@ export function socks5ReplyOf(code: ErrorCode): Socks5Reply {
   }
 }
 
-function decodeName(bytes: Uint8Array): string | undefined {
+const NOTHING = new Uint8Array();
+
+function utf8(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+/** What a name and a password are compared by: as long for any, so that the time tells nothing of them. */
+function digest(name: Uint8Array, password: Uint8Array): Uint8Array {
+  const hash = createHash("sha256").update(Uint8Array.of(name.length)).update(name);
+  return Uint8Array.from(hash.update(password).digest());
+}
+
+/** A name of printable ASCII; `undefined` for anything else. */
+export function decodeName(bytes: Uint8Array): string | undefined {
   const name = String.fromCharCode(...bytes);
   return /^[\x21-\x7e]+$/.test(name) ? name : undefined;
 }

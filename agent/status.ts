@@ -1,5 +1,6 @@
 /** What a node says of itself and its peers: the shape behind `moray status --json`. @module */
 
+import type { MembershipHandle } from "./membership/handle.ts";
 import type { NetcheckReport } from "./netcheck/report.ts";
 
 /** How packets reach a peer. */
@@ -47,6 +48,36 @@ export interface CandidateStatus {
   readonly address: string;
 }
 
+/** What the policy has refused of a peer: packets, by reason. */
+export interface RefusedStatus {
+  /** To ports that it may not reach. */
+  readonly policy: number;
+  /** Fragments of datagrams that did not pass. */
+  readonly fragment: number;
+  /** Packets whose ports cannot be read. */
+  readonly malformed: number;
+  /** Answers and ICMP errors that belong to nothing. */
+  readonly stray: number;
+  /** What it tried, the latest first: one a second is noted, and the last eight kinds are kept. */
+  readonly last: readonly RefusedPort[];
+}
+
+/** A port that a peer tried and may not reach. */
+export interface RefusedPort {
+  /** As the policy file writes it: `tcp/22`, `udp/53`, `icmp`; `ip/132` for another protocol by its number. */
+  readonly what: string;
+  /** When it was last noted, RFC 3339. */
+  readonly at: string;
+}
+
+/** The policy that a node keeps to. */
+export interface PolicyStatus {
+  /** `file`: the colony's own file. `colony`: what the colony told this agent. */
+  readonly origin: "file" | "colony";
+  /** Rules about what others may reach at this node. */
+  readonly rules: number;
+}
+
 /** One peer. */
 export interface PeerStatus {
   /** The node's name, or the start of its key where it has none. */
@@ -65,6 +96,8 @@ export interface PeerStatus {
   readonly candidates: readonly CandidateStatus[];
   /** Why the path is what it is, where it is not direct: one sentence for a person. */
   readonly reason: string | null;
+  /** What the policy has refused of it here. Absent: nothing. */
+  readonly refused?: RefusedStatus;
   /** Time of the last completed handshake, RFC 3339; `null` before the first. */
   readonly lastHandshakeAt: string | null;
   /** Bytes of inner packets received. */
@@ -140,11 +173,30 @@ export interface RelayOfferStatus {
   readonly txBytes: number;
 }
 
+/** A node of the mesh, as the colony says. */
+export interface MemberStatus {
+  /** Its name, which no other member has. */
+  readonly name: string;
+  /** WireGuard public key, base64. */
+  readonly publicKey: string;
+  /** What it is. */
+  readonly role: "colony" | "agent";
+  /** Mesh IPv4 address. */
+  readonly meshIpv4: string;
+  /** Mesh IPv6 address. */
+  readonly meshIpv6: string;
+  /** Whether it is there, as far as the colony knows. */
+  readonly present: boolean;
+}
+
 /** A node and its peers. */
 export interface NodeStatus {
   /** This node. */
   readonly node: {
+    /** What it is called in its mesh. */
     readonly name: string;
+    /** What it asked to be called, where another node has that name; absent where it has it. */
+    readonly askedName?: string;
     readonly publicKey: string;
     readonly meshIpv4: string | null;
     readonly meshIpv6: string | null;
@@ -157,6 +209,8 @@ export interface NodeStatus {
     readonly portMapping?: readonly PortMappingStatus[];
     /** `portable` or `fast`, and why where it was not chosen freely. */
     readonly datapath: string;
+    /** What seals and opens packets: `native` code with AVX2, or `wasm`, and why where it was not chosen freely. */
+    readonly cipher: string;
     /** The kernel's interface that leads into the tunnel; `null` for none. */
     readonly tun: string | null;
   };
@@ -168,8 +222,12 @@ export interface NodeStatus {
   readonly relayReason?: string | null;
   /** What it offers as a relay itself; absent where it was not told to. */
   readonly relayOffer?: RelayOfferStatus;
+  /** The policy; absent where everything passes. */
+  readonly policy?: PolicyStatus;
   /** Every peer, connected or not. */
   readonly peers: readonly PeerStatus[];
+  /** Everybody in the mesh, this node too, as far as it knows; absent for a plain WireGuard peer. */
+  readonly members?: readonly MemberStatus[];
   /** Packets dropped and other events, by name; only what is not zero. */
   readonly counters: Readonly<Record<string, number>>;
 }
@@ -186,6 +244,18 @@ export interface PingReply {
   readonly reason: string | null;
 }
 
+/** A change of the path to a peer. */
+export interface PathChange {
+  /** The peer's name, or the start of its key where it has none. */
+  readonly name: string;
+  /** Its WireGuard public key, base64. */
+  readonly publicKey: string;
+  /** How it is reached from now on. */
+  readonly kind: PathKind;
+  /** Its outer address, `host:port`; `null` without a path. */
+  readonly remote: string | null;
+}
+
 /** A running node, as the local API and the commands see it. */
 export interface NodeHandle {
   /** What is known of the network. Rejects with `unsupported` for a plain WireGuard peer, which asks no STUN server. */
@@ -194,4 +264,6 @@ export interface NodeHandle {
   status(): Promise<NodeStatus>;
   /** Sends one ICMP echo to a peer by name or mesh address. Rejects with `unreachable` if there is no such peer. */
   ping(peer: string, options: { sequence: number; timeoutMs: number }): Promise<PingReply>;
+  /** The members of the mesh, for its colony. Absent: the node is none. */
+  readonly membership?: MembershipHandle | undefined;
 }

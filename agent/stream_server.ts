@@ -183,10 +183,10 @@ export function startLocalServer({ listen, ...options }: LocalServerOptions): Lo
   };
 }
 
-/** Sends small writes at once: what is spliced was collected by its sender already. */
-export function sendAtOnce(conn: Deno.TcpConn): void {
+/** Sends small writes at once: what is spliced was collected by its sender already. A unix socket does so anyway. */
+export function sendAtOnce(conn: Deno.TcpConn | Deno.UnixConn): void {
   try {
-    conn.setNoDelay(true);
+    if ("setNoDelay" in conn) conn.setNoDelay(true);
   } catch {
     // A connection that is gone takes no options; the next read tells.
   }

@@ -1,5 +1,5 @@
 /**
- * The userspace network of a node on the main thread: connections and listeners over the datapath Worker's slots.
+ * The userspace network of a node on the main thread: connections, listeners and UDP ports over the datapath Worker's slots.
  *
  * @module
  */
@@ -9,7 +9,14 @@ import {
   parseSocketAddress,
   type SocketAddress,
 } from "../core/mod.ts";
-import type { ConnectOptions, Network, TunnelConn, TunnelListener } from "./network.ts";
+import type {
+  ConnectOptions,
+  DatagramHandler,
+  Network,
+  TunnelConn,
+  TunnelDatagrams,
+  TunnelListener,
+} from "./network.ts";
 import {
   ABORT,
   type AcceptedEvent,
@@ -18,11 +25,15 @@ import {
   SlotStream,
   type StreamSlot,
 } from "./shared/mod.ts";
+import { TunnelDatagramPorts } from "./tunnel_datagrams.ts";
 
 export { DatapathClient, type DatapathClientOptions, type NodeEvent } from "./shared/mod.ts";
 
-/** Connections that wait in a listener for `accept`. One more is reset and counted. */
-export const ACCEPT_QUEUE_MAX = 256;
+/**
+ * Connections that wait in a listener for `accept`. One more is reset and counted. Nearly as many as a node can have: they come in
+ * one batch when many connect at once, and who accepts them runs after it.
+ */
+export const ACCEPT_QUEUE_MAX = 1000;
 /** Ports listened on at once. */
 export const LISTENERS_MAX = 256;
 
@@ -35,16 +46,20 @@ export interface TunnelNetworkOptions {
   readonly client: DatapathClient;
   /** As `Network.resolve`. */
   readonly resolve: (name: string) => string | undefined;
+  /** Connections that wait in a listener. @default ACCEPT_QUEUE_MAX */
+  readonly acceptQueueMax?: number;
 }
 
 /** Connections dropped and refused since the start. */
 export interface TunnelNetworkCounters {
-  /** Connections reset because {@linkcode ACCEPT_QUEUE_MAX} waited. */
+  /** Connections reset because as many waited as may. */
   readonly acceptQueueOverflows: number;
   /** Connections reset because nobody listened any more. */
   readonly acceptsUnclaimed: number;
   /** Commands refused because too many waited. */
   readonly commandsRefused: number;
+  /** Datagrams lost on this node, since the path to their address had just changed. */
+  readonly datagramsNotSent: number;
 }
 
 /** The mesh as seen from the main thread. */
@@ -53,16 +68,23 @@ export class TunnelNetwork implements Network {
   readonly #resolve: (name: string) => string | undefined;
   readonly #streams = new Map<number, SlotStream>();
   readonly #listeners = new Map<number, QueueListener>();
+  readonly #datagrams: TunnelDatagramPorts;
+  readonly #acceptQueueMax: number;
   #acceptQueueOverflows = 0;
   #acceptsUnclaimed = 0;
 
   /** The network of a datapath. It ends with the datapath. */
-  constructor({ client, resolve }: TunnelNetworkOptions) {
+  constructor({ client, resolve, acceptQueueMax = ACCEPT_QUEUE_MAX }: TunnelNetworkOptions) {
     this.#client = client;
+    this.#acceptQueueMax = acceptQueueMax;
     this.#resolve = resolve;
+    this.#datagrams = new TunnelDatagramPorts(client);
     client.attachStreams({
       accepted: (event) => this.#accepted(event),
-      dirty: (slot) => this.#streams.get(slot.index)?.handleDirty(),
+      dirty: (slot) => {
+        if (slot.index === this.#datagrams.slot) this.#datagrams.handleDirty();
+        else this.#streams.get(slot.index)?.handleDirty();
+      },
       closed: (error) => this.#closed(error),
     });
   }
@@ -73,6 +95,7 @@ export class TunnelNetwork implements Network {
       acceptQueueOverflows: this.#acceptQueueOverflows,
       acceptsUnclaimed: this.#acceptsUnclaimed,
       commandsRefused: this.#client.commandsRefused,
+      datagramsNotSent: this.#datagrams.notSent,
     };
   }
 
@@ -118,7 +141,7 @@ export class TunnelNetwork implements Network {
         `Cannot listen on mesh port ${port}: ${LISTENERS_MAX} ports are listened on`,
       );
     }
-    const listener = new QueueListener(port, () => {
+    const listener = new QueueListener(port, this.#acceptQueueMax, () => {
       this.#listeners.delete(port);
       // A datapath that has ended listens no more anyway.
       this.#client.send({ kind: "unlisten", port }).catch(() => {});
@@ -129,6 +152,11 @@ export class TunnelNetwork implements Network {
       listener.fail(new MorayError(error.code, message, error));
     });
     return listener;
+  }
+
+  /** Opens a UDP port of every mesh address; a refusal by the datapath reaches the handler. */
+  openDatagrams(port: number, handler: DatagramHandler): TunnelDatagrams {
+    return this.#datagrams.open(port, handler);
   }
 
   /** Resolves a name inside the mesh to a literal; `undefined` when no node is called so. */
@@ -181,25 +209,28 @@ export class TunnelNetwork implements Network {
   #closed(error: MorayError): void {
     for (const listener of [...this.#listeners.values()]) listener.fail(error);
     for (const stream of [...this.#streams.values()]) stream.handleDirty();
+    this.#datagrams.closed(error);
   }
 }
 
 /** A port's queue of connections. */
 class QueueListener implements TunnelListener {
   readonly port: number;
+  readonly #queueMax: number;
   readonly #onClose: () => void;
   readonly #queue: SlotStream[] = [];
   #waiter: PromiseWithResolvers<TunnelConn> | undefined;
   #closed: MorayError | undefined;
 
-  constructor(port: number, onClose: () => void) {
+  constructor(port: number, queueMax: number, onClose: () => void) {
     this.port = port;
+    this.#queueMax = queueMax;
     this.#onClose = onClose;
   }
 
   /** Whether one more connection must be refused. */
   get full(): boolean {
-    return this.#queue.length >= ACCEPT_QUEUE_MAX;
+    return this.#queue.length >= this.#queueMax;
   }
 
   /** Hands over a connection. */

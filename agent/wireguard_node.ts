@@ -11,12 +11,13 @@ import {
 } from "../core/mod.ts";
 import { NameTable } from "./names.ts";
 import type { NetcheckReport } from "./netcheck/report.ts";
+import type { Network } from "./network.ts";
 import { NodeCore } from "./node_core.ts";
 import type { RunningNode, WireGuardNodeOptions } from "./options.ts";
 import { resolveHost } from "./resolve_host.ts";
 import { pathOf, peerStatus, reasonOf } from "./peer_status.ts";
 import type { DatapathPeerStatus } from "./shared/mod.ts";
-import type { NodeStatus, PeerStatus, PingReply } from "./status.ts";
+import type { NodeStatus, PathChange, PeerStatus, PingReply } from "./status.ts";
 import {
   parseWireGuardConfig,
   type WireGuardConfig,
@@ -58,7 +59,7 @@ export async function startWireGuard(options: WireGuardNodeOptions): Promise<Run
     const addresses = config.addresses.map(({ address, prefix }) => `${address}/${prefix}`);
     await client.send({ kind: "setAddresses", addresses });
     for (const [i, peer] of config.peers.entries()) await addPeer(core, peer, `peer${i + 1}`);
-    core.startServices();
+    await core.startServices();
   } catch (error) {
     await core.stop();
     throw error;
@@ -108,6 +109,14 @@ class WireGuardNode implements RunningNode {
     return this.#core.finished;
   }
 
+  get network(): Network {
+    return this.#core.network;
+  }
+
+  subscribe(listener: (change: PathChange) => void): void {
+    this.#core.subscribe((change) => listener({ name: change.publicKey.slice(0, 8), ...change }));
+  }
+
   // deno-lint-ignore require-await -- what is unsupported rejects
   async netcheck(): Promise<NetcheckReport> {
     throw new MorayError(
@@ -129,11 +138,12 @@ class WireGuardNode implements RunningNode {
         endpoints: status.candidates.map(({ address }) => address),
         candidates: status.candidates,
         datapath: status.driver,
+        cipher: status.cipher,
         tun: status.tun,
       },
       discovery: null,
       peers: status.peers.map((peer) => this.#peerStatus(peer)),
-      counters: status.counters,
+      counters: { ...status.counters, ...this.#core.counters() },
     };
   }
 

@@ -22,6 +22,7 @@ const BRIEF: Readonly<Record<Name, string>> = {
   untuned: "--seconds 6 --runs 3 --cases userspace,netstack,bbr",
   fairness: "--seconds 8 --runs 3 --cases ours+ours,ours+bbr,ours+cubic,bbr+cubic",
   stun: "--seconds 3",
+  discovery: "",
   relay: "",
   start: "--runs 3",
   soak: "--cases forward",

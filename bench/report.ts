@@ -19,6 +19,7 @@ export const BENCHMARKS = [
   "untuned",
   "fairness",
   "stun",
+  "discovery",
   "relay",
   "start",
   "soak",

@@ -2,11 +2,11 @@
 import { type Command, defineCommand } from "./command.ts";
 import { defined } from "./defined.ts";
 import { logOf, meshOptions, runNode } from "./node_run.ts";
-import { COMMON, MESH_NODE, OPEN } from "./parameters.ts";
+import { COLONY_NODE, COMMON, MESH_NODE } from "./parameters.ts";
 
 /** The command. */
 export const command: Command = defineCommand({
-  parameters: { ...MESH_NODE, open: OPEN, ...COMMON },
+  parameters: { ...MESH_NODE, ...COLONY_NODE, ...COMMON },
   description:
     "Registers as the colony of a mesh, keeps its WireGuard key in the state directory, and lets " +
     "agents in. Prints one line that starts with ready once it listens. Stops cleanly on Ctrl-C.",
@@ -15,13 +15,14 @@ export const command: Command = defineCommand({
   ],
   run: async (settings, context) => {
     const { startColony } = await import("../agent/mod.ts");
-    const options = meshOptions(settings, logOf(settings.logLevel, context));
-    const open = defined({ open: settings.open });
+    const options = await meshOptions(settings, logOf(settings.logLevel, context));
+    const { open, policyFile, meshSubnet } = settings;
+    const own = defined({ open, policyFile, meshSubnet });
     return await runNode(
       {
         kind: "colony",
         mesh: settings.mesh,
-        start: () => startColony({ ...options, ...open }),
+        start: () => startColony({ ...options, ...own }),
       },
       context,
     );

@@ -80,6 +80,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./peers.ts")).command,
   },
   {
+    name: "invite",
+    brief: "Print one string by which a new agent joins the mesh",
+    load: async () => (await import("./invite.ts")).command,
+  },
+  {
+    name: "revoke",
+    brief: "Throw a node out of the mesh",
+    load: async () => (await import("./revoke.ts")).command,
+  },
+  {
     name: "ping",
     brief: "Measure the round trip to a peer through the tunnel",
     load: async () => (await import("./ping.ts")).command,
@@ -88,6 +98,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: "netcheck",
     brief: "Examine the network: NAT, public addresses, STUN, and what they mean for connections",
     load: async () => (await import("./netcheck.ts")).command,
+  },
+  {
+    name: "rotate",
+    brief: "Give a node another key, which its peers follow",
+    load: async () => (await import("./rotate.ts")).command,
   },
   {
     name: "keygen",

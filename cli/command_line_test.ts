@@ -3,7 +3,8 @@ import { COMMANDS } from "./command.ts";
 import { commandPage, parseFlags, suggestions } from "./command_line.ts";
 import { MESH_NODE, OPEN } from "./parameters.ts";
 
-const NODE = ["--mesh", "--discovery", "--state", "--name", "--wg-port", "--datapath", "--socks5"];
+const SOCKS5 = ["--socks5", "--socks5-user", "--socks5-password-file"];
+const NODE = ["--mesh", "--discovery", "--state", "--name", "--wg-port", "--datapath", ...SOCKS5];
 const MORE = [
   "--http-proxy",
   "--tun",
@@ -11,6 +12,7 @@ const MORE = [
   "--stun-servers",
   "--no-port-mapping",
   "--no-guess",
+  "--no-report",
   "--no-direct",
   "--no-relay",
   "--relay-bandwidth",
@@ -26,7 +28,8 @@ const CONTRACT: Readonly<Record<string, readonly string[]>> = {
   demo: ["--keep", "--log-level"],
   discovery: [
     ...["--listen", "--stun-listen", "--stun-alternate", "--store", "--allow-unproven"],
-    ...["--tls-cert", "--tls-key", "--metrics"],
+    ...["--tls-cert", "--tls-key", "--metrics", "--trusted-proxy"],
+    ...["--status-token", "--status-token-file"],
     ...["--relay", "--relay-secret", "--relay-listen", "--relay-external-ip", "--relay-id"],
     ...["--relay-region", "--relay-bandwidth", "--relay-allow-private-peers"],
     ...["--relay-server", "--relay-server-secret", "--no-volunteers"],
@@ -54,12 +57,14 @@ const CONTRACT: Readonly<Record<string, readonly string[]>> = {
     "--datapath",
     ...COMMON,
   ],
-  colony: [...NODE, ...MORE, "--open", ...COMMON],
-  agent: [...NODE, ...MORE, ...COMMON],
+  colony: [...NODE, ...MORE, "--open", "--policy", "--mesh-subnet", ...COMMON],
+  agent: [...NODE, ...MORE, "--join", ...COMMON],
+  invite: ["--state", "--name", "--expires", "--list", "--cancel", "--json", ...COMMON],
+  revoke: ["--state", "--json", ...COMMON],
   wireguard: [
     "--wg-port",
     "--datapath",
-    "--socks5",
+    ...SOCKS5,
     "--http-proxy",
     "--forward",
     "--expose",
@@ -78,6 +83,7 @@ const CONTRACT: Readonly<Record<string, readonly string[]>> = {
     "--json",
     ...COMMON,
   ],
+  rotate: ["--state", "--json", ...COMMON],
   keygen: [],
   pubkey: [],
   completions: [],
@@ -151,7 +157,7 @@ Deno.test("completion offers commands, flags, words and files", async () => {
   assertEquals(await literals("co"), ["colony", "completions"]);
   assertEquals((await literals("")).length, COMMANDS.length);
   assertEquals(await literals("colony", "--da"), ["--datapath"]);
-  assertEquals(await literals("colony", "--datapath", ""), ["auto", "portable", "fast"]);
+  assertEquals(await literals("colony", "--datapath", ""), ["auto", "portable", "fast", "wasm"]);
   assertEquals(await literals("completions", "f"), ["fish"]);
   assertEquals(await literals("nothing", ""), []);
   const files = await suggestions(["wireguard", "wg"]);

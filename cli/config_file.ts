@@ -12,8 +12,8 @@
  *
  * @module
  */
-import { parse, TomlError } from "smol-toml";
-import { messageOf, MorayError } from "../core/mod.ts";
+import { lineOfKey, parseToml } from "../agent/toml.ts";
+import { MorayError } from "../core/mod.ts";
 import type { Given, Parameter } from "./parameter.ts";
 import { splitList } from "./settings.ts";
 
@@ -42,7 +42,7 @@ export function parseConfigFile(
   }
   const values = new Map<string, { readonly texts: readonly string[]; readonly list: boolean }>();
   for (const [key, value] of Object.entries(parseToml(path, text))) {
-    const place = `${path}:${lineOf(text, key)}: ${key}`;
+    const place = `${path}:${lineOfKey(text, key)}: ${key}`;
     if (!known.includes(key)) {
       throw new MorayError("config", `${place} is no setting; there are ${known.join(", ")}`);
     }
@@ -54,7 +54,7 @@ export function parseConfigFile(
     given(parameter): Given | undefined {
       const found = values.get(parameter.name);
       if (found === undefined || parameter.group === "Arguments") return undefined;
-      const origin = `${path}:${lineOf(text, parameter.name)}: ${parameter.name}`;
+      const origin = `${path}:${lineOfKey(text, parameter.name)}: ${parameter.name}`;
       if (found.list && parameter.kind !== "repeated") {
         throw new MorayError("config", `${origin} takes one value, not a list`);
       }
@@ -63,16 +63,6 @@ export function parseConfigFile(
       return texts.length === 0 ? undefined : { origin, file: true, texts };
     },
   };
-}
-
-function parseToml(path: string, text: string): Record<string, unknown> {
-  try {
-    return parse(text);
-  } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
-    const [reason = ""] = messageOf(error).replace("Invalid TOML document: ", "").split("; ");
-    throw new MorayError("config", `${path}:${error.line}: not TOML: ${reason}`, error);
-  }
 }
 
 function scalarText(value: unknown, place: string): string {
@@ -86,12 +76,4 @@ function scalarText(value: unknown, place: string): string {
     default:
       throw new MorayError("config", `${place} must be a text, a number, true, false or a list`);
   }
-}
-
-/** Line of a top-level key, counted from 1; 1 if it is written in a way that a search does not find. */
-function lineOf(text: string, key: string): number {
-  const quoted = key.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
-  const assignment = new RegExp(`^\\s*\\[*\\s*["']?${quoted}["']?\\s*[=.\\]]`);
-  const index = text.split(/\r?\n/).findIndex((line) => assignment.test(line));
-  return index < 0 ? 1 : index + 1;
 }

@@ -12,7 +12,7 @@ import { painter } from "./text_format.ts";
 export const command: Command = defineCommand({
   parameters: { keep: KEEP, logLevel: COMMON_QUIET.logLevel },
   description:
-    "Starts Discovery with STUN and a relay, a small web page, a colony that exposes it and an agent that joins, " +
+    "Starts Discovery with STUN and a relay, a small web page, a colony that exposes it and an agent that joins by an invite, " +
     "all in this process; fetches the page through the tunnel and shows the path it took. Keeps " +
     "nothing: its files are temporary.",
   examples: ["moray demo", "moray demo --keep"],

@@ -9,6 +9,7 @@
  * @module
  */
 import {
+  type IssuedInvite,
   type Log,
   type NodeHandle,
   type PathStatus,
@@ -142,9 +143,13 @@ async function showMesh(
     parts.defer(() => node.stop());
     return { value: node, detail: await addressOf(node) };
   });
+  const join = await step("Invite a node", async () => {
+    const { invite } = await inviteOf(colony);
+    return { value: invite, detail: "one string, which lets one node in" };
+  });
   const agent = await step("Start node agent, join the mesh", async () => {
     const socks5 = { hostname: "127.0.0.1", port: 0 };
-    const node = await startAgent({ ...mesh, name: "agent", state: agentState, socks5 });
+    const node = await startAgent({ ...mesh, name: "agent", join, state: agentState, socks5 });
     parts.defer(() => node.stop());
     return { value: node, detail: await addressOf(node) };
   });
@@ -168,6 +173,14 @@ async function showMesh(
   const web = `127.0.0.1:${webPort}`;
   const result = { path, page, url: PAGE_URL, socks5, web, agentState, colonyState };
   return { result, finished };
+}
+
+/** Life of the demo's invite, in milliseconds. */
+const INVITE_LIFE_MS = 600_000;
+
+async function inviteOf({ membership }: RunningNode): Promise<IssuedInvite> {
+  if (membership === undefined) throw new MorayError("internal", "The colony knows no members");
+  return await membership.invite({ name: "agent", lifeMs: INVITE_LIFE_MS });
 }
 
 /** The page: it shows that it was made for this run. */

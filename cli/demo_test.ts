@@ -15,7 +15,7 @@ Deno.test("the demo fetches the page over a direct path and leaves nothing behin
     });
     assertEquals([code, err], [0, ""], out);
     ok(performance.now() - startedAt < DEMO_MS_MAX, "the demo takes less than 10 s");
-    assertEquals(out.match(/^ {2}✓ .*\d m?s$/gm)?.length, 6, out);
+    assertEquals(out.match(/^ {2}✓ .*\d m?s$/gm)?.length, 7, out);
     ok(/The path: {2}direct \S+:\d+, round trip \d+(\.\d+)? ms\n/.test(out), out);
     ok(/│ Ticket of this visit: [0-9a-f]{8} +│/.test(out), out);
     assertEquals(await Array.fromAsync(Deno.readDir(directory)), []);

@@ -21,13 +21,16 @@ export const command: Command = defineCommand({
     "moray discovery --relay --relay-listen 203.0.113.7:3480",
     "moray discovery --relay-server eu=turn:turn.example.com:3478 --relay-server-secret eu=SECRET",
     "moray discovery --listen 127.0.0.1:0 --stun-listen 127.0.0.1:0 --store :memory:",
+    "moray discovery --status-token-file /etc/moray/status-token",
     "moray discovery --listen 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem",
     "MORAY_STORE=postgres://moray:SECRET@db.example.com/moray moray discovery",
   ],
   run: async (settings, context) => {
     const { startDiscoveryService } = await import("./discovery_relay.ts");
     const { listen, stunListen, stunAlternate, store, allowUnproven, metrics, logLevel } = settings;
+    const { trustedProxy } = settings;
     const tls = await tlsOf(settings);
+    const statusToken = await statusTokenOf(settings);
     return await runService({
       start: () =>
         startDiscoveryService({
@@ -36,8 +39,10 @@ export const command: Command = defineCommand({
           stunAlternates: stunAlternate,
           version: context.version,
           store,
+          trustedProxies: trustedProxy,
           ...(tls && { tls }),
           ...(metrics && { metrics }),
+          ...(statusToken !== undefined && { statusToken }),
           ...(allowUnproven !== undefined && { allowUnproven }),
           log: logOf(logLevel, context),
         }, settings),
@@ -56,4 +61,19 @@ async function tlsOf(
   }
   const { readTlsFiles } = await import("../relay/mod.ts");
   return await readTlsFiles(tlsCert, tlsKey);
+}
+
+/** The token of the status page; `undefined` where none is given. */
+async function statusTokenOf(
+  { statusToken, statusTokenFile }: Pick<
+    Settings<typeof DISCOVERY_SERVICE>,
+    "statusToken" | "statusTokenFile"
+  >,
+): Promise<string | undefined> {
+  if (statusTokenFile === undefined) return statusToken;
+  if (statusToken !== undefined) {
+    throw new MorayError("usage", "--status-token and --status-token-file: give one of them");
+  }
+  const { readStatusToken } = await import("../discovery/mod.ts");
+  return await readStatusToken(statusTokenFile);
 }

@@ -6,6 +6,7 @@ import { defined } from "./defined.ts";
 import type { Settings } from "./parameter.ts";
 import type { MESH_NODE, WIREGUARD_NODE } from "./parameters.ts";
 import { relayOffer } from "./offered_relay.ts";
+import { proxyCredentials } from "./proxy_credentials.ts";
 import { readyLine, runService } from "./service.ts";
 import { painter } from "./text_format.ts";
 
@@ -19,13 +20,14 @@ export function logOf(level: LogLevel, context: Context): Log {
 }
 
 /** Turns the settings that every kind of node takes into options. */
-export function commonOptions(
+export async function commonOptions(
   settings: Settings<typeof WIREGUARD_NODE> | Settings<typeof MESH_NODE>,
   log: Log,
-): CommonOptions {
+): Promise<CommonOptions> {
   return defined({
     wgPort: settings.wgPort,
     socks5: settings.socks5,
+    socks5Credentials: await proxyCredentials(settings),
     httpProxy: settings.httpProxy,
     forwards: settings.forward,
     exposes: settings.expose,
@@ -36,9 +38,12 @@ export function commonOptions(
 }
 
 /** Turns the settings of `colony` and `agent` into options. */
-export function meshOptions(settings: Settings<typeof MESH_NODE>, log: Log): MeshNodeOptions {
+export async function meshOptions(
+  settings: Settings<typeof MESH_NODE>,
+  log: Log,
+): Promise<MeshNodeOptions> {
   return defined({
-    ...commonOptions(settings, log),
+    ...await commonOptions(settings, log),
     mesh: settings.mesh,
     discovery: settings.discovery,
     state: settings.state,
@@ -47,6 +52,7 @@ export function meshOptions(settings: Settings<typeof MESH_NODE>, log: Log): Mes
     portMapping: settings.noPortMapping === true ? false : undefined,
     publicEndpoint: settings.publicEndpoint,
     noGuess: settings.noGuess,
+    noReport: settings.noReport,
     noDirect: settings.noDirect,
     noRelay: settings.noRelay,
     relayBandwidth: settings.relayBandwidth,

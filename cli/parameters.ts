@@ -5,6 +5,9 @@
  *
  * @module
  */
+import { ACCESS, EXPOSE, EXPOSE_ADDRESS, FORWARDS, FORWARDS_ADDRESS } from "./access_parameters.ts";
+import { COLONY_NODE } from "./colony_parameters.ts";
+import { DISCOVERY_SERVICE, METRICS } from "./discovery_parameters.ts";
 import { LOG_LEVELS } from "./log.ts";
 import {
   optional,
@@ -22,18 +25,15 @@ import {
   RELAY_SERVER_SECRET,
   relayName,
 } from "./relay_values.ts";
-import { STORE } from "./store_value.ts";
 import {
   choice,
   DIRECTORY,
   DISCOVERY_URL,
+  DURATION,
   ENDPOINT,
-  expose,
   FILE,
-  FORWARD,
-  FORWARD_ADDRESS,
   integer,
-  INTERFACE,
+  INVITE_TEXT,
   IP,
   label,
   LISTEN,
@@ -42,6 +42,9 @@ import {
   STUN_SERVER,
   text,
 } from "./values.ts";
+
+export { COLONY_NODE, OPEN } from "./colony_parameters.ts";
+export { DISCOVERY_SERVICE } from "./discovery_parameters.ts";
 
 /** What every command with flags takes. */
 export const COMMON = {
@@ -81,37 +84,6 @@ export const JSON_OUTPUT = toggle("json", {
   description: "Print JSON for programs instead of text for people.",
   fallback: "off",
 });
-
-/** What `colony`, `agent` and `wireguard` take. */
-const ACCESS = {
-  wgPort: withDefault("wg-port", PORT, {
-    group: "Network",
-    description: "UDP port for WireGuard and STUN, 0 to 65535; 0 lets the system choose.",
-    fallback: "0",
-  }),
-  datapath: withDefault("datapath", choice("DRIVER", ["auto", "portable", "fast"]), {
-    group: "Network",
-    description: "Datapath driver: auto, portable (any system) or fast (Linux).",
-    fallback: "auto",
-  }),
-  socks5: optional("socks5", LISTEN, {
-    group: "Access",
-    description: "Listen here for SOCKS5; names inside the mesh resolve. Port 0 lets the system " +
-      "choose.",
-    fallback: "no SOCKS5",
-  }),
-  httpProxy: optional("http-proxy", LISTEN, {
-    group: "Access",
-    description: "Listen here for an HTTP CONNECT proxy. Port 0 lets the system choose.",
-    fallback: "no HTTP proxy",
-  }),
-  tun: optional("tun", INTERFACE, {
-    group: "Access",
-    description: "Make this network interface, with addresses and routes, so that every program " +
-      "reaches the peers. Linux, as root.",
-    fallback: "no interface",
-  }),
-} as const satisfies Parameters;
 
 /** `--no-port-mapping`, of nodes and of `netcheck`. */
 const NO_PORT_MAPPING = toggle("no-port-mapping", {
@@ -153,6 +125,12 @@ export const MESH_NODE = {
     commas: true,
   }),
   noPortMapping: NO_PORT_MAPPING,
+  noReport: toggle("no-report", {
+    group: "Mesh",
+    description:
+      "Do not tell Discovery's operator which peers are reached directly, and why others are not.",
+    fallback: "it is told, without addresses",
+  }),
   noGuess: toggle("no-guess", {
     group: "Network",
     description:
@@ -212,26 +190,55 @@ export const MESH_NODE = {
       "an Internet.",
     fallback: "off",
   }),
-  forward: repeated("forward", FORWARD, {
-    group: "Access",
-    description:
-      "Local port H:P that leads to PORT of PEER, a node's name or mesh address. Repeat " +
-      "for more.",
-    fallback: "none",
+  forward: FORWARDS,
+  expose: EXPOSE,
+} as const satisfies Parameters;
+
+/** `agent` only: what an invite says need not be given. */
+export const JOINING = {
+  mesh: optional("mesh", label("MESH"), {
+    group: "Mesh",
+    description: "Mesh id: 1 to 63 of a-z, 0-9 and -. All nodes of a mesh give the same.",
+    fallback: "the invite's",
   }),
-  expose: repeated("expose", expose("MESHPORT:HOST:PORT"), {
-    group: "Access",
-    description: "Port inside the mesh that leads to HOST:PORT here. Repeat for more.",
-    fallback: "none",
+  discovery: repeated("discovery", DISCOVERY_URL, {
+    group: "Mesh",
+    description: "Base URL of a Discovery service. Repeat for more; they are tried in order.",
+    variables: ["CORAL_DISCOVERY_ENDPOINT"],
+    fallback: "the invite's",
+  }),
+  join: optional("join", INVITE_TEXT, {
+    group: "Mesh",
+    description:
+      "Join by this invite, which moray invite prints on the colony. It is kept in the state " +
+      "directory: the next start needs none. Others on this machine can read a flag; MORAY_JOIN they cannot.",
+    fallback: "the one that the state directory has joined by",
   }),
 } as const satisfies Parameters;
 
-/** `colony` only. */
-export const OPEN = toggle("open", {
-  group: "Mesh",
-  description: "Admit whoever is registered in the mesh.",
-  fallback: "on until invites exist",
-});
+/** `invite`. */
+export const INVITE = {
+  name: optional("name", label("NAME"), {
+    group: "Mesh",
+    description: "Name for the agent inside the mesh: 1 to 63 of a-z, 0-9 and -.",
+    fallback: "its own choice",
+  }),
+  expires: withDefault("expires", DURATION, {
+    group: "Mesh",
+    description: "How long the invite may be used: 30m, 24h, 7d, at most 365d.",
+    fallback: "24h",
+  }),
+  list: toggle("list", {
+    group: "Output",
+    description: "List the members and the open invites instead.",
+    fallback: "off",
+  }),
+  cancel: optional("cancel", text("ID", "the id of an open invite"), {
+    group: "Mesh",
+    description: "Take the open invite with this id back instead.",
+    fallback: "none",
+  }),
+} as const satisfies Parameters;
 
 /** `wireguard`. */
 export const WIREGUARD_NODE = {
@@ -241,76 +248,8 @@ export const WIREGUARD_NODE = {
     description: "UDP port for WireGuard, 0 to 65535; 0 lets the system choose.",
     fallback: "the file's ListenPort, or 0",
   }),
-  forward: repeated("forward", FORWARD_ADDRESS, {
-    group: "Access",
-    description:
-      "Local port H:P that leads to PORT of ADDR, an address inside the tunnel. Repeat " +
-      "for more.",
-    fallback: "none",
-  }),
-  expose: repeated("expose", expose("PORT:HOST:PORT"), {
-    group: "Access",
-    description:
-      "Port of this node inside the tunnel that leads to HOST:PORT here. Repeat for more.",
-    fallback: "none",
-  }),
-} as const satisfies Parameters;
-
-/** `--metrics`, of services. */
-const METRICS = optional("metrics", LISTEN, {
-  group: "Service",
-  description: "Serve counters for Prometheus here, at /metrics.",
-  fallback: "none are served",
-});
-
-/** `discovery`. */
-export const DISCOVERY_SERVICE = {
-  listen: withDefault("listen", LISTEN, {
-    group: "Service",
-    description: "Address and TCP port of the HTTP service.",
-    fallback: "0.0.0.0:8080",
-  }),
-  stunListen: repeated("stun-listen", LISTEN, {
-    group: "Service",
-    description: "Address and UDP port to answer STUN on. Repeat for more.",
-    fallback: "[::]:3478",
-    standard: ["[::]:3478"],
-  }),
-  stunAlternate: repeated("stun-alternate", LISTEN, {
-    group: "Service",
-    description:
-      "Second address and UDP port of STUN, by which nodes find out how their NAT maps and filters. " +
-      "Needs a --stun-listen of the same family with an address of its own and another port. Repeat for " +
-      "the other family.",
-    fallback: "none",
-  }),
-  tlsCert: optional("tls-cert", FILE, {
-    group: "Service",
-    description:
-      "Certificate chain, PEM: the HTTP service speaks TLS, with HTTP/2. Needs --tls-key.",
-    fallback: "no TLS",
-  }),
-  tlsKey: optional("tls-key", FILE, {
-    group: "Service",
-    description: "Private key of the certificate, PEM.",
-    fallback: "none",
-  }),
-  metrics: METRICS,
-  store: withDefault("store", STORE, {
-    group: "Service",
-    description:
-      "SQLite file with the registrations; :memory: keeps nothing. Several services share " +
-      "a PostgreSQL database: postgres://USER:PASSWORD@HOST/DATABASE, better in MORAY_STORE or the " +
-      "file, as others on this machine can read a flag.",
-    fallback: "moray-discovery.sqlite",
-  }),
-  allowUnproven: toggle("allow-unproven", {
-    group: "Service",
-    description:
-      "Take registrations that prove no key, as those of plain Coral clients: anyone may " +
-      "then claim a mesh, or an agent's id, whose owner has proven no key either.",
-    fallback: "every node proves its key",
-  }),
+  forward: FORWARDS_ADDRESS,
+  expose: EXPOSE_ADDRESS,
 } as const satisfies Parameters;
 
 /** A rate of the relay's. */
@@ -419,7 +358,11 @@ export const RELAY_SERVICE = {
     },
   ),
   metrics: METRICS,
-  datapath: ACCESS.datapath,
+  datapath: withDefault("datapath", choice("DRIVER", ["auto", "portable", "fast"]), {
+    group: "Network",
+    description: "Datapath driver: auto, portable (any system) or fast (Linux).",
+    fallback: "auto",
+  }),
 } as const satisfies Parameters;
 
 /** `discovery`: its relays. */
@@ -578,7 +521,7 @@ export const FILE_KEYS: readonly string[] = [
       ...COMMON,
       JSON_OUTPUT,
       ...MESH_NODE,
-      OPEN,
+      ...COLONY_NODE,
       ...WIREGUARD_NODE,
       ...DISCOVERY_SERVICE,
       ...RELAY_SERVICE,

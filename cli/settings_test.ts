@@ -12,14 +12,19 @@ import {
   KEEP,
   MESH_NODE,
   NETCHECK,
-  OPEN,
   PING,
   RELAY_SERVICE,
   VERBOSE,
   WIREGUARD_NODE,
 } from "./parameters.ts";
 import { resolveSettings, splitList } from "./settings.ts";
-import { OFFER_RELAY_CASES, type SettingCase } from "./testing/setting_case.ts";
+import {
+  COLONY_CASES,
+  OFFER_RELAY_CASES,
+  SERVICE_CASES,
+  type SettingCase,
+  SOCKS5_CASES,
+} from "./testing/setting_case.ts";
 
 const MISSING = Symbol("missing");
 const at = (hostname: string, port: number) => ({ hostname, port });
@@ -28,12 +33,16 @@ const at = (hostname: string, port: number) => ({ hostname, port });
 const FILES = [
   DISCOVERY_SERVICE.tlsCert,
   DISCOVERY_SERVICE.tlsKey,
+  DISCOVERY_SERVICE.statusTokenFile,
   RELAY_SERVICE.cert,
   RELAY_SERVICE.key,
 ];
 
 const CASES: readonly SettingCase[] = [
+  ...COLONY_CASES,
   ...OFFER_RELAY_CASES,
+  ...SERVICE_CASES,
+  ...SOCKS5_CASES,
   {
     parameter: MESH_NODE.mesh,
     flag: ["--mesh", "one"],
@@ -64,14 +73,6 @@ const CASES: readonly SettingCase[] = [
     env: "b",
     toml: '"c"',
     values: ["a", "b", "c"],
-    absent: undefined,
-  },
-  {
-    parameter: OPEN,
-    flag: ["--open"],
-    env: "false",
-    toml: "true",
-    values: [true, false, true],
     absent: undefined,
   },
   {
@@ -239,7 +240,14 @@ const CASES: readonly SettingCase[] = [
     absent: undefined,
   },
   ...[
-    ...[PING.untilDirect, VERBOSE, MESH_NODE.noGuess, MESH_NODE.noDirect, MESH_NODE.noRelay],
+    ...[
+      PING.untilDirect,
+      VERBOSE,
+      MESH_NODE.noGuess,
+      MESH_NODE.noReport,
+      MESH_NODE.noDirect,
+      MESH_NODE.noRelay,
+    ],
     ...[MESH_NODE.offerRelay, MESH_NODE.offerRelayPrivate, DISCOVERY_RELAY.noVolunteers],
   ].map((parameter) => ({
     parameter,

@@ -4,6 +4,7 @@ import type {
   NodeStatus,
   PathStatus,
   PeerStatus,
+  PolicyStatus,
   PortMappingStatus,
   RelayOfferStatus,
   RelayStatus,
@@ -40,10 +41,11 @@ export function formatStatus(status: NodeStatus, options: ViewOptions): string {
     ...(node.portMapping ?? []).map((
       one,
     ): [string, string] => ["Port mapping", formatPortMapping(one, paint)]),
-    ["Datapath", printable(node.datapath)],
+    ["Datapath", printable(`${node.datapath}, cipher ${node.cipher}`)],
     ...(node.tun === null ? [] : [["Interface", printable(node.tun)] satisfies [string, string]]),
     ["Discovery", formatDiscovery(discovery, paint)],
     ...relayRows(status, paint),
+    ...policyRows(status),
   ];
   const counted = Object.entries(counters).map(([name, count]) => `${printable(name)}=${count}`);
   if (counted.length > 0) rows.push(["Counters", counted.join(" ")]);
@@ -60,6 +62,30 @@ function formatPortMapping(
   if (!offered) return `${who}${where}  ${paint("dim", printable(reason ?? "none"))}`;
   const lasts = lifetimeSeconds === null ? "" : paint("dim", `  for ${lifetimeSeconds} s`);
   return `${who}${paint("green", where)}${lasts}`;
+}
+
+/** Whose policy the node keeps to. */
+function policyRows({ policy }: NodeStatus): [string, string][] {
+  if (policy === undefined) return [];
+  const { origin, rules } = policy;
+  const counted = `${rules} ${rules === 1 ? "rule" : "rules"} for this node`;
+  return [["Policy", `${POLICY_ORIGINS[origin]}  ${counted}`]];
+}
+
+const POLICY_ORIGINS = {
+  file: "of the colony's file",
+  colony: "as the colony says",
+} as const satisfies Record<PolicyStatus["origin"], string>;
+
+/** What the policy has refused of a peer. */
+function refusedLines({ refused }: PeerStatus, paint: Paint): string[] {
+  if (refused === undefined) return [];
+  const { policy, fragment, malformed, stray, last } = refused;
+  const packets = policy + fragment + malformed + stray;
+  const what = last.map((one) => printable(one.what)).join(", ");
+  const counted = `${packets} ${packets === 1 ? "packet" : "packets"}`;
+  const tried = what === "" ? "" : `, last ${what}`;
+  return [paint("yellow", `  refused by policy: ${counted}${tried}`)];
 }
 
 /** The relays, or why there is none. */
@@ -139,7 +165,12 @@ export function formatPeers(
     const because = peer.reason === null
       ? []
       : [paint("dim", `  because ${printable(peer.reason)}`)];
-    return [lines[i] ?? "", ...because, ...verbose ? peerDetails(peer, paint) : []];
+    return [
+      lines[i] ?? "",
+      ...because,
+      ...refusedLines(peer, paint),
+      ...verbose ? peerDetails(peer, paint) : [],
+    ];
   });
   return `${[head, ...body].join("\n")}\n`;
 }

@@ -53,6 +53,7 @@ const STATUS: NodeStatus = {
       { kind: "host", address: "192.168.1.5:40000" },
     ],
     datapath: "portable",
+    cipher: "wasm",
     tun: null,
   },
   discovery: { url: "https://d.example.com", connected: true },
@@ -126,7 +127,7 @@ Deno.test("status shows the node, then each peer with its path and reason", () =
 Addresses  10.42.0.2, fd00::2
 NAT        cone (mapping endpointIndependent, filtering unknown)
 Endpoints  203.0.113.9:40000, 192.168.1.5:40000
-Datapath   portable
+Datapath   portable, cipher wasm
 Discovery  https://d.example.com  connected
 Counters   udp.unknown=3 queue.dropped=1
 
@@ -226,4 +227,24 @@ Deno.test("status --verbose shows every candidate and every path, the one in use
 `),
     text,
   );
+});
+
+Deno.test("status says whose policy holds, and what it has refused of whom", () => {
+  const at = "2025-01-02T03:04:05Z";
+  const refused = {
+    policy: 3,
+    fragment: 1,
+    malformed: 0,
+    stray: 0,
+    last: [{ what: "tcp/22", at }, { what: "icmp", at }],
+  };
+  const peers = [{ ...DIRECT, refused }, {
+    ...RELAYED,
+    refused: { ...refused, policy: 1, fragment: 0, last: [] },
+  }];
+  const policy = { origin: "file", rules: 1 } as const;
+  const text = formatStatus({ ...STATUS, policy, peers }, { now: NOW, paint });
+  assertMatch(text, /^Policy +of the colony's file {2}1 rule for this node$/m);
+  assertMatch(text, /^colony .*\n {2}refused by policy: 4 packets, last tcp\/22, icmp$/m);
+  assertMatch(text, /^ {2}because .*\n {2}refused by policy: 1 packet$/m);
 });

@@ -5,7 +5,9 @@
  */
 import {
   canonicalIp,
+  type Cidr,
   formatSocketAddress,
+  parseCidr,
   parseSocketAddress,
   type SocketAddress,
 } from "../core/mod.ts";
@@ -36,6 +38,28 @@ export function text(metavar: string, expected: string): Value<string> {
 export const FILE: Value<string> = {
   ...text("FILE", "the path of a file"),
   completes: "file",
+};
+
+/** The token of the status page. */
+export const STATUS_TOKEN: Value<string> = {
+  metavar: "TOKEN",
+  expected: "16 to 256 printable ASCII characters without spaces",
+  secret: true,
+  parse: (input) => /^[\x21-\x7e]{16,256}$/.test(input) ? input : undefined,
+};
+
+/** An invite. What it has to look like is said where it is read, without a part of it. */
+export const INVITE_TEXT: Value<string> = { ...text("STRING", "an invite"), secret: true };
+
+/** A time that something lasts, as milliseconds. */
+export const DURATION: Value<number> = {
+  metavar: "TIME",
+  expected: "a time from 1s to 365d, for example 30m, 24h or 7d",
+  parse(input): number | undefined {
+    const [, digits = "", unit = ""] = /^(\d{1,8})([smhd])$/.exec(input) ?? [];
+    const ms = Number(digits) * ({ s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }[unit] ?? 0);
+    return ms >= 1000 && ms <= 365 * 86_400_000 ? ms : undefined;
+  },
 };
 
 /** A path of a directory. */
@@ -139,6 +163,20 @@ export const IP: Value<string> = {
   },
 };
 
+/** A block of IP addresses. */
+export const BLOCK: Value<Cidr> = {
+  metavar: "CIDR",
+  expected: "a block of IP addresses, for example 10.0.0.0/8, 192.0.2.7 or fd00::/8",
+  parse: parseCidr,
+};
+
+/** A block that nodes of a mesh get IPv4 addresses from, as text; the colony looks whether it may be. */
+export const SUBNET: Value<string> = {
+  metavar: "CIDR",
+  expected: "a private IPv4 block, for example 10.42.0.0/16",
+  parse: (input) => parseCidr(input)?.address.length === 4 ? input : undefined,
+};
+
 /** A range of ports, both ends included. */
 export const PORT_RANGE: Value<{ readonly first: number; readonly last: number }> = {
   metavar: "FIRST-LAST",
@@ -177,36 +215,57 @@ export const STUN_SERVER: Value<string> = {
   },
 };
 
-/** `H:P:PEER:PORT`: a local port that leads to a peer's port. */
+/** The user of a SOCKS5 proxy: as long as RFC 1929 has room for. */
+export const SOCKS5_USER: Value<string> = {
+  metavar: "NAME",
+  expected: "a name of 1 to 255 bytes",
+  parse: (input) => {
+    const { length } = new TextEncoder().encode(input);
+    return length >= 1 && length <= 255 ? input : undefined;
+  },
+};
+
+/** `H:P:PEER:PORT[/udp]` or `unix:PATH:PEER:PORT`: a local port or unix socket that leads to a peer's port. */
 export const FORWARD: Value<ForwardRule> = {
-  metavar: "H:P:PEER:PORT",
-  expected: "a local address, a peer and its port, for example 127.0.0.1:8080:colony:80",
+  metavar: "H:P:PEER:PORT[/udp]",
+  expected: "a local address or unix:PATH, a peer and its port, for example " +
+    "127.0.0.1:8080:colony:80, 127.0.0.1:5353:colony:53/udp or unix:/run/web.sock:colony:80",
   parse: parseForward,
 };
 
-/** `H:P:ADDR:PORT`: as {@linkcode FORWARD}, where peers have addresses and no names. */
+/** `H:P:ADDR:PORT[/udp]`: as {@linkcode FORWARD}, where peers have addresses and no names. */
 export const FORWARD_ADDRESS: Value<ForwardRule> = {
-  metavar: "H:P:ADDR:PORT",
-  expected: "a local address, an address in the tunnel and its port, " +
-    "for example 127.0.0.1:8080:10.0.0.1:80",
+  metavar: "H:P:ADDR:PORT[/udp]",
+  expected: "a local address or unix:PATH, an address in the tunnel and its port, for example " +
+    "127.0.0.1:8080:10.0.0.1:80, 127.0.0.1:5353:10.0.0.1:53/udp or unix:/run/web.sock:10.0.0.1:80",
   parse(input): ForwardRule | undefined {
     const rule = parseForward(input);
     return rule === undefined || canonicalIp(rule.peer) === undefined ? undefined : rule;
   },
 };
 
-/** `MESHPORT:HOST:PORT`: a port inside the mesh that leads to a local service. */
+/** `MESHPORT:HOST:PORT[/udp]` or `MESHPORT:unix:PATH`: a port inside the mesh that leads to a local service. */
 export function expose(metavar: string): Value<ExposeRule> {
   return {
     metavar,
-    expected: "a mesh port, a local host and its port, for example 80:127.0.0.1:8080",
+    expected: "a mesh port, and a local host and its port or unix:PATH, for example " +
+      "80:127.0.0.1:8080, 53:127.0.0.1:53/udp or 2375:unix:/run/docker.sock",
     parse(input): ExposeRule | undefined {
-      const match = new RegExp(`^(\\d{1,5}):(${HOST}):(\\d{1,5})$`).exec(input);
+      const unix = /^(\d{1,5}):unix:(.+)$/s.exec(input);
+      const exposed = portOf(unix?.[1]);
+      if (unix !== null) {
+        const path = unixPathOf(unix[2]);
+        return exposed === undefined || path === undefined
+          ? undefined
+          : { meshPort: exposed, path };
+      }
+      const [text, protocol] = protocolOf(input);
+      const match = new RegExp(`^(\\d{1,5}):(${HOST}):(\\d{1,5})$`).exec(text);
       const meshPort = portOf(match?.[1]);
       const hostname = hostOf(match?.[2]);
       const port = portOf(match?.[3]);
       if (meshPort === undefined || hostname === undefined || port === undefined) return undefined;
-      return { meshPort, hostname, port };
+      return { meshPort, hostname, port, ...protocol };
     },
   };
 }
@@ -214,14 +273,37 @@ export function expose(metavar: string): Value<ExposeRule> {
 /** A name, an IPv4 literal, or an IPv6 literal in brackets. */
 const HOST = "\\[[0-9a-fA-F:.]+\\]|[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_.])?";
 
+/** Longest path of a unix socket: 104 bytes on macOS and the BSDs, 108 on Linux, with the final zero. */
+const UNIX_PATH_BYTES_MAX = 103;
+
+/** A path of a unix socket. */
+function unixPathOf(path: string | undefined): string | undefined {
+  const fits = path !== undefined && path !== "" && !path.includes("\0") &&
+    new TextEncoder().encode(path).length <= UNIX_PATH_BYTES_MAX;
+  return fits ? path : undefined;
+}
+
+/** What stands before `/tcp` or `/udp`, and the protocol; TCP needs no word. */
+function protocolOf(input: string): readonly [string, { readonly protocol?: "udp" }] {
+  const match = /^(.*)\/(tcp|udp)$/s.exec(input);
+  return [match?.[1] ?? input, match?.[2] === "udp" ? { protocol: "udp" } : {}];
+}
+
 function parseForward(input: string): ForwardRule | undefined {
-  const match = new RegExp(`^(${HOST}):(\\d{1,5}):(${HOST}):(\\d{1,5})$`).exec(input);
+  const unix = new RegExp(`^unix:(.+):(${HOST}):(\\d{1,5})$`, "s").exec(input);
+  if (unix !== null) {
+    const [path, peer, port] = [unixPathOf(unix[1]), hostOf(unix[2]), portOf(unix[3])];
+    if (path === undefined || peer === undefined || port === undefined) return undefined;
+    return { listen: { path }, peer, port };
+  }
+  const [text, protocol] = protocolOf(input);
+  const match = new RegExp(`^(${HOST}):(\\d{1,5}):(${HOST}):(\\d{1,5})$`).exec(text);
   if (match === null) return undefined;
   const listen = LISTEN.parse(`${match[1]}:${match[2]}`);
   const peer = hostOf(match[3]);
   const port = portOf(match[4]);
   if (listen === undefined || peer === undefined || port === undefined) return undefined;
-  return { listen, peer, port };
+  return { listen, peer, port, ...protocol };
 }
 
 /** A host without brackets; `undefined` for brackets around something that is no IPv6 literal, or for digits and dots that are no IPv4 literal. */

@@ -144,6 +144,22 @@ Deno.test("a forward names a local address, a peer and its port", () => {
     "127.0.0.1:8080:colony": undefined,
     "127.0.0.1:8080::80": undefined,
     "127.0.0.1:8080:[colony]:80": undefined,
+    "127.0.0.1:8080:colony:53/udp": { listen, peer: "colony", port: 53, protocol: "udp" },
+    "127.0.0.1:8080:colony:80/tcp": { listen, peer: "colony", port: 80 },
+    "127.0.0.1:8080:colony:80/sctp": undefined,
+    "127.0.0.1:8080:colony:80/udp/udp": undefined,
+    "unix:/run/web.sock:colony:80": { listen: { path: "/run/web.sock" }, peer: "colony", port: 80 },
+    "unix:./a:b.sock:[fd00::1]:80": { listen: { path: "./a:b.sock" }, peer: "fd00::1", port: 80 },
+    "unix:/run/web.sock:colony:80/udp": undefined,
+    "unix:/run/web.sock:colony": undefined,
+    "unix::colony:80": undefined,
+    "unix:/run/a\0b:colony:80": undefined,
+    [`unix:/${"x".repeat(102)}:colony:80`]: {
+      listen: { path: `/${"x".repeat(102)}` },
+      peer: "colony",
+      port: 80,
+    },
+    [`unix:/${"x".repeat(103)}:colony:80`]: undefined,
   });
   check(FORWARD_ADDRESS, {
     "127.0.0.1:8080:10.0.0.1:80": { listen, peer: "10.0.0.1", port: 80 },
@@ -161,6 +177,13 @@ Deno.test("an exposed port names a mesh port and a local service", () => {
     "80:127.0.0.1": undefined,
     "80:1.2.3:3000": undefined,
     "http:127.0.0.1:80": undefined,
+    "53:127.0.0.1:53/udp": { meshPort: 53, hostname: "127.0.0.1", port: 53, protocol: "udp" },
+    "80:127.0.0.1:3000/tcp": { meshPort: 80, hostname: "127.0.0.1", port: 3000 },
+    "53:127.0.0.1:53/": undefined,
+    "2375:unix:/run/docker.sock": { meshPort: 2375, path: "/run/docker.sock" },
+    "2375:unix:": undefined,
+    "0:unix:/run/docker.sock": undefined,
+    [`80:unix:/${"x".repeat(103)}`]: undefined,
   });
 });
 

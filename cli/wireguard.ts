@@ -23,7 +23,7 @@ export const command: Command = defineCommand({
   run: async (settings, context) => {
     const { startWireGuard } = await import("../agent/mod.ts");
     const text = await readNamedFile(settings.file);
-    const options = commonOptions(settings, logOf(settings.logLevel, context));
+    const options = await commonOptions(settings, logOf(settings.logLevel, context));
     const start = () => startWireGuard({ ...options, file: settings.file, text });
     return await runNode({ kind: "wireguard", start }, context);
   },

@@ -23,14 +23,18 @@ export function formatHex(bytes: Uint8Array): string {
 
 /** Formats bytes as standard base64 with padding (RFC 4648 section 4). */
 export function formatBase64(bytes: Uint8Array): string {
-  return btoa(String.fromCharCode(...bytes));
+  return bytes.toBase64();
 }
 
 /** Parses standard base64 with padding; `undefined` for anything that does not format back to itself. */
 export function parseBase64(text: string): Uint8Array<ArrayBuffer> | undefined {
   if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text) || text.length % 4 !== 0) return undefined;
-  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  return formatBase64(bytes) === text ? bytes : undefined;
+  try {
+    return Uint8Array.fromBase64(text, { lastChunkHandling: "strict" });
+  } catch {
+    // Bits are left over that belong to no byte.
+    return undefined;
+  }
 }
 
 /** Length of a WireGuard key in bytes (Curve25519). */

@@ -6,38 +6,44 @@
  *
  * @module
  */
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type CallOptions, type Client, Code } from "@connectrpc/connect";
-import {
-  assert,
-  formatSocketAddress,
-  messageOf,
-  MorayError,
-  type SocketAddress,
-} from "../core/mod.ts";
-import {
-  type DiscoveryService,
-  EndpointSchema,
-  type RegisterAgentRequestSchema,
-  type RegisterAgentResponse,
-  type RegisterColonyResponse,
-} from "../proto/mod.ts";
-import type { NatHint, StunCredentials } from "../traversal/mod.ts";
+import { assert, formatBase64, messageOf, MorayError } from "../core/mod.ts";
+import type { DiscoveryService, SignedStatement } from "../proto/mod.ts";
+import type { StunCredentials } from "../traversal/mod.ts";
 import { Connections } from "./client/connections.ts";
-import {
-  type DiscoveredPeer,
-  NAT_NUMBER,
-  parseAgent,
-  parseColony,
-  parsePeer,
-} from "./client/peer.ts";
+import { OwnStatements, type SequenceStore } from "./client/own_statement.ts";
+import { type DiscoveredPeer, parseAgent, parseColony, parsePeer } from "./client/peer.ts";
+import { type PathsReport, pathsRequest } from "./client/paths.ts";
 import { type Identity, Prover } from "./client/prover.ts";
+import { Patience } from "./client/patience.ts";
+import { RecordBook, type RememberedRecords } from "./client/record_book.ts";
+import {
+  isPort,
+  parseRegistered,
+  recordOf,
+  type Registered,
+  type Registration,
+  registrationRequest,
+  stunAddresses,
+} from "./client/registration.ts";
 import { parseGrant, type RelayGrant, type RelayQuery, relayRequest } from "./client/relay.ts";
+import { type RotationAnswer, rotationAnswer } from "./client/rotation.ts";
 import { staggered } from "./client/staggered.ts";
 import { callError, createDiscoveryClient, type Fetch, hasCode } from "./client/transport.ts";
 import { type WatchEnd, Watcher, type WatchOptions } from "./client/watch.ts";
 import { BACKOFF_MIN_MS, SILENCE_MAX_MS } from "./client/watch_record.ts";
+import { type DiscoveryFeatures, featuresOf } from "./client/features.ts";
+import {
+  type MembershipList,
+  membershipRequest,
+  type NewsQuery,
+  readNews,
+} from "./client/membership.ts";
+import type { Membership } from "./membership/statement.ts";
+import type { BootstrapToken, TokenQuery } from "./client/token.ts";
 import type { Log } from "./log.ts";
+import { openRecord } from "./signature/record.ts";
+import type { Signed } from "./signature/statement.ts";
 import type { NodeKey, Role } from "./store/store.ts";
 
 /** Time that a call may take on one URL. */
@@ -47,22 +53,21 @@ export const CALL_TIMEOUT_MS = 5000;
  * addresses of one name `fetch` chooses by itself (docs/decisions/0015-nodes-without-discovery.md).
  */
 export const STAGGER_MS = 500;
-/** Life of a registration where the server says nothing sensible. */
-const TTL_DEFAULT_MS = 300_000;
-/** Bounds of a TTL that is believed. */
-const TTL_MIN_MS = 1000;
-const TTL_MAX_MS = 86_400_000;
-/** STUN servers of one answer that are used. */
-const STUN_SERVERS_MAX = 8;
-
 /** Options of {@linkcode DiscoveryClient}. */
 export interface DiscoveryClientOptions {
   /** Base URLs, `http://` or `https://`, tried in order; at least one. */
   readonly urls: readonly string[];
   /** Where the log goes. */
   readonly log: Log;
-  /** Whose key is proved to a Discovery that asks for it. @default nobody's: such a one refuses all but health and server info */
+  /**
+   * Whose key is proved to a Discovery that asks for it, and signs what is registered.
+   * @default nobody's: such a one refuses all but health and server info
+   */
   readonly identity?: Identity;
+  /** Where the sequences of signed records are kept. @default in memory */
+  readonly sequences?: SequenceStore;
+  /** What an earlier run believed of a mesh: nothing older is believed in this one. @default nothing */
+  readonly remembered?: RememberedRecords;
   /** Makes the requests. @default the global `fetch` */
   readonly fetch?: Fetch;
   /** Now, unix milliseconds. @default Date.now */
@@ -83,44 +88,6 @@ export interface CallSettings {
   readonly signal?: AbortSignal;
 }
 
-/** What a node registers. */
-export interface Registration extends NodeKey {
-  /** Colony or agent. */
-  readonly role: Role;
-  /** The agent's id. @default the public key for an agent; a colony has none */
-  readonly agentId?: string;
-  /** The node's name, a DNS label. @default none */
-  readonly name?: string;
-  /** Candidates. Together with the observed endpoints at least one, or the server refuses. */
-  readonly endpoints: readonly SocketAddress[];
-  /** Where STUN saw the node's sockets, best first. @default [] */
-  readonly observedEndpoints?: readonly SocketAddress[];
-  /** Where relays listen for the node. @default [] */
-  readonly relayedEndpoints?: readonly SocketAddress[];
-  /** Whether the node wants no relay between itself and others. @default false */
-  readonly noRelay?: boolean;
-  /** What the node found out about its NAT. @default NAT_UNKNOWN */
-  readonly nat?: NatHint;
-  /** Address inside the mesh. @default none */
-  readonly meshIpv4?: string;
-  /** Address inside the mesh. @default none */
-  readonly meshIpv6?: string;
-  /** Port of a colony's control service. @default none */
-  readonly connectPort?: number;
-  /** Free text. @default {} */
-  readonly metadata?: Readonly<Record<string, string>>;
-}
-
-/** The answer to a registration. */
-export interface Registered {
-  /** Life of the registration; refresh at a third of it. */
-  readonly ttlMs: number;
-  /** STUN servers as `host:port`, names allowed. Empty where the server has none. */
-  readonly stunServers: readonly string[];
-  /** The URL that took the registration. */
-  readonly url: string;
-}
-
 /** What a server can do. */
 export interface ServerInfo {
   /** Its version; empty where it does not say. */
@@ -133,20 +100,6 @@ export interface ServerInfo {
   readonly stunCredentials: StunCredentials | undefined;
   /** The URL that answered. */
   readonly url: string;
-}
-
-/** What a server can do beyond Coral's methods. */
-export interface DiscoveryFeatures {
-  /** Coordinated punches. */
-  readonly punch: boolean;
-  /** Watch streams. Without them: poll with lookups. */
-  readonly watch: boolean;
-  /** Removal at once. Without it: registrations expire. */
-  readonly deregister: boolean;
-  /** Relays. Without them: peers are reached directly or not at all. */
-  readonly relay: boolean;
-  /** Relays that nodes run for their own mesh, which are given to registered nodes only. @default false */
-  readonly volunteers?: boolean;
 }
 
 /** What became of a punch. */
@@ -181,12 +134,7 @@ interface Server {
   readonly client: Client<typeof DiscoveryService>;
 }
 
-const NO_FEATURES: DiscoveryFeatures = {
-  punch: false,
-  watch: false,
-  deregister: false,
-  relay: false,
-};
+const NO_FEATURES = featuresOf([]);
 
 /**
  * Talks to Discovery. Every call rejects with `MorayError`: `unreachable`, `timedOut`, `refused` (with the server's
@@ -203,6 +151,8 @@ export class DiscoveryClient {
   /** Index of the server that answered last. */
   #current = 0;
   #features = NO_FEATURES;
+  readonly #records: RecordBook;
+  readonly #own: OwnStatements | undefined;
 
   /** Creates a client. Throws `MorayError` `usage` for a URL that is none. */
   constructor(options: DiscoveryClientOptions) {
@@ -210,14 +160,27 @@ export class DiscoveryClient {
     const fetch = options.fetch ?? this.#connections.fetch;
     this.#servers = options.urls.map((text) => {
       const url = parseUrl(text);
-      if (options.identity === undefined) return { url, client: createDiscoveryClient(url, fetch) };
-      const { identity, now = Date.now } = options;
-      const prover = new Prover({ baseUrl: url, identity, fetch, now });
-      return { url, client: createDiscoveryClient(url, prover.fetch) };
+      const { identity, now = Date.now, random = Math.random } = options;
+      const prover = identity && new Prover({ baseUrl: url, identity, fetch, now });
+      // Outside of the proofs: what is asked once more needs another one.
+      const patience = new Patience({ fetch: prover?.fetch ?? fetch, now, random });
+      return { url, client: createDiscoveryClient(url, patience.fetch) };
     });
     this.#log = options.log;
     this.#now = options.now ?? Date.now;
     this.#options = options;
+    const { identity, sequences, remembered } = options;
+    this.#own = identity && new OwnStatements({
+      signer: identity.signer,
+      now: this.#now,
+      ...(sequences && { sequences }),
+    });
+    this.#records = new RecordBook({
+      now: this.#now,
+      log: options.log,
+      mayBeUnsigned: () => this.#features.statements !== true,
+      ...(remembered && { remembered }),
+    });
   }
 
   /**
@@ -248,40 +211,78 @@ export class DiscoveryClient {
     return this.#features;
   }
 
-  /** Registers a node or refreshes its registration. `refused` while another key holds the mesh. */
-  register(registration: Registration, settings: CallSettings = {}): Promise<Registered> {
-    return registration.role === "colony"
-      ? this.registerColony(registration, settings)
-      : this.registerAgent(registration, settings);
+  /** What was wrong with the records that Discovery handed out, by name; only what is not zero. */
+  counters(): Record<string, number> {
+    return this.#records.counters();
   }
 
-  /** Registers a colony or refreshes its registration. `refused` while another key holds the mesh. */
-  registerColony(registration: Registration, settings: CallSettings = {}): Promise<Registered> {
-    const { connectPort = 0 } = registration;
-    const request = { ...commonRequest(registration), connectPort };
-    return this.#call(
-      settings,
-      async ({ client, url }, options) =>
-        parseRegistered(await client.registerColony(request, options), url),
-    );
+  /** What is worth remembering of a mesh for the next run, which knows `peers`. */
+  remembered(meshId: string, peers: readonly DiscoveredPeer[]): RememberedRecords {
+    return this.#records.remembered(meshId, peers);
   }
 
-  /** Registers an agent or refreshes its registration. */
-  registerAgent(registration: Registration, settings: CallSettings = {}): Promise<Registered> {
-    const { agentId = registration.publicKey } = registration;
-    const request = { ...commonRequest(registration), agentId };
-    return this.#call(
+  /** From now on the colony of a mesh is the one with this key, base64, and records of no other are believed. */
+  pinColony(meshId: string, publicKey: string): void {
+    this.#records.pinColony(meshId, publicKey);
+  }
+
+  /**
+   * Registers a node or refreshes its registration, with the record that it signs. `refused` while another key holds the mesh,
+   * and where Discovery has a later record of the same key that this node has not signed.
+   */
+  async register(registration: Registration, settings: CallSettings = {}): Promise<Registered> {
+    try {
+      return await this.#register(registration, settings);
+    } catch (error) {
+      if (!hasCode(error, Code.FailedPrecondition)) throw error;
+      const later = await this.#followOwn(registration, settings).catch(() => false);
+      if (!later) throw error;
+      return await this.#register(registration, settings);
+    }
+  }
+
+  async #register(registration: Registration, settings: CallSettings): Promise<Registered> {
+    const record = recordOf(registration);
+    const { open, admission, observations } = registration;
+    const request = registrationRequest(record, await this.#own?.of(record), observations);
+    return await this.#call(settings, async ({ client, url }, options) => {
+      const answer = registration.role === "colony"
+        ? await client.registerColony({ ...request, ...(open !== undefined && { open }) }, options)
+        : await client.registerAgent({ ...request, ...(admission && { admission }) }, options);
+      return parseRegistered(answer, url);
+    });
+  }
+
+  /**
+   * Takes note of a later record of this node's own key that Discovery has, as after the loss of the state directory's memory beside
+   * a clock that was wrong. Only one that the key has signed counts. Returns whether there is one.
+   */
+  async #followOwn(
+    { meshId, role, publicKey: pubkey }: Registration,
+    settings: CallSettings,
+  ): Promise<boolean> {
+    const own = this.#own;
+    if (own === undefined) return false;
+    const { statement } = await this.#call(
       settings,
-      async ({ client, url }, options) =>
-        parseRegistered(await client.registerAgent(request, options), url),
+      ({ client }, options): Promise<{ readonly statement?: SignedStatement | undefined }> =>
+        role === "colony"
+          ? client.lookupColony({ meshId }, options)
+          : client.lookupAgent({ meshId, pubkey }, options),
     );
+    const opened = statement && await openRecord(statement);
+    if (opened?.record.pubkey !== pubkey || opened.sequence < own.sequence) return false;
+    own.follow(opened.sequence);
+    return true;
   }
 
   /** The colony of a mesh; `undefined` if none is registered. */
   lookupColony(meshId: string, settings: CallSettings = {}): Promise<DiscoveredPeer | undefined> {
     return this.#call(settings, async ({ client }, options) => {
       const response = await client.lookupColony({ meshId }, options).catch(ignoreNotFound);
-      return response && parseColony({ ...response, meshId }, this.#now());
+      if (response === undefined) return undefined;
+      const told = parseColony({ ...response, meshId }, this.#now());
+      return await this.#records.open(told, response.statement);
     });
   }
 
@@ -300,7 +301,12 @@ export class DiscoveryClient {
     const request = { meshId, agentId, pubkey: publicKey };
     return this.#call(settings, async ({ client }, options) => {
       const response = await client.lookupAgent(request, options).catch(ignoreNotFound);
-      return response && parseAgent({ ...response, meshId }, this.#now());
+      if (response === undefined) return undefined;
+      const told = parseAgent({ ...response, meshId }, this.#now());
+      const other = told !== undefined &&
+        (agentId !== "" && told.agentId !== agentId ||
+          publicKey !== "" && told.publicKey !== publicKey);
+      return other ? undefined : await this.#records.open(told, response.statement);
     });
   }
 
@@ -319,8 +325,9 @@ export class DiscoveryClient {
     const request = { meshId, fromPubkey: from, toPubkey: to };
     return this.#call(settings, async ({ client, url }, options) => {
       const { punchId, delivered, windowMs, peer } = await client.initiatePunch(request, options);
-      const parsed = peer && parsePeer(peer, this.#now());
-      if (parsed === undefined) {
+      const told = peer && parsePeer(peer, this.#now());
+      const parsed = await this.#records.open(told, peer?.statement);
+      if (parsed?.publicKey !== to || parsed.meshId !== meshId) {
         throw new MorayError("unreachable", `Discovery at ${url} answered without a record`);
       }
       return { punchId, delivered, windowMs, peer: parsed };
@@ -343,6 +350,45 @@ export class DiscoveryClient {
     });
   }
 
+  /**
+   * Asks for a bootstrap token, bound to the key of this client's identity. `refused` for who is no node of the mesh, or asks for
+   * another agent; `limit` for who asks too often.
+   */
+  bootstrapToken(query: TokenQuery, settings: CallSettings = {}): Promise<BootstrapToken> {
+    const { meshId: colonyId, agentId, intent = "register", reefId = "" } = query;
+    const request = { colonyId, agentId, intent, reefId };
+    return this.#call(settings, async ({ client }, options) => {
+      const { jwt, expiresAt } = await client.createBootstrapToken(request, options);
+      return { jwt, expiresAt: 1000 * Number(expiresAt) };
+    });
+  }
+
+  /** Gives up a key for this client's, as `signRotation` made it. */
+  rotateKey(rotation: Signed, settings: CallSettings = {}): Promise<RotationAnswer> {
+    return rotationAnswer(
+      this.#call(settings, ({ client }, options) => client.rotateKey({ rotation }, options)),
+    );
+  }
+
+  /** Says who belongs to the mesh of this client's colony. `refused` for who is not its colony. */
+  async publishMembership(news: MembershipList, settings: CallSettings = {}): Promise<void> {
+    const request = membershipRequest(news);
+    await this.#call(settings, ({ client }, options) => client.publishMembership(request, options));
+  }
+
+  /**
+   * Whom the colony of a mesh has thrown out by a later word than `since`, and what it says of this client's own node: what it has
+   * signed, and nothing else. `refused` for who is no node of the mesh.
+   */
+  membershipNews(query: NewsQuery, settings: CallSettings = {}): Promise<readonly Membership[]> {
+    const records = this.#records;
+    return readNews(query, {
+      list: (request) =>
+        this.#call(settings, ({ client }, options) => client.listMembers(request, options)),
+      open: (signed) => records.openMembership(query.meshId, signed),
+    });
+  }
+
   /** Gives a relay session back. Returns whether there was one. */
   async releaseRelay(
     { meshId, sessionId }: {
@@ -358,6 +404,16 @@ export class DiscoveryClient {
       ({ client }, options) => client.releaseRelay({ meshId, sessionId }, options),
     );
     return success;
+  }
+
+  /** Says what a node knows of its paths, for the operator. Returns how many were taken. `unsupported` where nobody wants to know. */
+  async reportPaths(report: PathsReport, settings: CallSettings = {}): Promise<number> {
+    const request = pathsRequest(report);
+    const { taken } = await this.#call(
+      settings,
+      ({ client }, options) => client.reportPath(request, options),
+    );
+    return taken;
   }
 
   /** Removes a registration. Returns whether there was one; false on a plain Coral Discovery, where it expires. */
@@ -379,25 +435,29 @@ export class DiscoveryClient {
     });
   }
 
-  /** What the server can do. A plain Coral Discovery answers with no feature and no STUN server. */
-  async serverInfo(settings: CallSettings = {}): Promise<ServerInfo> {
+  /**
+   * What the server can do. A plain Coral Discovery answers with no feature and no STUN server. What its STUN servers vouch for is for
+   * this client's node in mesh `meshId`; without, they vouch for nothing.
+   */
+  async serverInfo(
+    settings: CallSettings & { readonly meshId?: string } = {},
+  ): Promise<ServerInfo> {
+    const { meshId } = settings;
+    const { identity } = this.#options;
+    const request = meshId === undefined || identity === undefined
+      ? {}
+      : { meshId, pubkey: formatBase64(identity.publicKey) };
     const info = await this.#call(
       settings,
       async ({ client, url }, options): Promise<ServerInfo> => {
         try {
-          const info = await client.getServerInfo({}, options);
+          const info = await client.getServerInfo(request, options);
           const { version, features, stunServers, stunPorts } = info;
           const host = new URL(url).hostname;
           const combined = stunPorts.filter(isPort).map((port) => `${host}:${port}`);
           return {
             version,
-            features: {
-              punch: features.includes("punch"),
-              watch: features.includes("watch"),
-              deregister: features.includes("deregister"),
-              relay: features.includes("relay"),
-              ...(features.includes("volunteer") && { volunteers: true }),
-            },
+            features: featuresOf(features),
             stunServers: stunAddresses([...stunServers, ...combined]),
             stunCredentials: parseCredentials(info.stunUsername, info.stunPassword),
             url,
@@ -437,6 +497,7 @@ export class DiscoveryClient {
       onServer: (index) => this.#current = index,
       epoch: () => this.#connections.epoch,
       now: this.#now,
+      records: this.#records,
       random,
       silenceMaxMs: silenceMaxMs ?? SILENCE_MAX_MS,
       timeoutMs: timeoutMs ?? CALL_TIMEOUT_MS,
@@ -501,60 +562,6 @@ export class DiscoveryClient {
     if (others.length === 0) throw only;
     throw new MorayError("unreachable", outcome.errors.map(messageOf).join("; "), only);
   }
-}
-
-/** The fields that both registrations have. */
-function commonRequest(
-  registration: Registration,
-): Omit<MessageInitShape<typeof RegisterAgentRequestSchema>, "$typeName" | "agentId"> {
-  const { observedEndpoints: direct = [], relayedEndpoints: relayed = [] } = registration;
-  const all = [
-    ...direct.map((address) => ({ ...address, viaRelay: false })),
-    ...relayed.map((address) => ({ ...address, viaRelay: true })),
-  ];
-  const observedEndpoints = all.map(({ hostname, port, viaRelay }) =>
-    create(EndpointSchema, { ip: hostname, port, protocol: "udp", viaRelay })
-  );
-  const observedEndpoint = direct.length === 0 ? undefined : observedEndpoints[0];
-  return {
-    meshId: registration.meshId,
-    pubkey: registration.publicKey,
-    name: registration.name ?? "",
-    endpoints: registration.endpoints.map(formatSocketAddress),
-    // The single one is all that a plain Coral Discovery knows.
-    ...observedEndpoint === undefined ? {} : { observedEndpoint },
-    observedEndpoints,
-    nat: NAT_NUMBER[registration.nat ?? "NAT_UNKNOWN"],
-    meshIpv4: registration.meshIpv4 ?? "",
-    meshIpv6: registration.meshIpv6 ?? "",
-    metadata: { ...registration.metadata },
-    noRelay: registration.noRelay ?? false,
-  };
-}
-
-function parseRegistered(
-  { ttl, stunServers }: RegisterColonyResponse | RegisterAgentResponse,
-  url: string,
-): Registered {
-  const ttlMs = ttl * 1000;
-  return {
-    ttlMs: ttlMs >= TTL_MIN_MS && ttlMs <= TTL_MAX_MS ? ttlMs : TTL_DEFAULT_MS,
-    stunServers: stunAddresses(stunServers),
-    url,
-  };
-}
-
-/** Those texts that are a host and a port, without repetition. */
-function stunAddresses(texts: readonly string[]): string[] {
-  const valid = texts.filter((text) => {
-    const port = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]{1,253}):(\d{1,5})$/.exec(text)?.[1];
-    return port !== undefined && isPort(Number(port));
-  });
-  return [...new Set(valid)].slice(0, STUN_SERVERS_MAX);
-}
-
-function isPort(port: number): boolean {
-  return Number.isInteger(port) && port >= 1 && port <= 65535;
 }
 
 function parseUrl(text: string): string {

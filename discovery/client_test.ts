@@ -134,7 +134,12 @@ Deno.test("DiscoveryClient registers, looks up and deregisters", async () => {
   await using server = await start();
   const discovery = client(`${server.url}/`);
   const registered = await discovery.register(COLONY);
-  assertEquals(registered, { ttlMs: 300_000, stunServers: [], url: server.url });
+  assertEquals(registered, {
+    ttlMs: 300_000,
+    stunServers: [],
+    membersRevision: 0,
+    url: server.url,
+  });
   const colony = await discovery.lookupColony("reef");
   assertEquals(
     [colony?.publicKey, colony?.role, colony?.name, colony?.nat, colony?.connectPort],
@@ -161,6 +166,8 @@ Deno.test("DiscoveryClient registers, looks up and deregisters", async () => {
     punch: true,
     watch: true,
     deregister: true,
+    members: true,
+    paths: true,
     relay: false,
   });
   assertEquals((await discovery.health()).registeredColonies, 1);

@@ -202,7 +202,8 @@ Deno.test("Discovery serves its plain pages and nothing else", async () => {
     allowUnproven: true,
   });
   assertMatch(uptimeSeconds, /^\d+$/);
-  assertEquals(await page("/.well-known/jwks.json"), [200, '{"keys":[]}']);
+  const [found, keySet] = await page("/.well-known/jwks.json");
+  assertEquals([found, JSON.parse(keySet).keys.length], [200, 3]);
   assertEquals((await page("/health", "DELETE"))[0], 405);
   for (const path of ["/", "/metrics", "/constructor", "/__proto__", "/coral.discovery.v1.X/Y"]) {
     assertEquals((await page(path))[0], 404, path);
@@ -314,8 +315,10 @@ Deno.test("Discovery with an alternate STUN address answers from the other socke
   };
   const address = { hostname: "127.0.0.1", port: portOf(first) };
   const other = { hostname: "127.0.0.2", port: portOf(second) };
-  const answer = await transact({ server: address, bytesMin: 128 });
+  const answer = await transact({ server: address, credentials, bytesMin: 128 });
   assertEquals(answer?.kind === "mapped" && answer.otherAddress, other);
+  const plain = await transact({ server: address, bytesMin: 128 });
+  assertEquals(plain?.kind === "mapped" && plain.otherAddress, undefined);
   const both = { type: CHANGE_REQUEST, value: Uint8Array.of(0, 0, 0, 6) };
   const changed = { server: address, attributes: [both] };
   assertEquals((await transact(changed))?.kind, "refused");
@@ -372,7 +375,7 @@ Deno.test("Discovery refuses a damaged store in one line", async () => {
 Deno.test("Discovery answers after its disk has filled up", async () => {
   const lines: string[] = [];
   await using server = await start({
-    storeBytesMax: 96 * 1024,
+    storeBytesMax: 128 * 1024,
     log: (level, message) => lines.push(`${level} ${message}`),
   });
   let refused: Record<string, unknown> | undefined;

@@ -18,3 +18,9 @@ export async function startRelayReporter(
   const reporter = await import("./relay/reporter.ts");
   return reporter.startRelayReporter(options);
 }
+
+/** Reads the token of the status page, a file's first line. Rejects with `MorayError` `config` for one that is none, or as reading does. */
+export async function readStatusToken(path: string): Promise<string> {
+  const { readTokenFile } = await import("./status/token_file.ts");
+  return await readTokenFile(path);
+}

@@ -30,6 +30,7 @@ export * from "./libc.ts";
 export * from "./link_monitor.ts";
 export * from "./memory.ts";
 export { type MetricNames, type MetricsServer, serveMetrics } from "./metrics.ts";
+export * from "./native_aead.ts";
 export * from "./rtnetlink.ts";
 export * from "./signals.ts";
 export * from "./sleep.ts";

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds wg/engine.wasm from wg/engine.   build_engine.sh [--check]
-# --check builds into a temporary place and compares with the committed file.
-# Needs a Rust with wasm32-wasip1: rustup's target, or Debian's packages rustc-web cargo-web rust-web-src lld.
-# The file is the same wherever it is built with the same compiler: paths are remapped.
+# Builds wg/engine.wasm from wg/engine, and on x86-64 wg/aead-x86_64.so from wg/engine/native.   build_engine.sh [--check]
+# --check builds into a temporary place and compares with the committed files.
+# Needs a Rust with wasm32-wasip1: rustup's target, or Debian's packages rustc-web cargo-web rust-web-src lld; and clang with lld.
+# The files are the same wherever they are built with the same compiler: paths are remapped.
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root/wg/engine"
@@ -25,14 +25,27 @@ else
   exit 69
 fi
 "$cargo" build --release --locked --target wasm32-wasip1 --target-dir "$target" "${std[@]}"
-built="$target/wasm32-wasip1/release/engine.wasm"
-if [ "${1:-}" = --check ]; then
-  if ! cmp -s "$built" "$root/wg/engine.wasm"; then
-    echo "build_engine: wg/engine.wasm is not what wg/engine builds to with $("$RUSTC" --version 2>/dev/null || rustc --version): run 'deno task build:engine' and commit it" >&2
+built=("$target/wasm32-wasip1/release/engine.wasm")
+names=(engine.wasm)
+if [ "$(uname -m)" = x86_64 ]; then
+  # No libc: memcpy and memset are the process's own. Nothing in it says when or where it was made.
+  link="-C linker=clang -C link-arg=-fuse-ld=lld -C link-arg=-nostdlib -C link-arg=-Wl,--build-id=none"
+  cd native
+  RUSTFLAGS="$link $remap -C strip=symbols" "$cargo" rustc --release --locked --features library --crate-type cdylib \
+    --target x86_64-unknown-linux-gnu --target-dir "$target"
+  cd ..
+  built+=("$target/x86_64-unknown-linux-gnu/release/libaead_native.so")
+  names+=(aead-x86_64.so)
+fi
+for i in "${!built[@]}"; do
+  name="wg/${names[i]}"
+  if [ "${1:-}" != --check ]; then
+    install -m 644 "${built[i]}" "$root/$name"
+    ls -l "$root/$name"
+  elif cmp -s "${built[i]}" "$root/$name"; then
+    echo "$name is current"
+  else
+    echo "build_engine: $name is not what wg/engine builds to with $("${RUSTC:-rustc}" --version): run 'deno task build:engine' and commit it" >&2
     exit 1
   fi
-  echo "wg/engine.wasm is current"
-else
-  cp "$built" "$root/wg/engine.wasm"
-  ls -l "$root/wg/engine.wasm"
-fi
+done

@@ -6,6 +6,7 @@
  *   agent/datapath/worker.ts -----> agent/datapath/worker.js
  *   relay/relay_worker.ts --------> agent/datapath/relay_worker.js
  *   wg/engine.wasm ---------------> wg/engine.wasm
+ *   wg/aead-x86_64.so ------------> wg/aead-x86_64.so
  * ```
  *
  * The sources are bundled first. The runtime reads everything that is embedded at every start and keeps it in memory: whole
@@ -24,7 +25,12 @@ import { ROOT, say } from "./steps.ts";
 const STAGE = `${ROOT}dist/program`;
 const SCRIPTS = `${STAGE}/agent/datapath`;
 /** Files that the program opens at run time, and that Deno does not find by itself. */
-const INCLUDED = ["agent/datapath/worker.js", "agent/datapath/relay_worker.js", "wg/engine.wasm"];
+const INCLUDED = [
+  "agent/datapath/worker.js",
+  "agent/datapath/relay_worker.js",
+  "wg/engine.wasm",
+  "wg/aead-x86_64.so",
+];
 /** The Workers, each beside the file that starts it. In the bundles all are in one folder, and JavaScript. */
 const WORKERS = ["agent/datapath/worker", "relay/relay_worker"];
 
@@ -53,7 +59,9 @@ async function bundle(): Promise<void> {
   await Deno.remove(STAGE, { recursive: true }).catch(() => {});
   await Deno.mkdir(SCRIPTS, { recursive: true });
   await Deno.mkdir(`${STAGE}/wg`);
-  await Deno.copyFile(`${ROOT}wg/engine.wasm`, `${STAGE}/wg/engine.wasm`);
+  for (const name of ["engine.wasm", "aead-x86_64.so"]) {
+    await Deno.copyFile(`${ROOT}wg/${name}`, `${STAGE}/wg/${name}`);
+  }
   // Not minified: what a stack trace names is worth the megabyte.
   const common = ["bundle", "--quiet", "--frozen", "--check"];
   for (

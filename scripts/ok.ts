@@ -6,18 +6,32 @@
  *
  * @module
  */
-import { isInstalled, ROOT, runStep, say, type Step } from "./steps.ts";
+import { ENTRIES, isInstalled, ROOT, runStep, say, type Step } from "./steps.ts";
 
 /** Folders whose `mod.ts` is documentation for others; `proto` is generated. */
 const MODULES = ["core", "wg", "traversal", "discovery", "agent", "io", "cli"];
 
 function denoSteps(): Step[] {
-  const modules = ["mod.ts", ...MODULES.map((folder) => `${folder}/mod.ts`)].filter(exists);
+  const modules = [...Object.values(ENTRIES), ...MODULES.map((folder) => `${folder}/mod.ts`)]
+    .filter(exists);
   return [
     { title: "Format", command: ["deno", "fmt", "--check", "--quiet"] },
     { title: "Lint", command: ["deno", "lint", "--quiet"] },
     { title: "Types", command: ["deno", "check", "--quiet"] },
     { title: "Documentation of exports", command: ["deno", "doc", "--lint", ...modules] },
+    // By themselves: what a program can import names nothing that it cannot.
+    {
+      title: "Documentation of what programs import",
+      command: ["deno", "doc", "--lint", ...Object.values(ENTRIES)],
+    },
+    {
+      title: "Reference in HTML",
+      command: ["deno", "run", "-A", "scripts/reference.ts"],
+    },
+    {
+      title: "Exported types are those of docs/surface.txt",
+      command: ["deno", "run", "-A", "scripts/surface.ts", "--check"],
+    },
     {
       title: "Generated code is current",
       command: ["deno", "run", "-A", "scripts/generate_proto.ts", "--check"],

@@ -13,6 +13,12 @@ export interface Step {
 /** The root of the repository. */
 export const ROOT: string = new URL("../", import.meta.url).pathname;
 
+/** What programs import, by what they call it. */
+export const ENTRIES: Readonly<Record<string, string>> = {
+  moray: "mod.ts",
+  "moray/testing": "testing.ts",
+};
+
 /** Prints one line on standard output. */
 export function say(line: string): void {
   Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Checks the engine's own crates (wg/engine/ring, aead-lab, tcp, tcp-interop): format, clippy, tests, the same tests in wasm
+# Checks the engine's own crates (wg/engine/ring, native, aead-lab, tcp, tcp-interop): format, clippy, tests, the same tests in wasm
 # where the toolchain for it is there, and the Linux kernel as the other end of the TCP core where root and TUN are there.
 # Prints one line a part, and last "N passed, N failed". Exit code 1 when a part failed.
 # SEEDS sets how many random cases the tests of tcp run (default 1000); --no-wasm leaves out the slow first build.
@@ -62,11 +62,11 @@ if ! command -v cargo >/dev/null; then
   echo "0 passed, 0 failed"
   exit 0
 fi
-for crate in ring aead-lab tcp tcp-interop; do
+for crate in ring native aead-lab tcp tcp-interop; do
   part "$crate: fmt" in_crate "$crate" cargo fmt --check
   part "$crate: clippy" in_crate "$crate" cargo clippy --locked --all-targets -- -D warnings
 done
-for crate in ring aead-lab tcp; do
+for crate in ring native aead-lab tcp; do
   part "$crate: tests" in_crate "$crate" cargo test --locked
 done
 

@@ -8,6 +8,7 @@ import { LOCALS_MAX } from "../agent/datapath/transport.ts";
 import { TunnelNetwork } from "../agent/tunnel_network.ts";
 import { EventFd } from "../io/mod.ts";
 import { formatBase64, MorayError, type SocketAddress } from "../core/mod.ts";
+import { nativeReason } from "./support/native_cipher.ts";
 import { say } from "./support/say.ts";
 import { eventually } from "./support/scope.ts";
 
@@ -139,6 +140,9 @@ const libc = [LIBC, "/lib64/libc.so.6", "/usr/lib/libc.so.6"].find((path) => {
   }
 });
 
+/** Whether the engine's cipher is native here. */
+const native = nativeReason === undefined;
+if (nativeReason !== undefined) say(`skipped: the native cipher: ${nativeReason}`);
 if (libc === undefined) {
   say("skipped: the fast driver needs the permission for libc alone: no glibc at a known path");
 }
@@ -457,7 +461,7 @@ Deno.test("without the permission for FFI the portable driver is taken, and says
   }).output();
   assertEquals(code, 0, new TextDecoder().decode(stderr));
   const reason = unsupported ?? `no permission: --allow-ffi=${LIBC}`;
-  assertEquals(new TextDecoder().decode(stdout), `portable (${reason})\n`);
+  assertEquals(new TextDecoder().decode(stdout), `portable (${reason}), wasm\n`);
 });
 
 Deno.test({
@@ -472,6 +476,27 @@ Deno.test({
       env: { NO_COLOR: "1" },
     }).output();
     assertEquals(code, 0, new TextDecoder().decode(stderr));
-    assertEquals(new TextDecoder().decode(stdout), "fast\n");
+    const aead = new URL("../wg/aead-x86_64.so", import.meta.url).pathname;
+    const cipher = native ? `wasm (no permission: --allow-ffi=${aead})` : "wasm";
+    assertEquals(new TextDecoder().decode(stdout), `fast, ${cipher}\n`);
+  },
+});
+
+Deno.test({
+  name: "the native cipher needs the permission for its file, and --datapath wasm does without",
+  ignore: unsupported !== undefined || libc === undefined || !native,
+  fn: async () => {
+    const script = new URL("./support/driver_name.ts", import.meta.url).pathname;
+    const aead = new URL("../wg/aead-x86_64.so", import.meta.url).pathname;
+    const some = ["--allow-net", "--allow-read", "--allow-sys", `--allow-ffi=${libc},${aead}`];
+    for (const [driver, cipher] of [["auto", "native"], ["wasm", "wasm"]] as const) {
+      const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: ["run", "--no-check", ...some, "--unstable-net", script, driver],
+        stdin: "null",
+        env: { NO_COLOR: "1" },
+      }).output();
+      assertEquals(code, 0, new TextDecoder().decode(stderr));
+      assertEquals(new TextDecoder().decode(stdout), `fast, ${cipher}\n`);
+    }
   },
 });

@@ -3,8 +3,6 @@ import {
   ok as assert,
   rejects as assertRejects,
 } from "node:assert/strict";
-import { MIGRATIONS } from "../discovery/store/migrations/mod.ts";
-import { postgresSql } from "../discovery/store/migrations/dialect.ts";
 import { PostgresStore } from "../discovery/store/postgres_store.ts";
 import { parsePostgresUrl, type PostgresUrl } from "../discovery/store/postgres_url.ts";
 import type { StoreEvent } from "../discovery/store/store.ts";
@@ -18,7 +16,6 @@ import { eventually, within } from "./support/scope.ts";
 const NOW = 1_700_000_000_000;
 const OPTIONS = { now: NOW, ttlMs: 300_000 };
 const LOG = { log: (): void => {} };
-const SCHEMA = MIGRATIONS.at(-1)?.version ?? 0;
 
 let server: PostgresServer;
 const reason = unmet(["full", "postgres"]);
@@ -159,36 +156,6 @@ test("keeps registrations over a restart of the database, and says that somethin
   await a.heard("gap");
   await a.store.register(agent(2), OPTIONS);
   await a.heard("upserted 2");
-});
-
-test("brings a database of schema 1 forward with all that is in it", async () => {
-  const url = await freshUrl();
-  const [first] = MIGRATIONS;
-  await server.query(url.secret, postgresSql(first?.sql ?? ""));
-  await server.query(
-    url.secret,
-    `INSERT INTO nodes VALUES ('reef', '${key(1)}', 1, '', 'colony',
-    '["192.0.2.1:51820"]', '[]', 1, '10.42.0.1', '', 9000, 0, '', '{}', ${NOW}, ${NOW}, ${
-      NOW + 300_000
-    }, ${NOW})`,
-  );
-  await server.query(
-    url.secret,
-    `CREATE TABLE moray_schema AS SELECT 1::bigint AS version,
-    md5(string_agg(table_name || '.' || column_name || ' ' || data_type, ',' ORDER BY ordinal_position)) AS fingerprint
-    FROM information_schema.columns WHERE table_name = 'nodes'`,
-  );
-  {
-    await using a = await Replica.open(url);
-    const found = await a.store.colony("reef", NOW);
-    assertEquals([found?.publicKey, found?.noRelay, found?.generation], [key(1), false, NOW]);
-  }
-  assertEquals(await server.query(url.secret, "SELECT version::int FROM moray_schema"), [{
-    version: SCHEMA,
-  }]);
-  // And two that open it at once find it migrated.
-  const stores = await Promise.all([PostgresStore.open(url, LOG), PostgresStore.open(url, LOG)]);
-  for (const store of stores) await store.close();
 });
 
 /** Columns, rows and version of everything in a database, as text. */

@@ -33,6 +33,7 @@ import { KEEPALIVE_DEFAULT_MS } from "./mapping_lifetime.ts";
 import { classifyNat, NAT_UNKNOWN, type NatFacts, type NatObservation } from "./nat.ts";
 import type { ProbeServer } from "./probe_trials.ts";
 import { type BindingOutcome, BindingTransaction } from "./stun/binding_transaction.ts";
+import { ERROR_UNAUTHENTICATED } from "./stun/codec.ts";
 import type { StunCredentials } from "./stun/integrity.ts";
 
 /** What a gatherer reports, only when it differs from what it reported before. */
@@ -52,6 +53,18 @@ export type GatherEvent =
   | {
     /** No server has told an address for {@linkcode SILENCE_MS}. Said once after servers were named and after a link change. */
     readonly kind: "unanswered";
+  }
+  | {
+    /** A server vouches for an address at which it sees this node: said again with each new receipt. */
+    readonly kind: "vouched";
+    /** The address. */
+    readonly address: SocketAddress;
+    /** What it vouches with. */
+    readonly receipt: Uint8Array;
+  }
+  | {
+    /** A server does not take the credentials that it was said to take: it is asked without them until there are others. */
+    readonly kind: "credentialsRefused";
   };
 
 /** How one STUN server does. */
@@ -74,8 +87,8 @@ export interface StunServerStatus {
 
 /** Options of {@linkcode Gatherer}. */
 export interface GathererOptions {
-  /** STUN servers, literals, both families. Duplicates and those over {@linkcode STUN_SERVERS_MAX} are left out. */
-  readonly servers: readonly SocketAddress[];
+  /** STUN servers, both families. Duplicates and those over {@linkcode STUN_SERVERS_MAX} are left out. */
+  readonly servers: readonly ProbeServer[];
   /** Source of transaction ids. */
   readonly rng: Rng;
   /** This node's own interface addresses, canonical; tells whether there is a NAT. @default [] */
@@ -115,7 +128,9 @@ interface Server {
   /** Whether it is a node of the mesh. */
   readonly isPeer: boolean;
   /** What signs requests to it. */
-  readonly credentials: StunCredentials | undefined;
+  credentials: StunCredentials | undefined;
+  /** The user whom it has refused. */
+  refusedUser: string | undefined;
   transaction: BindingTransaction | undefined;
   /** When the next transaction starts; unused while one runs. */
   nextAt: Instant;
@@ -139,6 +154,9 @@ export class Gatherer implements Machine<GatherEvent> {
   /** When to say that nobody answers; `undefined` once somebody has, or that was said. */
   #silentAt: Instant | undefined;
   #unanswered = false;
+  /** Receipts not taken yet, by address: as many as servers at most. */
+  readonly #receipts = new Map<string, { readonly address: SocketAddress; receipt: Uint8Array }>();
+  #refused = false;
   #candidates: readonly Candidate[] = [];
   #nat: NatFacts = NAT_UNKNOWN;
   #candidatesChanged = false;
@@ -186,13 +204,20 @@ export class Gatherer implements Machine<GatherEvent> {
       this.#servers.every(({ state, mapped }) => state === "failed" && mapped === undefined);
   }
 
-  /** Replaces the servers. Those already known keep their state; new ones are asked at `now`. */
-  setServers(now: Instant, servers: readonly SocketAddress[]): void {
+  /**
+   * Replaces the servers. Those already known keep their state, and sign with what is given now; new ones are asked at `now`, and those
+   * that had nothing to sign with before.
+   */
+  setServers(now: Instant, servers: readonly ProbeServer[]): void {
     const next: Server[] = [];
-    for (const address of servers) {
+    for (const named of servers) {
       if (next.length === STUN_SERVERS_MAX) break;
-      if (next.some((server) => sameAddress(server.address, address))) continue;
-      next.push(this.#known(address, undefined) ?? unasked(now, { address }));
+      if (next.some((server) => sameAddress(server.address, named.address))) continue;
+      const known = this.#servers.find(({ address, isPeer }) =>
+        !isPeer && sameAddress(address, named.address)
+      );
+      if (known !== undefined) setCredentials(now, known, named.credentials);
+      next.push(known ?? unasked(now, named, { isPeer: false }));
     }
     this.#servers = [...next, ...this.#servers.filter(({ isPeer }) => isPeer)];
     this.#silentAt = next.length > 0 ? after(now, SILENCE_MS) : undefined;
@@ -205,7 +230,7 @@ export class Gatherer implements Machine<GatherEvent> {
    */
   setPeerServers(now: Instant, servers: readonly Required<ProbeServer>[]): void {
     const peers = servers.slice(0, PEER_SERVERS_MAX).map((server) =>
-      this.#known(server.address, server.credentials) ?? unasked(now, server)
+      this.#knownPeer(server) ?? unasked(now, server, { isPeer: true })
     );
     this.#servers = [...this.#servers.filter(({ isPeer }) => !isPeer), ...peers];
     this.#update();
@@ -305,6 +330,11 @@ export class Gatherer implements Machine<GatherEvent> {
 
   /** Takes the next event. */
   pollEvent(): GatherEvent | undefined {
+    // Before the candidates: whoever registers an address can say at once who vouches for it.
+    for (const [key, vouched] of this.#receipts) {
+      this.#receipts.delete(key);
+      return { kind: "vouched", ...vouched };
+    }
     if (this.#candidatesChanged) {
       this.#candidatesChanged = false;
       return { kind: "reflexiveChanged", candidates: this.#candidates };
@@ -316,6 +346,10 @@ export class Gatherer implements Machine<GatherEvent> {
     if (this.#unanswered) {
       this.#unanswered = false;
       return { kind: "unanswered" };
+    }
+    if (this.#refused) {
+      this.#refused = false;
+      return { kind: "credentialsRefused" };
     }
     return undefined;
   }
@@ -345,8 +379,20 @@ export class Gatherer implements Machine<GatherEvent> {
     server.transaction = undefined;
     const reason = reasonOf(server, outcome);
     if (outcome.kind === "mapped" && reason === undefined) {
-      this.#mapped(now, server, outcome.address);
+      const { address, receipt } = outcome;
+      this.#mapped(now, server, address);
+      if (receipt !== undefined && !server.isPeer) {
+        this.#receipts.set(formatSocketAddress(server.address), { address, receipt });
+      }
       if (outcome.rttMs !== undefined) server.rttMs = outcome.rttMs;
+      return;
+    }
+    if (isCredentialsRefused(server, outcome)) {
+      // They have ended, or the server began anew: the address can be told without them.
+      server.refusedUser = server.credentials?.username;
+      server.credentials = undefined;
+      server.nextAt = now;
+      this.#refused = true;
       return;
     }
     server.state = "failed";
@@ -383,12 +429,12 @@ export class Gatherer implements Machine<GatherEvent> {
     }
   }
 
-  /** The server's state, if it is asked already in the same way. */
-  #known(address: SocketAddress, credentials: StunCredentials | undefined): Server | undefined {
+  /** The state of a node of the mesh, if it is asked already in the same way. */
+  #knownPeer({ address, credentials }: Required<ProbeServer>): Server | undefined {
     return this.#servers.find((server) =>
-      sameAddress(server.address, address) &&
-      server.credentials?.username === credentials?.username &&
-      server.credentials?.password === credentials?.password
+      server.isPeer && sameAddress(server.address, address) &&
+      server.credentials?.username === credentials.username &&
+      server.credentials?.password === credentials.password
     );
   }
 
@@ -430,11 +476,34 @@ function isMissed(now: Instant, { stale, answeredAt }: Server): boolean {
   return stale && answeredAt !== undefined && now - answeredAt < MISSED_MS;
 }
 
-function unasked(now: Instant, { address, credentials }: ProbeServer): Server {
+/** Whether a named server, and not a node of the mesh, refused what signed the request. */
+function isCredentialsRefused(server: Server, outcome: BindingOutcome): boolean {
+  return !server.isPeer && server.credentials !== undefined &&
+    outcome.kind === "refused" && outcome.code === ERROR_UNAUTHENTICATED;
+}
+
+/** Has a server asked with these credentials from now on, unless it has refused them. */
+function setCredentials(
+  now: Instant,
+  server: Server,
+  credentials: StunCredentials | undefined,
+): void {
+  if (credentials !== undefined && credentials.username === server.refusedUser) return;
+  const isNew = server.credentials === undefined && credentials !== undefined;
+  server.credentials = credentials;
+  if (isNew && server.transaction === undefined) server.nextAt = now;
+}
+
+function unasked(
+  now: Instant,
+  { address, credentials }: ProbeServer,
+  { isPeer }: { readonly isPeer: boolean },
+): Server {
   return {
     address,
-    isPeer: credentials !== undefined,
+    isPeer,
     credentials,
+    refusedUser: undefined,
     transaction: undefined,
     nextAt: now,
     mapped: undefined,

@@ -9,6 +9,8 @@ import {
   type Transmit,
 } from "../core/mod.ts";
 import { Gatherer, type GathererOptions, type GatherEvent, STUN_SERVERS_MAX } from "./gatherer.ts";
+import type { ProbeServer } from "./probe_trials.ts";
+import { answerBehaviour } from "./stun/behaviour_server.ts";
 import { answerBinding } from "./stun/binding_server.ts";
 import {
   decodeStun,
@@ -24,6 +26,10 @@ const A = "192.0.2.1:3478";
 const B = "192.0.2.2:3478";
 const V6 = "[2001:db8::1]:3478";
 const MAPPED = "203.0.113.9:4000";
+
+/** Users with names as long as Discovery's: the request has room for a receipt. */
+const ALICE = "alice of the reef, whose name is a long one";
+const BOB = "bob of the reef, whose name is a long one";
 
 Deno.test("Gatherer tells its reflexive candidate and the NAT once, and stays quiet while nothing changes", () => {
   const world = new World([A, B]);
@@ -202,7 +208,7 @@ Deno.test("Gatherer asks a dead server again with back-off of at most 60 s, for 
 Deno.test("Gatherer checks the other servers at once when one sees a new mapping", () => {
   const world = new World([A], { keepaliveMs: 60_000 });
   world.run(30_000);
-  world.gatherer.setServers(world.now, [A, B].map(address));
+  world.gatherer.setServers(world.now, [A, B].map(server));
   world.run(40_000);
   // A NAT that restarts gives every destination a new mapping; only A is due soon.
   world.mapping.set(A, "203.0.113.9:7777").set(B, "203.0.113.9:7777");
@@ -273,6 +279,52 @@ Deno.test("Gatherer survives any datagram from its server and counts what is no 
   assert(world.gatherer.unmatched > runs / 2);
 });
 
+Deno.test("Gatherer signs what it has credentials for, and says what the server vouches for before the candidate", () => {
+  const world = new World([]);
+  world.passwords = new Map([[ALICE, "secret"]]);
+  const credentials = { username: ALICE, password: "secret" };
+  world.gatherer.setServers(world.now, [{ ...server(A), credentials }, server(B)]);
+  world.run(100);
+  assertEquals(world.log, [
+    `20 vouched ${MAPPED} for alice`,
+    `20 reflexiveChanged ${MAPPED}`,
+    "20 natClassified endpointIndependent NAT_RESTRICTED",
+  ]);
+  // The next answer has another receipt, and nothing else is news.
+  world.run(25_100);
+  assertEquals(world.log.slice(3), [`25040 vouched ${MAPPED} for alice`]);
+});
+
+Deno.test("Gatherer asks without credentials that a server refuses, until there are others", () => {
+  const world = new World([]);
+  world.passwords = new Map([[BOB, "secret"]]);
+  const refused = { ...server(A), credentials: { username: ALICE, password: "secret" } };
+  world.gatherer.setServers(world.now, [refused]);
+  world.run(100);
+  assertEquals(world.log, [
+    "20 credentialsRefused",
+    `40 reflexiveChanged ${MAPPED}`,
+  ]);
+  assertEquals(world.gatherer.status[0]?.state, "mapped");
+  // The same ones again are of no use; others are tried at once.
+  world.gatherer.setServers(world.now, [refused]);
+  world.run(200);
+  assertEquals(world.asked.get(A)?.length, 2);
+  const others = { username: BOB, password: "secret" };
+  world.gatherer.setServers(world.now, [{ ...server(A), credentials: others }]);
+  world.run(300);
+  assertEquals(world.log.slice(2), [`220 vouched ${MAPPED} for bob`]);
+});
+
+Deno.test("Gatherer is told of no address by somebody who cannot sign it", () => {
+  const world = new World([]);
+  const credentials = { username: ALICE, password: "secret" };
+  world.gatherer.setServers(world.now, [{ ...server(A), credentials }]);
+  // This world's servers sign nothing.
+  world.run(100);
+  assertEquals([world.log, world.gatherer.candidates], [[], []]);
+});
+
 Deno.test("Gatherer finds its mapping through any loss, and ends with what the servers see", () => {
   for (let seed = 0; seed < 200; seed++) {
     const rng = seeded(seed);
@@ -299,7 +351,7 @@ Deno.test("Gatherer says once that nobody answers, and again after a link change
   world.run(100_000);
   assertEquals(world.unanswered, [4_000, 64_000]);
   world.silent.delete(A);
-  world.gatherer.setServers(world.now, [address(A), address(B)]);
+  world.gatherer.setServers(world.now, [server(A), server(B)]);
   world.run(200_000);
   assertEquals(world.unanswered, [4_000, 64_000]);
   assertEquals(world.gatherer.udpBlocked, false);
@@ -344,7 +396,7 @@ Deno.test("Gatherer asks nodes of the mesh with their credentials, at most two, 
   assertEquals(gatherer.handleInput(at(10), answerBy("secret")), true);
   assertEquals(gatherer.candidates.map(({ address }) => address), [address(MAPPED)]);
   // Named servers come and go without touching them.
-  gatherer.setServers(at(20), [address(A)]);
+  gatherer.setServers(at(20), [server(A)]);
   assertEquals(gatherer.status.map(({ isPeer, state }) => [isPeer, state]), [
     [false, "asking"],
     [true, "mapped"],
@@ -397,13 +449,15 @@ class World {
   /** When each server got requests. */
   readonly asked = new Map<string, number[]>();
   readonly wire: { at: Instant; source: SocketAddress; payload: Uint8Array }[] = [];
+  /** Passwords by user, where servers look at signatures. */
+  passwords: Map<string, string> | undefined;
   delayMs = 20;
   lose: () => boolean = () => false;
   now = at(0);
 
   constructor(servers: string[], options: Partial<GathererOptions> = {}) {
     this.gatherer = new Gatherer(at(0), {
-      servers: servers.map(address),
+      servers: servers.map(server),
       rng: seeded(1),
       ...options,
     });
@@ -445,7 +499,18 @@ class World {
       this.asked.set(key, [...this.asked.get(key) ?? [], this.now]);
       if (this.silent.has(key) || this.lose()) continue;
       const source = address(this.mapping.get(key) ?? MAPPED);
-      const answer = answerBinding({ source, payload: out.payload });
+      const datagram = { source, payload: out.payload };
+      const answer = this.passwords === undefined
+        ? answerBinding(datagram)
+        : answerBehaviour(datagram, {
+          local: out.destination,
+          addresses: undefined,
+          passwordOf: (username) => this.passwords?.get(username),
+          vouch: ({ username }) => ({
+            kind: "receipt",
+            receipt: new TextEncoder().encode(`for ${username.split(" ")[0]}`),
+          }),
+        });
       if (answer === undefined) continue;
       const arrival = after(this.now, this.delayMs);
       this.wire.push({ at: arrival, source: out.destination, payload: answer.payload });
@@ -455,6 +520,10 @@ class World {
 }
 
 function describe(event: Exclude<GatherEvent, { kind: "unanswered" }>): string {
+  if (event.kind === "credentialsRefused") return event.kind;
+  if (event.kind === "vouched") {
+    return `${event.kind} ${show(event)} ${new TextDecoder().decode(event.receipt)}`;
+  }
   if (event.kind === "natClassified") {
     return `${event.kind} ${event.nat.mapping} ${event.nat.hint}`;
   }
@@ -463,6 +532,10 @@ function describe(event: Exclude<GatherEvent, { kind: "unanswered" }>): string {
 
 function show(candidate: { address: SocketAddress }): string {
   return formatSocketAddress(candidate.address);
+}
+
+function server(text: string): ProbeServer {
+  return { address: address(text) };
 }
 
 function address(text: string): SocketAddress {

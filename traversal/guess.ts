@@ -108,6 +108,11 @@ const PORT_MAX = 65_535;
 const PORT_SPAN = PORT_MAX - PORT_MIN + 1;
 /** Where one NAT is in front of both sides, the second one opens its ends so much later: both begin within a second. */
 const SECOND_AFTER_MS = 1_500;
+/**
+ * Two sides behind one address whose last ports are further apart than this have counters of their own, in front of which another NAT keeps
+ * their ports. One counter gives away less between two looks: a guess of each side, twice, and as much again for others.
+ */
+const SHARED_SPAN = 2_048;
 /** Ports further apart than this did not come one after another. */
 const STRIDE_MAX = 16;
 
@@ -195,7 +200,7 @@ interface SharedSequence extends PortSequence {
   readonly first: boolean;
 }
 
-/** The sequence that both sides draw from, if they are behind one address; `undefined` if each has its own. */
+/** The sequence that both sides draw from, if they are behind one address and their ports are near; `undefined` if each has its own. */
 function sharedSequence(
   ownPorts: readonly SocketAddress[],
   peer: PortSequence,
@@ -207,7 +212,9 @@ function sharedSequence(
   const ownNewest = ownPorts.map(({ port }) => port);
   const [own, other] = [Math.max(...ownNewest), Math.max(...peer.newest)];
   // Numbers go round: the later one is ahead by less than half of them.
-  const first = (other - own + PORT_SPAN) % PORT_SPAN < PORT_SPAN / 2;
+  const ahead = (other - own + PORT_SPAN) % PORT_SPAN;
+  const first = ahead < PORT_SPAN / 2;
+  if ((first ? ahead : PORT_SPAN - ahead) > SHARED_SPAN) return undefined;
   // Two ends of one side may have had turns with those of the other.
   const all = [...new Set([...ownNewest, ...peer.newest])].sort((a, b) => a - b);
   const gaps = all.slice(1).map((port, i) => port - (all[i] ?? port));

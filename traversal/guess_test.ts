@@ -141,6 +141,17 @@ Deno.test("which of two sides behind one NAT is first they know also where its n
   assertEquals(again.aims[0]?.port, 50_003 + 256 + 193);
 });
 
+Deno.test("two sides behind one address whose ports are far apart count each for itself, and meet at each other's next ports", () => {
+  const near = shared([13_037, 13_038], [15_085, 15_086]);
+  assertEquals([near.delayMs, near.targets.length], [0, 0]);
+  const [own, peer] = [[13_037, 13_038], [15_086, 15_087]] as const;
+  const [here, there] = [shared(own, peer), shared(peer, own)];
+  assertEquals([here.delayMs, there.delayMs], [undefined, undefined]);
+  assertEquals(here.aims.map(({ port }) => port), [15_087 + 96]);
+  assertEquals(there.aims.map(({ port }) => port), [13_038 + 96]);
+  assertEquals(here.targets.map(({ port }) => port).slice(0, 2), [15_088, 15_089]);
+});
+
 Deno.test("nothing is guessed where it cannot hit or is not needed", () => {
   const nothing: readonly GuessClues[] = [
     clues(SYMMETRIC, "NAT_SYMMETRIC", RANDOM_PORTS),

@@ -70,6 +70,7 @@ export * from "./stun/binding_transaction.ts";
 export * from "./stun/codec.ts";
 export * from "./stun/integrity.ts";
 export * from "./stun/member_server.ts";
+export * from "./stun/receipt.ts";
 export { hmacSha1, sameDigest, sha1, SHA1_BYTES } from "./stun/sha1.ts";
 export * from "./token_bucket.ts";
 export * from "./turn/attributes.ts";

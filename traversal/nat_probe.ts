@@ -90,8 +90,8 @@ export interface NatProbeOptions {
 
 /** Servers of a list that are asked. */
 const SERVERS_MAX = 4;
-/** Room for the answer with everything in it, over IPv6 and signed. */
-const ROOM_BYTES = 128;
+/** Room for the answer with everything in it, over IPv6, signed and with a receipt. */
+const ROOM_BYTES = 160;
 /** Rounds of the hairpin test: the first opens filters, the second passes them, the third makes up for a loss. */
 const HAIRPIN_ROUNDS = 3;
 const HAIRPIN_ROUND_MS = 200;

@@ -90,9 +90,10 @@ Deno.test("NatProbe takes at most 5 s where all is silent that can be", () => {
 });
 
 Deno.test("NatProbe without credentials tells the mapping, and admits that it does not know the filtering", () => {
-  const { report } = examined({ filtering: "endpointIndependent" }, [{
-    address: TWO_HOSTS.primary,
-  }]);
+  const { report } = examined(
+    { filtering: "endpointIndependent" },
+    [{ address: TWO_HOSTS.primary }, { address: TWO_HOSTS.alternate }],
+  );
   assertEquals(report.facts, {
     mapping: "endpointIndependent",
     filtering: "unknown",
@@ -101,8 +102,12 @@ Deno.test("NatProbe without credentials tells the mapping, and admits that it do
 });
 
 Deno.test("NatProbe goes on without credentials that the server does not know", () => {
-  const stale = { ...SERVER, credentials: { username: "old", password: "x" } };
-  const { report } = examined({}, [stale]);
+  const credentials = { username: "old", password: "x" };
+  const stale = [TWO_HOSTS.primary, TWO_HOSTS.alternate].map((address) => ({
+    address,
+    credentials,
+  }));
+  const { report } = examined({}, stale);
   assertEquals([report.facts.mapping, report.facts.filtering], ["endpointIndependent", "unknown"]);
 });
 

@@ -21,7 +21,7 @@
  *        +---------------------------------------------------------------------------------------> trusted, moved
  * ```
  *
- * Nothing but an authenticated packet moves anything, and where the peer answers probes, nothing but the answer to a probe, on
+ * Nothing but an authenticated packet moves anything, and where the peer answers probes, nothing but the answer to a probe that took
  * the very path that the data would take: a handshake or data packet that somebody has copied and sends from
  * elsewhere only makes the agent ask there.
  *
@@ -201,7 +201,7 @@ export class PathAgent {
     if (choice === undefined) this.#connected(now, record);
     else {
       if (what === "handshake") this.#fanOut.rest();
-      if (record !== choice.primary) {
+      if (record !== choice.primary && !choice.heard(now, path)) {
         if (this.#prober.answers === false) {
           if (choice.follow(now, record, what)) this.#emit({ kind: "moved", path });
         } else this.#hearing.elsewhere(now, { choice, record, what });
@@ -224,6 +224,14 @@ export class PathAgent {
     if (!this.#prober.handleReply(now, path, sequence) || this.#choice === undefined) return;
     this.#lastHeardAt = now;
     this.#step(now);
+  }
+
+  /**
+   * Tells that the peer has sent a probe: it knows them, so that silence to this side's says that they do not arrive, and not that
+   * the peer has none.
+   */
+  handleProbed(now: Instant): void {
+    if (this.#prober.handleProbed()) this.#step(now);
   }
 
   /** Tells that a probe could not be sent: it is not one without an answer. */

@@ -17,6 +17,7 @@
  * @module
  */
 import { after, earlier, type Instant } from "../core/mod.ts";
+import type { Path } from "./path.ts";
 import { comparePaths, handicapOf, isBetterClass, isClearlyFaster } from "./path_rank.ts";
 import type { PathRecord } from "./path_record.ts";
 
@@ -33,7 +34,7 @@ export type ChoiceEvent =
 
 /** How long a path is trusted after an authenticated receipt. */
 export const TRUST_MS = 6_500;
-/** Time without an answer, from the first probe on, after which the path in use is in doubt; four round trips if that is more. */
+/** Time without an answer, from the first probe on, after which the path in use is in doubt; four of the least round trips if that is more. */
 export const DOUBT_MS = 1_500;
 /** The same for another to be taken instead: with the first probe after a second this is within {@linkcode TRUST_MS}. */
 export const LEAVE_MS = 4_500;
@@ -115,6 +116,14 @@ export class PathChoice {
   trusted(now: Instant): boolean {
     const { heardAt } = this.#primary;
     return this.#question === undefined && heardAt !== undefined && now - heardAt <= TRUST_MS;
+  }
+
+  /** The peer is heard over a path. Returns whether that is how it answers what goes out on the path in use, which works. */
+  heard(now: Instant, path: Path): boolean {
+    const primary = this.#primary;
+    if (!primary.works || !primary.hears(path)) return false;
+    primary.heardAt = now;
+    return true;
   }
 
   /** Data goes out. */
@@ -277,10 +286,10 @@ export class PathChoice {
   }
 
   #silentAt(probing: boolean): Instant | undefined {
-    const { unansweredSince, rttMs, heardAt } = this.#primary;
+    const { unansweredSince, rttFloorMs, heardAt } = this.#primary;
     if (probing) {
       if (unansweredSince === undefined) return undefined;
-      return after(unansweredSince, within(4 * (rttMs ?? 0), DOUBT_MS, SILENCE_MS_MAX));
+      return after(unansweredSince, within(4 * (rttFloorMs ?? 0), DOUBT_MS, SILENCE_MS_MAX));
     }
     const awaiting = this.#awaitingSince;
     if (awaiting === undefined || (heardAt !== undefined && heardAt >= awaiting)) return undefined;
@@ -317,7 +326,7 @@ export class PathChoice {
   /** When the path in use has had its time to answer. */
   #leaveAt({ since, cause }: Question): Instant {
     if (cause === "gone") return since;
-    const rttMs = this.#primary.rttMs ?? 0;
+    const rttMs = this.#primary.rttFloorMs ?? 0;
     return cause === "silence"
       ? after(since, within(4 * rttMs, LEAVE_MS, SILENCE_MS_MAX))
       : after(since, within(3 * rttMs, SETTLE_MS_MIN, SETTLE_MS_MAX));

@@ -45,7 +45,8 @@ export class PathHearing {
    */
   listens(now: Instant, { primary, questioned }: PathChoice, path: Path): boolean {
     if (this.#table.find(path) !== undefined) return true;
-    if (!questioned && !isSilent(now, primary) && primary.relays === 0) return false;
+    const content = primary.crooked && primary.works || !isSilent(now, primary);
+    if (!questioned && content && primary.relays === 0) return false;
     return this.#learns.take(now);
   }
 

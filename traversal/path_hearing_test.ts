@@ -32,6 +32,14 @@ Deno.test("of unknown addresses four are looked at at once, and one every two se
   assertEquals(hearing.listens(at(7_001), choice, elsewhere(22)), false);
 });
 
+Deno.test("while a crooked path in use works, unknown addresses are not looked at, however long the peer is silent", () => {
+  const { choice, hearing } = session();
+  choice.primary.answered(at(30_000), at(29_960), elsewhere(1));
+  assertEquals(hearing.listens(at(40_000), choice, elsewhere(2)), false);
+  for (const ms of [40_000, 41_000, 42_000]) choice.primary.probed(at(ms));
+  assert(hearing.listens(at(43_000), choice, elsewhere(2)), "it is silent");
+});
+
 Deno.test("who is heard elsewhere is asked there at once, then every two seconds, and the path in use is questioned if it is silent", () => {
   const { table, choice, hearing } = session();
   const record = learned(table, 1);

@@ -25,6 +25,8 @@ export class PathProber {
   readonly #warm = new Set<PathRecord>();
   #keepaliveMs: number;
   #answers: boolean | undefined;
+  /** Whether the peer has sent a probe itself. */
+  #knows = false;
 
   /** Asks nothing yet. */
   constructor(
@@ -77,7 +79,15 @@ export class PathProber {
 
   /** Waits no longer for a first answer, if a session has brought none for long. */
   loseHope(now: Instant, { since }: PathChoice): void {
-    if (now - since >= PATIENCE_MS) this.#answers ??= false;
+    if (now - since >= PATIENCE_MS && !this.#knows) this.#answers ??= false;
+  }
+
+  /** The peer has sent a probe. Returns whether it was taken for one that answers none. */
+  handleProbed(): boolean {
+    this.#knows = true;
+    if (this.#answers !== false) return false;
+    this.#answers = undefined;
+    return true;
   }
 
   /** Takes the next probe to send. */
@@ -91,9 +101,7 @@ export class PathProber {
     if (probe === undefined) return false;
     const { record, sentAt, bytes, purpose } = probe;
     this.#answers = true;
-    // From elsewhere it proves no pair of addresses that carries both ways.
-    if (!samePath(record.path, path)) return true;
-    record.answered(now, sentAt);
+    record.answered(now, sentAt, path);
     record.mtu.alive(sentAt);
     if (purpose === "alive") record.measured(now - sentAt);
     else record.mtu.answered(now, bytes);
@@ -105,7 +113,7 @@ export class PathProber {
     const probe = this.#book.take(sequence);
     if (probe === undefined || !samePath(probe.record.path, path)) return;
     if (probe.purpose === "alive") probe.record.refused(probe.sentAt);
-    this.#answers ??= false;
+    if (!this.#knows) this.#answers ??= false;
   }
 
   /** Forgets every probe on its way: the session is over. */
@@ -122,7 +130,9 @@ export class PathProber {
     if (working.length > 1) working.sort(comparePaths);
     this.#warm.clear();
     for (const record of working) {
-      if (record.relays > 0 || this.#warm.size < WARM_MAX) this.#warm.add(record);
+      // Which of them keeps open the port that the peer's data comes to, nobody knows.
+      const direct = primary.crooked || this.#warm.size < WARM_MAX;
+      if (record.relays > 0 || direct) this.#warm.add(record);
       if (record.relays > 0) return;
     }
   }

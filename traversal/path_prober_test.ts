@@ -7,7 +7,7 @@ import type { PathRecord } from "./path_record.ts";
 import { PathTable } from "./path_table.ts";
 import type { PathProbe } from "./probe_book.ts";
 
-Deno.test("every path of a session is asked at once, and only an answer over the same path proves one", () => {
+Deno.test("every path of a session is asked at once, and an answer proves the one that was asked, crooked if it came another way", () => {
   const { table, choice, prober } = session(2);
   const asked = probes(prober, choice, 0);
   assertEquals(asked.map(({ path }) => path.remote.port), [40_000, 40_001]);
@@ -16,10 +16,12 @@ Deno.test("every path of a session is asked at once, and only an answer over the
   assert(first !== undefined && second !== undefined);
   assertEquals(prober.answers, undefined);
   assert(prober.handleReply(at(30), first.path, second.sequence), "it was waited for");
-  assertEquals([prober.answers, records.map(({ works }) => works)], [true, [false, false]]);
+  assertEquals([prober.answers, records.map(({ works }) => works)], [true, [false, true]]);
+  assertEquals(records.map(({ crooked }) => crooked), [false, true]);
   assertEquals(prober.handleReply(at(31), second.path, second.sequence), false, "once");
   assert(prober.handleReply(at(40), first.path, first.sequence));
-  assertEquals(records.map(({ works }) => works), [true, false]);
+  assertEquals(records.map(({ works }) => works), [true, true]);
+  assertEquals(records.map(({ crooked }) => crooked), [false, true]);
   assertEquals(records[0]?.rttMs, 40);
   assertEquals(prober.handleReply(at(41), first.path, 0xdead_beef), false);
 });
@@ -31,6 +33,17 @@ Deno.test("a peer that answers nothing for ten seconds of its session is waited 
   assertEquals(prober.answers, undefined);
   prober.loseHope(at(10_000), choice);
   assertEquals(prober.answers, false);
+});
+
+Deno.test("who sends probes is never taken for one that answers none, however long he is silent to ours", () => {
+  const { choice, prober } = session(1);
+  const [probe] = probes(prober, choice, 0);
+  prober.loseHope(at(10_000), choice);
+  assertEquals([prober.handleProbed(), prober.answers], [true, undefined]);
+  prober.loseHope(at(20_000), choice);
+  assert(probe !== undefined);
+  prober.handleRefused(probe.path, probe.sequence);
+  assertEquals([prober.handleProbed(), prober.answers], [false, undefined]);
 });
 
 Deno.test("a probe that cannot be sent leaves its path as it was, and says that this peer has no probes", () => {

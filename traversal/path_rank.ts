@@ -7,6 +7,7 @@
  *  handicap   0  a private address: a neighbour, on a network that nobody else pays for
  *            20  IPv6, which has no NAT to forget us
  *            30  IPv4
+ *         5,000  more where answers come another way: what keeps one way open does not keep the other
  *        10,000  more for each relay, which is never better than a direct path
  *       100,000  more for a path that is about to end, which is used where nothing else works
  * ```
@@ -21,6 +22,7 @@ import type { PathRecord } from "./path_record.ts";
 const PRIVATE_MS = 0;
 const IPV6_MS = 20;
 const IPV4_MS = 30;
+const CROOKED_MS = 5_000;
 const RELAY_MS = 10_000;
 const LEAVING_MS = 100_000;
 /** Assumed for a path whose round trip nobody has measured. */
@@ -33,10 +35,10 @@ export const SAMPLES_MIN = 3;
 
 /** The handicap of a path in milliseconds, whatever its round trip. */
 export function handicapOf(record: PathRecord): number {
-  const { relays, leaving } = record;
+  const { relays, leaving, crooked } = record;
   const family = record.family === 6 ? IPV6_MS : IPV4_MS;
   const network = record.private && relays === 0 ? PRIVATE_MS : family;
-  return network + relays * RELAY_MS + (leaving ? LEAVING_MS : 0);
+  return network + (crooked ? CROOKED_MS : 0) + relays * RELAY_MS + (leaving ? LEAVING_MS : 0);
 }
 
 /** The cost of a path in milliseconds: less is better. */

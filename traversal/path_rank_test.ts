@@ -1,6 +1,7 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import fc from "fast-check";
 import type { CandidateKind } from "./candidate.ts";
+import type { Instant } from "../core/mod.ts";
 import { ownPath } from "./path.ts";
 import { comparePaths, costOf, isBetterClass, isClearlyFaster } from "./path_rank.ts";
 import { PathRecord } from "./path_record.ts";
@@ -18,6 +19,14 @@ Deno.test("a neighbour's address comes before IPv6, IPv6 before IPv4, and a rela
     "203.0.113.9:1",
   ]);
   assertEquals(paths[3]?.relays, 1);
+});
+
+Deno.test("where answers come another way, every straight direct path is better and every relay worse", () => {
+  const crooked = path(LAN, 1);
+  crooked.answered(0 as Instant, 0 as Instant, ownPath({ hostname: LAN, port: 2 }));
+  assert(isBetterClass(path(V4, 900), crooked));
+  assert(!isBetterClass(crooked, path(V4, 900)));
+  assert(isBetterClass(crooked, path(V4, 1, "relayed")));
 });
 
 Deno.test("a better class is taken until it is clearly slower", () => {

@@ -10,13 +10,14 @@
  * ```
  *
  * Receipt shows that the peer's datagrams come through; only an answer shows that ours do too, and that the address is
- * not that of somebody who has copied a datagram.
+ * not that of somebody who has copied a datagram. Where answers come another way, the path is crooked: it carries there and not back
+ * (docs/decisions/0027-ways-there-and-back.md).
  *
  * @module
  */
 import { cidrContains, familyOf, type Instant, parseCidr, parseIp } from "../core/mod.ts";
 import type { CandidateKind } from "./candidate.ts";
-import { formatPath, OWN_SOCKETS, type Path } from "./path.ts";
+import { formatPath, OWN_SOCKETS, type Path, samePath } from "./path.ts";
 import { MtuSearch } from "./path_mtu.ts";
 import type { PathReport, PathState } from "./path_report.ts";
 
@@ -26,6 +27,8 @@ const RTTS_KEPT = 8;
 const RTT_GAIN = 1 / 8;
 /** Probes in a row without an answer after which a path that once worked is silent. */
 export const UNANSWERED_MAX = 3;
+/** Answers that all come another way for so long are no chance any more. */
+const STRAIGHT_FOR_MS = 10_000;
 /** Probes closer than this to the one before count as one: what asks many times at once cannot have been answered meanwhile. */
 const UNANSWERED_GAP_MS = 200;
 /** How long a path that failed is not returned to by choice; doubles each time. */
@@ -64,6 +67,10 @@ export class PathRecord {
   heardAt: Instant | undefined;
   /** When the latest probe that was answered went out. */
   provenAt: Instant | undefined;
+  /** The same for the latest that was answered along the very path. */
+  #straightAt: Instant | undefined;
+  /** Where the latest answer came from, if that was another path. */
+  #answeredFrom: Path | undefined;
   /** When the last probe went out. */
   probedAt: Instant | undefined;
   /** When the first probe without an answer went out, since the last answer. */
@@ -111,6 +118,15 @@ export class PathRecord {
   /** Whether it works as far as is known: answered once, and not silent since. */
   get works(): boolean {
     return this.provenAt !== undefined && this.unanswered < UNANSWERED_MAX && !this.gone;
+  }
+
+  /**
+   * Whether it carries one way only, as answers come another way: two NATs that give each destination another port may be open enough
+   * for two ways that do not belong together. Data passes, as the peer sends its own another way too.
+   */
+  get crooked(): boolean {
+    if (this.provenAt === undefined) return false;
+    return this.#straightAt === undefined || this.provenAt - this.#straightAt >= STRAIGHT_FOR_MS;
   }
 
   /** The least of the last round trips; `undefined` until one was measured. */
@@ -162,17 +178,30 @@ export class PathRecord {
     if (this.unanswered === 0 || this.unansweredSince === sentAt) this.unansweredSince = undefined;
   }
 
-  /** A probe of `sentAt` was answered. Padded probes prove, and say nothing of round trips. */
-  answered(now: Instant, sentAt: Instant): void {
+  /**
+   * A probe of `sentAt` was answered: it has arrived, whichever way the answer came (RFC 9000 section 8.2.3). Padded probes prove, and
+   * say nothing of round trips.
+   */
+  answered(now: Instant, sentAt: Instant, from = this.path): void {
     this.replies++;
     this.heardAt = now;
+    const straight = samePath(from, this.path);
+    this.#answeredFrom = straight ? undefined : from;
     if (this.provenAt === undefined || sentAt > this.provenAt) this.provenAt = sentAt;
+    if (straight && (this.#straightAt === undefined || sentAt > this.#straightAt)) {
+      this.#straightAt = sentAt;
+    }
     const later = this.probedAt !== undefined && this.probedAt > sentAt;
     // It lives now, however late the answer is: what went out since has from now on to be answered.
     this.unansweredSince = later ? now : undefined;
     this.unanswered = later ? 1 : 0;
     this.#countedAt = later ? this.probedAt : undefined;
     this.step = 0;
+  }
+
+  /** Whether the peer's answers to what goes this way come over a path. */
+  hears(path: Path): boolean {
+    return samePath(this.#answeredFrom ?? this.path, path);
   }
 
   /** A round trip was measured. */
@@ -216,6 +245,8 @@ export class PathRecord {
   forget(): void {
     this.heardAt = undefined;
     this.provenAt = undefined;
+    this.#straightAt = undefined;
+    this.#answeredFrom = undefined;
     this.unansweredSince = undefined;
     this.unanswered = 0;
     this.#countedAt = undefined;

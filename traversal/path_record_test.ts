@@ -1,6 +1,6 @@
 import { deepStrictEqual as assertEquals } from "node:assert/strict";
 import type { Instant } from "../core/mod.ts";
-import { ownPath } from "./path.ts";
+import { ownPath, type Path } from "./path.ts";
 import { PathRecord } from "./path_record.ts";
 
 Deno.test("a path that works is not silent because it was asked many times at once", () => {
@@ -27,6 +27,31 @@ Deno.test("an answer that comes late leaves only what was asked after it without
   assertEquals(record.unanswered, 2);
   record.answered(at(1_650), at(1_600));
   assertEquals([record.unanswered, record.unansweredSince], [0, undefined]);
+});
+
+Deno.test("a path is crooked once all answers of ten seconds have come another way, and straight with the first that does not", () => {
+  const record = proven();
+  const [provenMs, from] = [record.provenAt ?? 0, ownPath({ hostname: "203.0.113.9", port: 2 })];
+  assertEquals([record.crooked, record.hears(record.path), record.hears(from)], [
+    false,
+    true,
+    false,
+  ]);
+  const answered = (ms: number, path?: Path): boolean => {
+    record.probed(at(provenMs + ms));
+    record.answered(at(provenMs + ms + 40), at(provenMs + ms), path);
+    return record.crooked;
+  };
+  assertEquals([answered(3_000, from), answered(9_999, from)], [false, false]);
+  assertEquals([record.works, record.unanswered, record.hears(from)], [true, 0, true]);
+  assertEquals([answered(10_000, from), answered(13_000), answered(16_000, from)], [
+    true,
+    false,
+    false,
+  ]);
+  record.forget();
+  assertEquals([record.works, record.crooked], [false, false]);
+  assertEquals(answered(20_000, from), true, "never straight");
 });
 
 Deno.test("a probe that could not be sent is none without an answer, and the next one counts", () => {

@@ -43,7 +43,10 @@ export const ACTIVE_PROBE_MS = 1_000;
  */
 export const TALK_PROBE_MS = 3_000;
 const TALK_FOR_MS = 20_000;
-/** Time between probes of the path in use while it does not answer; twice the round trip if that is longer. */
+/**
+ * Time between probes of the path in use while it does not answer; twice the least round trip if that is longer: a peer that
+ * sleeps answers everything when it wakes, and the average says for minutes that it is slow.
+ */
 export const RETRY_PROBE_MS = 300;
 /** Others are asked this quickly while the path in use is in doubt. */
 const SUSPECT_PROBE_MS = 700;
@@ -120,7 +123,7 @@ function primaryDueAt(record: PathRecord, context: ProbeContext): Instant {
 }
 
 function retryMs(record: PathRecord): number {
-  return Math.max(RETRY_PROBE_MS, 2 * (record.rttMs ?? 0));
+  return Math.max(RETRY_PROBE_MS, 2 * (record.rttFloorMs ?? 0));
 }
 
 /** The schedule's first probe has `step` 1 behind it. */

@@ -1,6 +1,7 @@
 import { deepStrictEqual as assertEquals } from "node:assert/strict";
 import type { Instant } from "../core/mod.ts";
 import { ownPath } from "./path.ts";
+import { PathChoice } from "./path_choice.ts";
 import { SAMPLES_MIN } from "./path_rank.ts";
 import { PathRecord } from "./path_record.ts";
 import { probeDueAt } from "./probe_timing.ts";
@@ -60,6 +61,27 @@ Deno.test("a session in which nothing was said yet is proven every 3 s for its f
   assertEquals(dueAt(5_000), 8_000);
   assertEquals(dueAt(24_999), 27_999);
   assertEquals(dueAt(25_000), 50_000);
+});
+
+Deno.test("a peer that slept and then answered everything at once is asked as quickly as before when it is silent again", () => {
+  const record = new PathRecord(ownPath({ hostname: "203.0.113.9", port: 1 }), {
+    kind: "serverReflexive",
+    mtuMax: 1420,
+  });
+  for (const rttMs of [40, 13_000, 12_700, 12_400, 12_100, 40]) record.measured(rttMs);
+  record.probed(at(1_000));
+  const context = {
+    since: at(0),
+    primary: record,
+    sentAt: undefined,
+    suspectedAt: undefined,
+    warm: new Set<PathRecord>(),
+    keepaliveMs: KEEPALIVE_MS,
+  };
+  assertEquals(probeDueAt(record, context), 1_300);
+  const choice = new PathChoice(at(0), record);
+  assertEquals(choice.judge(at(2_499), { records: [record], probing: true }), []);
+  assertEquals(choice.judge(at(2_500), { records: [record], probing: true }), ["doubted"]);
 });
 
 function at(ms: number): Instant {

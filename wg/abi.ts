@@ -49,11 +49,17 @@ export const SCRATCH_BYTES = 256 << 10;
 /** State bits of a stream; the error is in bits 8 to 15. */
 export const STREAM = { established: 1, receiveFinished: 2, closed: 4, errorShift: 8 } as const;
 
+/** `Range` of `wg/engine/src/filter/ports.rs` as it crosses, the numbers of its protocols, and how many cross at once. */
+export const PORT_RANGE = { protocol: 0, first: 2, last: 4, bytes: 8, max: 4096 } as const;
+/** As `Protocol` there. */
+export const PORT_PROTOCOLS = { any: 0, tcp: 1, udp: 2, icmp: 3 } as const;
+
 /** What the module exports. */
 export interface EngineExports {
   readonly memory: WebAssembly.Memory;
   /** Only where the linker made a reactor. */
   _initialize?(): void;
+  offer_aead(): void;
   start(nowUs: number, mtu: number): void;
   scratch_pointer(): number;
   receive_pointer(): number;
@@ -72,6 +78,10 @@ export interface EngineExports {
   poll(): number;
   poll_timeout(): number;
   public_key(): void;
+  filter_open(): void;
+  set_ports(peer: number, count: number): void;
+  cut_refused(): number;
+  peer_refused(peer: number): number;
   set_addresses(count: number): number;
   add_peer(hasPresharedKey: number, keepaliveSeconds: number, hostRoams: number): number;
   remove_peer(peer: number): void;
@@ -96,9 +106,13 @@ export interface EngineExports {
   stream_release(id: number, abort: number): void;
   echo(sequence: number, length: number): number;
   udp_bind(port: number): number;
-  udp_close(id: number): void;
-  udp_send(id: number, n: number): number;
-  udp_receive(id: number): number;
+  udp_close(port: number): void;
+  udp_payload_pointer(): number;
+  udp_send(port: number, n: number): number;
+  udp_limit(): number;
+  udp_received(): number;
+  udp_received_pointer(): number;
+  udp_received_clear(): void;
   tun_open(udp: number, firstPort: number, ports: number): void;
   tun_input_pointer(): number;
   tun_send(length: number): number;

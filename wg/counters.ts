@@ -26,6 +26,13 @@ export const COUNTER_NAMES = [
   "probeLimited",
   "tunTooBig",
   "tunFragmented",
+  "udpMalformed",
+  "udpFull",
+  "policyRefused",
+  "policyFragment",
+  "policyMalformed",
+  "policyStray",
+  "flowEvicted",
 ] as const;
 
 /** The name of a counter. */

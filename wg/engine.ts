@@ -12,6 +12,8 @@ import {
   ADDRESS,
   type EngineExports,
   EVENT,
+  PORT_PROTOCOLS,
+  PORT_RANGE,
   RECEIVE_BYTES,
   RECEIVE_RUNS,
   RUN,
@@ -29,14 +31,24 @@ import type {
   PeerFigures,
   PeerId,
   PeerOptions,
+  PeerRefusals,
+  ReachablePorts,
   StreamId,
   StreamState,
-  UdpId,
 } from "./engine_types.ts";
+import { aeadImports } from "./host_aead.ts";
 import { TunExchange, type TunOptions } from "./tun_exchange.ts";
+import { UdpExchange } from "./udp_exchange.ts";
 import { type EngineHost, wasiImports } from "./wasi.ts";
 
-const STREAM_ERRORS = [undefined, "refused", "reset", "timedOut", "aborted"] as const;
+const STREAM_ERRORS = [
+  undefined,
+  "refused",
+  "reset",
+  "timedOut",
+  "aborted",
+  "prohibited",
+] as const;
 const REFUSALS: Readonly<Record<number, ConnectRefusal>> = {
   [-1]: "noRoute",
   [-2]: "full",
@@ -51,6 +63,8 @@ const POLL_ROUNDS_MAX = 16;
 export class Engine {
   /** Largest inner packet in bytes. */
   readonly mtu: number;
+  /** The UDP ports inside the tunnel. What arrives goes to {@linkcode EngineSink.datagrams}. */
+  readonly udp: UdpExchange;
   readonly #exports: EngineExports;
   readonly #scratch: number;
   readonly #receive: number;
@@ -67,14 +81,15 @@ export class Engine {
   /** Starts an engine from the compiled `wg/engine.wasm`. */
   constructor(module: WebAssembly.Module, host: EngineHost, options: EngineOptions) {
     assert(options.privateKey.length === KEY_BYTES, "a private key has 32 bytes");
+    const memory = (): ArrayBuffer =>
+      (instance.exports as unknown as EngineExports).memory.buffer as ArrayBuffer;
     const instance: WebAssembly.Instance = new WebAssembly.Instance(module, {
-      wasi_snapshot_preview1: wasiImports(
-        host,
-        () => (instance.exports as unknown as EngineExports).memory.buffer as ArrayBuffer,
-      ),
+      wasi_snapshot_preview1: wasiImports(host, memory),
+      aead: aeadImports(host.aead, memory),
     });
     this.#exports = instance.exports as unknown as EngineExports;
     this.#exports._initialize?.();
+    if (host.aead !== undefined) this.#exports.offer_aead();
     this.#scratch = this.#exports.scratch_pointer();
     this.#receive = this.#exports.receive_pointer();
     this.#receiveRuns = this.#exports.receive_runs_pointer();
@@ -83,6 +98,7 @@ export class Engine {
     this.#bytes.set(options.privateKey, this.#scratch);
     this.mtu = options.mtu ?? 1280;
     this.#exports.start(options.now * 1000, this.mtu);
+    this.udp = new UdpExchange(this.#exports);
     assert(this.#exports.counters() === COUNTER_NAMES.length, "counter names match the engine");
   }
 
@@ -183,6 +199,39 @@ export class Engine {
     };
   }
 
+  /**
+   * Begins to hold what peers send against what they may reach. Those that there are may reach everything until
+   * {@linkcode Engine.setPorts}, those to come nothing.
+   */
+  openFilter(): void {
+    this.#exports.filter_open();
+  }
+
+  /** Says which of our ports a peer may reach, at most 4096 ranges; others are refused, but for answers to what began here. */
+  setPorts(peer: PeerId, ranges: readonly ReachablePorts[]): void {
+    assert(ranges.length <= PORT_RANGE.max, "port ranges fit the engine");
+    const view = this.#view;
+    for (const [i, { protocol, first, last }] of ranges.entries()) {
+      const at = this.#scratch + i * PORT_RANGE.bytes;
+      view.setUint16(at + PORT_RANGE.protocol, PORT_PROTOCOLS[protocol], true);
+      view.setUint16(at + PORT_RANGE.first, first, true);
+      view.setUint16(at + PORT_RANGE.last, last, true);
+    }
+    this.#exports.set_ports(peer, ranges.length);
+  }
+
+  /** Ends connections of peers to ports that they may reach no longer, with the error `prohibited`. Returns how many. */
+  cutRefused(): number {
+    return this.#exports.cut_refused();
+  }
+
+  /** What of a peer did not pass; `undefined` when it does not exist. */
+  refusals(peer: PeerId): PeerRefusals | undefined {
+    if (this.#exports.peer_refused(peer) === 0) return undefined;
+    const at = (i: number): number => this.#view.getFloat64(this.#scratch + 8 * i, true);
+    return { policy: at(0), fragment: at(1), malformed: at(2), stray: at(3) };
+  }
+
   /** Whether a datagram of this size needs a {@linkcode Engine.poll} before it can be taken. */
   get receiveFull(): boolean {
     return this.#received === RECEIVE_RUNS || this.#receivedBytes > RECEIVE_BYTES - 65_536;
@@ -230,6 +279,7 @@ export class Engine {
     if (this.#received === 0) return;
     while (this.#exports.receive(this.#received) === 1) this.#flushTun(sink);
     this.#flushTun(sink);
+    this.udp.flush(sink.datagrams);
     this.#received = 0;
     this.#receivedBytes = 0;
   }
@@ -366,33 +416,6 @@ export class Engine {
     return this.#exports.echo(sequence, length) === 1;
   }
 
-  /** Opens a UDP socket on a port of all our addresses; `undefined` when that is impossible. */
-  udpBind(port: number): UdpId | undefined {
-    const id = this.#exports.udp_bind(port);
-    return id < 0 ? undefined : id as UdpId;
-  }
-
-  /** Closes a UDP socket. */
-  udpClose(socket: UdpId): void {
-    this.#exports.udp_close(socket);
-  }
-
-  /** Sends a datagram inside the tunnel; false when there is no room or it is too long. */
-  udpSend(socket: UdpId, to: SocketAddress, payload: Uint8Array): boolean {
-    if (payload.length > SCRATCH_BYTES - 32) return false;
-    this.#putSocketAddress(this.#scratch, to);
-    this.#bytes.set(payload, this.#scratch + 32);
-    return this.#exports.udp_send(socket, payload.length) === 1;
-  }
-
-  /** Takes a datagram, as a copy; `undefined` when there is none. */
-  udpReceive(socket: UdpId): { payload: Uint8Array; from: SocketAddress } | undefined {
-    const n = this.#exports.udp_receive(socket);
-    const from = n < 0 ? undefined : this.#socketAddress(this.#scratch);
-    if (from === undefined) return undefined;
-    return { payload: this.#bytes.slice(this.#scratch + 32, this.#scratch + 32 + n), from };
-  }
-
   /** The counters that are not zero. */
   counters(): Partial<Record<CounterName, number>> {
     const at = this.#exports.counters_pointer();
@@ -465,10 +488,12 @@ export class Engine {
         return from && { kind: "accepted", stream: a as StreamId, port: b, remote: from };
       case 6:
         return from && { kind: "echoReply", sequence: a, from: from.hostname };
-      case 7:
-        return { kind: "datagram", socket: a as UdpId };
       case 8:
         return from && { kind: "probeReply", peer, sequence: a, from, local: b };
+      case 9:
+        return from && { kind: "probed", peer, from, local: b };
+      case 10:
+        return { kind: "policyRefused", peer, protocol: a, port: b };
     }
     return undefined;
   }

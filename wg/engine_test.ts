@@ -1,7 +1,9 @@
 import { deepStrictEqual as assertEquals, fail, ok as assert } from "node:assert/strict";
+import { createCipheriv } from "node:crypto";
 import { equals, type Instant, parseCidr, parseIp, type SocketAddress } from "../core/mod.ts";
 import { Engine } from "./engine.ts";
 import type { EngineEvent, PeerId, StreamId, TransmitRun } from "./engine_types.ts";
+import type { HostAead } from "./host_aead.ts";
 
 const MODULE = new WebAssembly.Module(
   Deno.readFileSync(new URL("./engine.wasm", import.meta.url)),
@@ -29,14 +31,17 @@ class Pair {
   now = 1000 as Instant;
   readonly engines: readonly [Engine, Engine];
   readonly events: readonly [EngineEvent[], EngineEvent[]] = [[], []];
+  readonly records: readonly [Uint8Array[], Uint8Array[]] = [[], []];
   sent: Uint8Array[] = [];
   /** Whether nothing of the first reaches the second. */
   cut = false;
   readonly peers: readonly [PeerId, PeerId];
 
-  constructor(seed: number) {
+  /** `aead` seals and opens for the first. */
+  constructor(seed: number, aead?: HostAead) {
     const start = (i: number): Engine =>
       new Engine(MODULE, {
+        ...(i === 0 && aead && { aead }),
         wallClockMs: () => 1.7e12 + this.now,
         rng: { bytes: seededBytes(seed + i) },
         onPrint: (text) => {
@@ -77,6 +82,7 @@ class Pair {
             }
           },
           event: (event) => this.events[i].push(event),
+          datagrams: (records) => this.records[i].push(records.slice()),
         });
       }
       if (moved) continue;
@@ -93,7 +99,11 @@ class Pair {
     const at = 65_536;
     memory.set(bytes, at);
     assert(engine.receive(from, memory.subarray(at, at + bytes.length), segment));
-    engine.take(this.now, { transmit: () => fail("too early"), event: () => fail("too early") });
+    engine.take(this.now, {
+      transmit: () => fail("too early"),
+      event: () => fail("too early"),
+      datagrams: (records) => this.records[1].push(records.slice()),
+    });
     memory.fill(0xff);
   }
 
@@ -172,7 +182,10 @@ Deno.test("Engine takes bytes that were written into a stream's send buffer in p
 });
 
 /** A pair, and what makes the memory of both engines grow. */
-function growingPair(seed: number): { readonly pair: Pair; readonly grow: () => void } {
+function growingPair(
+  seed: number,
+  aead?: HostAead,
+): { readonly pair: Pair; readonly grow: () => void } {
   const { Instance } = WebAssembly;
   const memories: WebAssembly.Memory[] = [];
   WebAssembly.Instance = class extends Instance {
@@ -182,7 +195,7 @@ function growingPair(seed: number): { readonly pair: Pair; readonly grow: () => 
     }
   };
   try {
-    const pair = new Pair(seed);
+    const pair = new Pair(seed, aead);
     assertEquals(memories.length, 2);
     return { pair, grow: () => memories.forEach((memory) => memory.grow(1)) };
   } finally {
@@ -249,18 +262,49 @@ Deno.test("Engine answers echo requests and refuses addresses of nobody", () => 
   assertEquals(replies, [{ kind: "echoReply", sequence: 7, from: INNER[1] }]);
 });
 
-Deno.test("Engine carries datagrams inside the tunnel", () => {
+/** A record of an address, as the engine reads it. */
+function record(ip: string, port: number): Uint8Array {
+  const bytes = parseIp(ip);
+  assert(bytes);
+  return new Uint8Array([
+    bytes.length === 4 ? 4 : 6,
+    0,
+    port & 0xff,
+    port >> 8,
+    ...bytes,
+    ...new Uint8Array(16 - bytes.length),
+  ]);
+}
+
+Deno.test("Engine carries datagrams inside the tunnel, and refuses what no path carries", () => {
   const pair = new Pair(3);
   const [a, b] = pair.engines;
-  const [from, at] = [a.udpBind(4000), b.udpBind(53)];
-  assert(from !== undefined && at !== undefined);
-  assertEquals(b.udpBind(53), undefined);
-  assert(a.udpSend(from, { hostname: INNER[1], port: 53 }, new Uint8Array([1, 2, 3])));
+  assert(a.udp.bind(4000) && b.udp.bind(53));
+  assertEquals([b.udp.bind(53), b.udp.bind(0)], [false, false]);
+  const to = record(INNER[1], 53);
+  const send = (to: Uint8Array, ...parts: [Uint8Array, Uint8Array]): string | undefined =>
+    a.udp.send({ port: 4000, to, parts });
+  const nothing = new Uint8Array();
+  assertEquals(send(to, Uint8Array.of(1, 2), Uint8Array.of(3)), undefined);
   pair.run(50);
-  assertEquals(b.udpReceive(at), {
-    payload: new Uint8Array([1, 2, 3]),
-    from: { hostname: INNER[0], port: 4000 },
-  });
+  assertEquals(pair.records[1], [
+    Uint8Array.of(3, 0, 0, 0, 0, 0, 53, 0, ...record(INNER[0], 4000), 1, 2, 3, 0),
+  ]);
+  assertEquals(a.udp.limit(to), 1392);
+  assertEquals(send(to, new Uint8Array(1393), nothing), "tooBig");
+  assertEquals(send(record("10.9.9.9", 53), nothing, nothing), "noRoute");
+  assertEquals([a.udp.limit(record("10.9.9.9", 53)), a.udp.limit(record("fd00::9", 1))], [
+    "noRoute",
+    "noRoute",
+  ]);
+  while (send(to, new Uint8Array(1000), nothing) === undefined);
+  assertEquals(send(to, nothing, nothing), "full");
+  pair.run(50);
+  assertEquals(send(to, nothing, nothing), undefined);
+  b.udp.close(53);
+  pair.run(50);
+  const refused = Uint8Array.of(0, 0, 0, 0, 1, 0, 4000 & 0xff, 4000 >> 8, ...to);
+  assertEquals(pair.records[0], [refused], "nobody has the port any more");
 });
 
 Deno.test("Engine counts junk and takes 10,000 random datagrams without a change", () => {
@@ -335,7 +379,10 @@ Deno.test("Engine's probe goes along its path only and its answer says where it 
   const [reply] = answered.runs;
   assert(reply !== undefined);
   assertEquals([reply.to, reply.local, reply.probe, reply.bytes.length], [seen, 9, true, 80]);
-  assertEquals(answered.events, [{ kind: "heard", peer: toA, from: seen, local: 9 }]);
+  assertEquals(answered.events, [
+    { kind: "heard", peer: toA, from: seen, local: 9 },
+    { kind: "probed", peer: toA, from: seen, local: 9 },
+  ]);
 
   assert(a.receive(path.remote, reply.bytes, reply.bytes.length, 300));
   assertEquals(drain(a, pair.now).events.filter((e) => e.kind === "probeReply"), [{
@@ -404,4 +451,104 @@ Deno.test("Engine's streams fit the path to their peer, before and after they ar
     pair.run(500);
     assertEquals(Math.max(...pair.sent.map(({ length }) => length)), size);
   }
+});
+
+/** OpenSSL in place of the engine's own cipher, by the addresses in a `Call`; it says no to every third. */
+class OtherAead implements HostAead {
+  sealed = 0;
+  opened = 0;
+  refused = 0;
+  #memory = new Uint8Array();
+
+  readonly addressOf = (memory: Uint8Array<ArrayBuffer>): bigint => {
+    this.#memory = memory;
+    return 0x7f00_0000_1000n;
+  };
+  readonly seal = (low: number, high: number, pages: number, at: number): number => {
+    const call = this.#call(low, high, pages, at);
+    if (call === undefined) return 0;
+    const { key, nonce, aad, text, tag } = call;
+    const cipher = createCipheriv("chacha20-poly1305", key, nonce, { authTagLength: 16 });
+    cipher.setAAD(aad, { plaintextLength: text.length });
+    text.set(cipher.update(text));
+    cipher.final();
+    tag.set(cipher.getAuthTag());
+    this.sealed++;
+    return 1;
+  };
+  readonly open = (low: number, high: number, pages: number, at: number): number => {
+    const call = this.#call(low, high, pages, at);
+    if (call === undefined) return 0;
+    const { key, nonce, aad, text, tag } = call;
+    // The engine compares the tag itself: what it should be comes from sealing the text that was opened. Opening is sealing, too.
+    const options = { authTagLength: 16 };
+    const opener = createCipheriv("chacha20-poly1305", key, nonce, options);
+    const plain = opener.update(text);
+    opener.final();
+    const cipher = createCipheriv("chacha20-poly1305", key, nonce, options);
+    cipher.setAAD(aad, { plaintextLength: text.length });
+    cipher.update(plain);
+    cipher.final();
+    tag.set(cipher.getAuthTag());
+    text.set(plain);
+    this.opened++;
+    return 1;
+  };
+
+  #call(low: number, high: number, pages: number, at: number):
+    | {
+      readonly [name in "key" | "nonce" | "aad" | "text" | "tag"]: Uint8Array;
+    }
+    | undefined {
+    assertEquals([low, high], [0x1000, 0x7f00]);
+    assertEquals(pages * 65536, this.#memory.length, "the memory is the one of now");
+    if ((this.sealed + this.opened + this.refused) % 3 === 2) {
+      this.refused++;
+      return undefined;
+    }
+    const view = new DataView(this.#memory.buffer);
+    const part = (start: number, length: number): Uint8Array =>
+      this.#memory.subarray(start, start + length);
+    const named = (start: number): Uint8Array =>
+      part(view.getUint32(start, true), view.getUint32(start + 4, true));
+    return {
+      key: part(at, 32),
+      nonce: part(at + 32, 12),
+      aad: named(at + 44),
+      text: named(at + 52),
+      tag: part(at + 60, 16),
+    };
+  }
+}
+
+Deno.test("Engine seals and opens by its host's cipher, in memory that grows, and by its own where that refuses", () => {
+  const aead = new OtherAead();
+  const { pair, grow } = growingPair(5, aead);
+  const [a] = pair.engines;
+  const [stream, other] = pair.open();
+  const before = aead.sealed;
+  assert(before > 0);
+  grow();
+  pair.carry(seededBytes(1)(100_000), other, (rest) => a.streamWrite(stream, rest));
+  assert(aead.sealed > before + 20 && aead.opened > 0 && aead.refused > 10);
+});
+
+Deno.test("Engine drops what is forged, whoever opens it", () => {
+  const pair = new Pair(6, new OtherAead());
+  const [a] = pair.engines;
+  pair.open();
+  const [from] = OUTER.slice(1);
+  assert(from);
+  // Those that the first has sent itself are not for it, and counted so.
+  const forged = pair.sent.filter((datagram) => datagram[0] === 4).map((datagram) =>
+    datagram.slice()
+  );
+  for (const datagram of forged) {
+    datagram[8] = 40;
+    a.receive(from, datagram);
+  }
+  pair.run(1);
+  const { refused = 0, unknownIndex = 0 } = a.counters();
+  assert(refused > 0);
+  assertEquals(refused + unknownIndex, forged.length);
 });

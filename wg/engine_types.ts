@@ -1,13 +1,12 @@
 /** What the engine's binding takes and gives. @module */
 import type { Instant, SocketAddress } from "../core/mod.ts";
 import type { TunWriter } from "./tun_exchange.ts";
+import type { UdpTaker } from "./udp_exchange.ts";
 
 /** A peer's number inside one engine. Reused after removal. */
 export type PeerId = number & { readonly PeerId: unique symbol };
 /** A stream's number inside one engine. Reused after release. */
 export type StreamId = number & { readonly StreamId: unique symbol };
-/** A UDP socket's number inside one engine. */
-export type UdpId = number & { readonly UdpId: unique symbol };
 
 /** An address, and the local end that datagrams to it leave from. */
 export interface EnginePath {
@@ -81,6 +80,13 @@ export type EngineEvent =
     readonly from: SocketAddress;
     readonly local: number;
   }
+  /** The peer has sent its first probe of a session from there: it knows probes. */
+  | {
+    readonly kind: "probed";
+    readonly peer: PeerId;
+    readonly from: SocketAddress;
+    readonly local: number;
+  }
   /** A valid initiation from a key that is no peer. */
   | {
     readonly kind: "unknownPeer";
@@ -97,10 +103,39 @@ export type EngineEvent =
     readonly port: number;
     readonly remote: SocketAddress;
   }
+  /** The policy has refused a peer's packet to one of our ports; at most one a second for each peer. */
+  | {
+    readonly kind: "policyRefused";
+    readonly peer: PeerId;
+    /** IP protocol number. */
+    readonly protocol: number;
+    /** Destination port; 0 where there is none. */
+    readonly port: number;
+  }
   /** An echo reply. */
-  | { readonly kind: "echoReply"; readonly sequence: number; readonly from: string }
-  /** A UDP socket has a datagram. */
-  | { readonly kind: "datagram"; readonly socket: UdpId };
+  | { readonly kind: "echoReply"; readonly sequence: number; readonly from: string };
+
+/** Ports of this node that a peer may reach. */
+export interface ReachablePorts {
+  /** Which protocol; `any` is every one. */
+  readonly protocol: "any" | "tcp" | "udp" | "icmp";
+  /** The first port, 0 to 65535; without meaning for `any` and `icmp`. */
+  readonly first: number;
+  /** The last one. */
+  readonly last: number;
+}
+
+/** How many packets of a peer the policy did not let pass. */
+export interface PeerRefusals {
+  /** To ports that it may not reach. */
+  readonly policy: number;
+  /** Fragments of datagrams that did not pass. */
+  readonly fragment: number;
+  /** Packets whose ports cannot be read. */
+  readonly malformed: number;
+  /** Answers and ICMP errors that belong to nothing. */
+  readonly stray: number;
+}
 
 /** Why a stream could not be opened. */
 export type ConnectRefusal = "noRoute" | "full" | "noAddress";
@@ -114,7 +149,7 @@ export interface StreamState {
   /** The connection is over. */
   readonly closed: boolean;
   /** Why it ended early. */
-  readonly error: "refused" | "reset" | "timedOut" | "aborted" | undefined;
+  readonly error: "refused" | "reset" | "timedOut" | "aborted" | "prohibited" | undefined;
 }
 
 /** A peer's figures. */
@@ -139,4 +174,6 @@ export interface EngineSink {
   event(event: EngineEvent): void;
   /** Writes a packet to the kernel's interface. Absent where there is none. */
   readonly tun?: TunWriter;
+  /** Takes what has arrived for UDP ports. Absent where there are none. */
+  readonly datagrams?: UdpTaker;
 }

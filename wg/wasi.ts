@@ -5,6 +5,7 @@
  * @module
  */
 import type { Rng } from "../core/mod.ts";
+import type { HostAead } from "./host_aead.ts";
 
 /** What the engine takes from outside. */
 export interface EngineHost {
@@ -14,6 +15,8 @@ export interface EngineHost {
   readonly rng: Rng;
   /** Takes what the engine prints, which is a panic's message just before the call throws. */
   readonly onPrint: (text: string) => void;
+  /** Seals and opens in place of the engine. Absent: the engine does. */
+  readonly aead?: HostAead;
 }
 
 const SUCCESS = 0;

@@ -23,7 +23,6 @@ import {
   type Instant,
   messageOf,
   MorayError,
-  parseSocketAddress,
   type Rng,
   type SocketAddress,
 } from "../../core/mod.ts";
@@ -34,7 +33,8 @@ import {
   type PathAgent,
   type PathEvent,
 } from "../../traversal/mod.ts";
-import type { Engine, EngineEvent, EngineSink, TransmitRun, TunWriter } from "../../wg/mod.ts";
+import type { Engine, EngineEvent, EngineSink } from "../../wg/mod.ts";
+import type { TransmitRun, TunWriter, UdpTaker } from "../../wg/mod.ts";
 import {
   type Command,
   type DatapathEvent,
@@ -45,10 +45,12 @@ import {
   type SharedArena,
 } from "../shared/mod.ts";
 import { formatCandidate, parseCandidates, parseNatHint } from "./candidate_info.ts";
+import { DatagramTable } from "./datagram_table.ts";
 import { parseOwnAddress, peerEvent, reportDatapath } from "./datapath_report.ts";
 import { OwnAddresses } from "./own_addresses.ts";
 import { type OwnNat, type Peer, PeerTable } from "./peer_table.ts";
 import { PingTable } from "./ping_table.ts";
+import { PolicyDesk } from "./policy_desk.ts";
 import { RelayDesk } from "./relay_desk.ts";
 import { SecondLimit } from "./second_limit.ts";
 import { StunDesk } from "./stun_desk.ts";
@@ -64,6 +66,8 @@ export interface DatapathOptions {
   readonly arena: SharedArena;
   /** WireGuard and the network inside the tunnel. */
   readonly engine: Engine;
+  /** Who seals and opens, for `status`. @default "wasm" */
+  readonly cipher?: string;
   /** The sockets. */
   readonly transport: Transport;
   /** Kernel sockets for streams. Absent: streams go through the rings alone. */
@@ -102,7 +106,9 @@ export class Datapath implements EngineSink {
   readonly #arena: SharedArena;
   readonly #outbox: FrameOutbox;
   readonly #streams: StreamTable;
+  readonly #datagrams: DatagramTable;
   readonly #peers: PeerTable;
+  readonly #policy: PolicyDesk;
   readonly #stun: StunDesk;
   readonly #relays: RelayDesk;
   readonly #pings: PingTable;
@@ -115,6 +121,8 @@ export class Datapath implements EngineSink {
   #stopped = false;
   /** For the engine: writes a packet to the kernel's interface. */
   readonly tun?: TunWriter;
+  /** For the engine: takes what has arrived for UDP ports. */
+  readonly datagrams: UdpTaker = (records) => this.#datagrams.deliver(records);
 
   /** A datapath without peers. */
   constructor(options: DatapathOptions) {
@@ -125,6 +133,14 @@ export class Datapath implements EngineSink {
     this.#now = clock.now();
     this.#outbox = new FrameOutbox(arena.events);
     this.#streams = new StreamTable(engine, arena, options.sockets);
+    this.#datagrams = new DatagramTable({
+      engine,
+      arena,
+      lend: (onDirty) => this.#streams.lend(onDirty),
+      ring: () => {
+        this.#ring = true;
+      },
+    });
     this.#pings = new PingTable(engine, (id, value) => {
       this.#say({ kind: "reply", id, ok: true, value });
     });
@@ -145,8 +161,15 @@ export class Datapath implements EngineSink {
       deliver: (...run) => this.handleTrain(...run),
       delivered: () => this.handleBatch(),
     });
+    this.#policy = new PolicyDesk({
+      engine,
+      wallClockMs: options.wallClockMs,
+      log: (message, publicKey) =>
+        this.#say({ kind: "log", level: "info", message, fields: { publicKey } }),
+    });
     this.#peers = new PeerTable({
       engine,
+      policy: this.#policy,
       transport: this.#relays.transport,
       rng,
       noGuess,
@@ -273,13 +296,15 @@ export class Datapath implements EngineSink {
     this.#pings.handleTimeout(this.#now);
     let idle = false;
     for (let round = 0; round < ROUNDS_MAX && !idle && !this.#options.transport.busy; round++) {
+      if (this.#datagrams.blocked) this.#datagrams.pump();
       this.#poll();
       this.#ringMain(wakeMain); // At once: it wakes up while this thread goes on.
       const dueAt = this.#engine.pollTimeout();
-      idle = dueAt === undefined || dueAt > this.#now;
+      idle = (dueAt === undefined || dueAt > this.#now) && !this.#datagrams.blocked;
     }
     this.#ringMain(wakeMain);
     if (this.#options.sockets?.unfinished === true) return this.#now;
+    if (this.#datagrams.blocked && !this.#options.transport.busy) return this.#now;
     // A busy transport calls again by itself.
     const engineAt = this.#options.transport.busy ? undefined : this.#engine.pollTimeout();
     const others = [this.#stun, this.#relays, this.#peers, this.#pings];
@@ -297,7 +322,10 @@ export class Datapath implements EngineSink {
       case "handshake":
       case "heard":
       case "probeReply":
+      case "probed":
         return this.#peers.handle(this.#now, event);
+      case "policyRefused":
+        return this.#peers.handleRefused(this.#now, event);
       case "stream":
         return this.#streams.handleStream(event.stream);
       case "accepted":
@@ -306,8 +334,6 @@ export class Datapath implements EngineSink {
         return this.#answerPing(event);
       case "unknownPeer":
         return this.#meet(event);
-      case "datagram":
-        return;
     }
   }
 
@@ -399,8 +425,10 @@ export class Datapath implements EngineSink {
         return this.#linkChanged();
       case "setAddresses":
         return this.#setAddresses(command.addresses);
+      case "setPolicy":
+        return this.#policy.setRules(command.rules, this.#peers.all);
       case "connectStream":
-        return this.#connectStream(command.remote);
+        return this.#streams.connect(command.remote);
       case "spliceStream": {
         this.#streams.splice(command.slot, command.fd, (value) => {
           this.#say({ kind: "reply", id: command.id, ok: true, value });
@@ -415,6 +443,12 @@ export class Datapath implements EngineSink {
       }
       case "unlisten":
         return this.#engine.unlisten(command.port);
+      case "bindDatagrams":
+        return this.#datagrams.bind(command.port);
+      case "closeDatagrams":
+        return this.#datagrams.close(command.port);
+      case "datagramLimit":
+        return this.#datagrams.limit(command.remote);
       case "ping":
         this.#pings.start(this.#now, command);
         return PENDING;
@@ -481,26 +515,6 @@ export class Datapath implements EngineSink {
     }
   }
 
-  #connectStream(text: string): unknown {
-    const remote = parseSocketAddress(text);
-    if (remote === undefined) throw new MorayError("usage", "it is no address and port");
-    const stream = this.#engine.connect(remote);
-    switch (stream) {
-      case "noRoute":
-        throw new MorayError("unreachable", "no peer has this address");
-      case "noAddress":
-        throw new MorayError("unreachable", "this node has no address of that family");
-      case "full":
-        throw new MorayError("limit", "too many streams");
-    }
-    const slot = this.#streams.add(stream, remote);
-    if (slot === undefined) {
-      this.#engine.streamRelease(stream, { abort: true });
-      throw new MorayError("limit", "too many streams");
-    }
-    return { slot: slot.index, local: formatEnd(this.#engine.streamLocal(stream)) };
-  }
-
   #answerPing(event: EngineEvent & { readonly kind: "echoReply" }): void {
     const rttMs = this.#pings.answer(this.#options.clock.now(), event);
     if (rttMs === undefined) return this.#count("echoReplyUnmatched");
@@ -521,10 +535,13 @@ export class Datapath implements EngineSink {
   }
 
   #stepStun(): void {
-    const { candidates, silent } = this.#stun.step(this.#now);
+    const { candidates, silent, refused, vouched } = this.#stun.step(this.#now);
+    // Before the candidates, which are registered at once.
+    for (const said of vouched) this.#say({ kind: "vouched", ...said });
     this.#peers.setNat(this.#now, this.#ownNat());
     if (candidates) this.#sayCandidates();
     if (silent) this.#say({ kind: "stunSilent" });
+    if (refused) this.#say({ kind: "stunRefused" });
   }
 
   #stepRelays(): void {
@@ -548,8 +565,9 @@ export class Datapath implements EngineSink {
   }
 
   #status(): DatapathStatus {
-    const { transport, tun, wallClockMs, sockets } = this.#options;
+    const { cipher = "wasm", transport, tun, wallClockMs, sockets } = this.#options;
     return reportDatapath({
+      cipher,
       present: { now: this.#now, wallClockMs: wallClockMs() },
       transport,
       tun,
@@ -558,7 +576,7 @@ export class Datapath implements EngineSink {
       peers: this.#peers,
       candidates: this.#candidates(),
       counters: [
-        ...[this.#engine, transport, sockets, tun, this.#stun, this.#relays]
+        ...[this.#engine, transport, sockets, tun, this.#stun, this.#relays, this.#datagrams]
           .map((part) => part?.counters()),
         Object.fromEntries(this.#counters),
         { streamsRefused: this.#streams.refused, eventsRefused: this.#outbox.refused },

@@ -14,6 +14,8 @@ import type { TunPort } from "./tun_port.ts";
 export interface DatapathParts {
   /** When it is. */
   readonly present: Present;
+  /** Who seals and opens. */
+  readonly cipher: string;
   /** The sockets. */
   readonly transport: Transport;
   /** The interface in the kernel. */
@@ -42,6 +44,7 @@ export function reportDatapath(parts: DatapathParts): DatapathStatus {
   return {
     wgPort: transport.port,
     driver: transport.name,
+    cipher: parts.cipher,
     tun: tun === undefined || tun.gone ? null : tun.name,
     localEndpoints: transport.localEndpoints,
     nat: stun.nat,

@@ -3,11 +3,13 @@ import {
   formatBase64,
   formatSocketAddress,
   type Instant,
+  type MorayError,
   type SocketAddress,
 } from "../../core/mod.ts";
 import { answerBinding } from "../../traversal/mod.ts";
 import { Engine } from "../../wg/mod.ts";
 import { DatapathClient, type NodeEvent, SharedArena } from "../shared/mod.ts";
+import type { TunnelDatagrams } from "../network.ts";
 import { TunnelNetwork } from "../tunnel_network.ts";
 import { Datapath } from "./datapath.ts";
 
@@ -214,6 +216,87 @@ Deno.test("Datapath: peers that only know candidates shake hands and carry a str
   assertEquals(await world.until(serving), bytes.length);
   conn.close();
   assertEquals(a.events.filter(({ kind }) => kind === "peerConnected").length, 1);
+});
+
+/** Opens a UDP port that notes what happens at it. */
+function openUdp(
+  { network }: Node,
+  port: number,
+): { readonly happened: string[]; readonly port: TunnelDatagrams } {
+  const happened: string[] = [];
+  return {
+    happened,
+    port: network.openDatagrams(port, {
+      datagram: (payload, from) =>
+        happened.push(`${payload.length} bytes from ${formatSocketAddress(from)}`),
+      refused: (to, reason) => happened.push(`${formatSocketAddress(to)} ${reason}`),
+      closed: ({ code }) => happened.push(code),
+    }),
+  };
+}
+
+Deno.test("Datapath: datagrams cross, closed ports answer, and what no path carries is refused", async () => {
+  const world = new World();
+  const [a, b] = [world.add(), world.add()];
+  await world.join(a, b);
+  await world.join(b, a);
+  const [from, to] = [openUdp(a, 5000), openUdp(b, 53)];
+  const remote = { hostname: b.mesh, port: 53 };
+  await world.until(from.port.send(new Uint8Array(700), remote));
+  await world.until(from.port.send(new Uint8Array(0), remote));
+  await world.run(50);
+  assertEquals(to.happened, ["700 bytes from 10.42.0.1:5000", "0 bytes from 10.42.0.1:5000"]);
+  const codes = async (sent: Promise<void>): Promise<string> => {
+    return await world.until(sent).then(() => "sent", (error: MorayError) => error.message);
+  };
+  assertEquals(
+    await codes(from.port.send(new Uint8Array(1253), remote)),
+    "Cannot send 1253 bytes to 10.42.0.2:53: its path carries datagrams of 1252 bytes",
+  );
+  assertEquals(
+    await codes(from.port.send(new Uint8Array(1), { hostname: "10.9.9.9", port: 1 })),
+    "Cannot send to 10.9.9.9:1: no peer has this address",
+  );
+  to.port.close();
+  await world.until(from.port.send(new Uint8Array(1), remote));
+  await world.run(50);
+  assertEquals(from.happened, ["10.42.0.2:53 refused"]);
+  const { publicKey } = b;
+  await world.until(a.client.send({ kind: "removePeer", publicKey }));
+  // What was known of the path is wrong now, which the first to send finds out, and the next is told.
+  await world.until(from.port.send(new Uint8Array(1), remote));
+  await world.run(50);
+  assertEquals(a.network.counters.datagramsNotSent, 1);
+  assertEquals(
+    await codes(from.port.send(new Uint8Array(1), remote)),
+    "Cannot send to 10.42.0.2:53: no peer has this address",
+  );
+  a.client.close();
+  assertEquals(from.happened.slice(1), ["closed"]);
+  assertEquals(
+    await codes(from.port.send(new Uint8Array(1), remote)),
+    "The node is closed: the datapath has stopped",
+  );
+});
+
+Deno.test("Datapath: more datagrams than there is room for wait, and none is lost unseen", async () => {
+  const world = new World();
+  const [a, b] = [world.add(), world.add()];
+  await world.join(a, b);
+  await world.join(b, a);
+  await world.run(100);
+  const [from, to] = [openUdp(a, 5000), openUdp(b, 53)];
+  const remote = { hostname: b.mesh, port: 53 };
+  const payload = new Uint8Array(1200);
+  await world.until(from.port.send(payload, remote));
+  // A megabyte and a half: three times what the ring holds, and more than the engine takes at once.
+  await world.until(
+    Promise.all(Array.from({ length: 1250 }, () => from.port.send(payload, remote))),
+  );
+  await world.run(1000);
+  const { counters } = await world.until(b.client.send({ kind: "status" }));
+  assertEquals(to.happened.length + (counters["datagramsNotRead"] ?? 0), 1251);
+  assert(to.happened.length > 400, `${to.happened.length} were read`);
 });
 
 Deno.test("Datapath: a peer behind none of its candidates has a reason, and one that appears connects", async () => {

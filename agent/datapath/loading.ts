@@ -4,9 +4,14 @@
  *
  * @module
  */
+import { fileURLToPath } from "node:url";
+import type { NativeAeadFile } from "../../io/mod.ts";
 
 /** Where the engine's file is: beside the source, inside a compiled binary, or at the other end of an import URL. */
 const ENGINE_URL = new URL("../../wg/engine.wasm", import.meta.url);
+
+/** The engine's cipher as native code, which only one kind of system can load. */
+const AEAD_URL = new URL("../../wg/aead-x86_64.so", import.meta.url);
 
 /** A Worker that has been told nothing yet, and the engine for it. Whoever starts it takes it over; otherwise it is disposed of. */
 export class LoadingDatapath implements Disposable {
@@ -14,13 +19,20 @@ export class LoadingDatapath implements Disposable {
   readonly worker: Worker;
   /** The compiled engine. */
   readonly engine: Promise<WebAssembly.Module>;
+  /** The native cipher's file; `undefined` where it is of no use. */
+  readonly aead: Promise<NativeAeadFile | undefined>;
   #taken = false;
   #failure: string | undefined;
   #onFailure = (_message: string): void => {};
 
-  private constructor(worker: Worker, engine: Promise<WebAssembly.Module>) {
+  private constructor(
+    worker: Worker,
+    engine: Promise<WebAssembly.Module>,
+    aead: Promise<NativeAeadFile | undefined>,
+  ) {
     this.worker = worker;
     this.engine = engine;
+    this.aead = aead;
     // Who waits for it hears of it; nobody has to.
     engine.catch(() => {});
     worker.onerror = (event): void => {
@@ -35,7 +47,7 @@ export class LoadingDatapath implements Disposable {
   static begin(): LoadingDatapath {
     const engine = loadEngine();
     const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
-    return new LoadingDatapath(worker, engine);
+    return new LoadingDatapath(worker, engine, readAead());
   }
 
   /** Takes it over: the Worker's end is the caller's from now on, who is told of its failure, whenever that is or was. */
@@ -52,8 +64,22 @@ export class LoadingDatapath implements Disposable {
 }
 
 async function loadEngine(): Promise<WebAssembly.Module> {
-  const bytes = ENGINE_URL.protocol === "file:"
-    ? await Deno.readFile(ENGINE_URL)
-    : new Uint8Array(await (await fetch(ENGINE_URL)).arrayBuffer());
-  return await WebAssembly.compile(bytes);
+  return await WebAssembly.compile(await read(ENGINE_URL));
+}
+
+/** Whatever is wrong with it: the engine has a cipher of its own. */
+async function readAead(): Promise<NativeAeadFile | undefined> {
+  if (Deno.build.os !== "linux" || Deno.build.arch !== "x86_64") return undefined;
+  try {
+    const onDisk = AEAD_URL.protocol === "file:" && !Deno.build.standalone;
+    return onDisk ? { path: fileURLToPath(AEAD_URL) } : { bytes: await read(AEAD_URL) };
+  } catch {
+    return undefined;
+  }
+}
+
+async function read(url: URL): Promise<Uint8Array<ArrayBuffer>> {
+  return url.protocol === "file:"
+    ? await Deno.readFile(url)
+    : new Uint8Array(await (await fetch(url)).arrayBuffer());
 }

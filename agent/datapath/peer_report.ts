@@ -3,7 +3,7 @@ import { formatSocketAddress, type Instant } from "../../core/mod.ts";
 import { type PathAgentStatus, samePath } from "../../traversal/mod.ts";
 import type { PeerFigures } from "../../wg/mod.ts";
 import type { DatapathPeerStatus } from "../shared/mod.ts";
-import type { PathDetail } from "../status.ts";
+import type { PathDetail, RefusedStatus } from "../status.ts";
 import type { Peer } from "./peer_table.ts";
 
 /** A session older than this is dead: REJECT_AFTER_TIME of the WireGuard paper, section 6.1. */
@@ -22,6 +22,7 @@ export function reportPeer(
   { now, wallClockMs }: Present,
   peer: Peer,
   figures: PeerFigures | undefined,
+  refused: RefusedStatus | undefined,
 ): DatapathPeerStatus {
   const age = figures?.handshakeAgeMs;
   const agent = peer.agent?.status(now);
@@ -40,6 +41,7 @@ export function reportPeer(
     rttMs: agent?.rttMs ?? peer.rttMs ?? null,
     ...(connected && agent?.relayed && { relayed: true }),
     ...(connected && agent?.mtu !== undefined && { mtu: agent.mtu }),
+    ...(refused && { refused }),
     ...(agent && { paths: pathsOf(agent) }),
   };
 }

@@ -28,6 +28,7 @@ import {
 } from "../../traversal/mod.ts";
 import { type AddPeerCommand, ALLOWED_IPS_MAX, type DatapathPeerStatus } from "../shared/mod.ts";
 import { type Present, reportPeer } from "./peer_report.ts";
+import type { PolicyDesk } from "./policy_desk.ts";
 import { GUESS_LOCALS_MAX, type Transport } from "./transport.ts";
 
 /** Weight of a new round trip in the smoothed one (RFC 6298 section 2.3). */
@@ -108,6 +109,8 @@ export interface PeerTableOptions {
   readonly transport: Transport;
   /** Entropy for guessed ports. */
   readonly rng: Rng;
+  /** What peers may reach here. */
+  readonly policy: PolicyDesk;
   /** Hears what happens to peers. */
   readonly listener: PeerListener;
   /** Finds out which ports the NAT gives out now, for peers to know. */
@@ -217,6 +220,7 @@ export class PeerTable {
     };
     this.#byKey.set(peer.publicKey, peer);
     this.#byId.set(id, peer);
+    this.#options.policy.addPeer(peer);
     const endpoint = command.endpoint === undefined
       ? undefined
       : parseSocketAddress(command.endpoint);
@@ -235,6 +239,7 @@ export class PeerTable {
     this.#engine.removePeer(peer.id);
     this.#byKey.delete(publicKey);
     this.#byId.delete(peer.id);
+    this.#options.policy.removePeer(peer);
     for (const local of peer.locals) this.#options.transport.closeLocal(local);
     this.#locals -= peer.locals.size;
     return peer;
@@ -243,7 +248,7 @@ export class PeerTable {
   /** Takes what the engine authenticated. */
   handle(
     now: Instant,
-    event: EngineEvent & { readonly kind: "handshake" | "heard" | "probeReply" },
+    event: EngineEvent & { readonly kind: "handshake" | "heard" | "probeReply" | "probed" },
   ): void {
     const peer = this.#byId.get(event.peer);
     if (peer === undefined) return;
@@ -256,8 +261,15 @@ export class PeerTable {
       return this.#options.listener(peer, { kind, path });
     }
     if (event.kind === "probeReply") agent.handleProbeReply(now, path, event.sequence);
+    else if (event.kind === "probed") agent.handleProbed(now);
     else agent.handleAuthenticated(now, path, event.kind === "handshake" ? "handshake" : "data");
     this.#drain(now, peer);
+  }
+
+  /** Takes that the engine has refused what the policy does not allow. */
+  handleRefused(now: Instant, event: EngineEvent & { readonly kind: "policyRefused" }): void {
+    const peer = this.#byId.get(event.peer);
+    if (peer !== undefined) this.#options.policy.handleRefused(now, peer, event);
   }
 
   /** Advances the path agents that are due, and does what they want. */
@@ -364,7 +376,8 @@ export class PeerTable {
 
   /** What `status` says of a peer. */
   statusOf(present: Present, peer: Peer): DatapathPeerStatus {
-    return reportPeer(present, peer, this.#engine.peerFigures(peer.id));
+    const refused = this.#options.policy.refused(peer);
+    return reportPeer(present, peer, this.#engine.peerFigures(peer.id), refused);
   }
 
   /** Lets a path be tried again that was narrow long enough. */

@@ -13,6 +13,7 @@ import { type NatFacts, OUTER_BYTES } from "../../traversal/mod.ts";
 import { Engine, type EngineSink, type StreamId } from "../../wg/mod.ts";
 import type { DatapathPeerStatus } from "../shared/mod.ts";
 import { type Peer, PeerTable } from "./peer_table.ts";
+import { PolicyDesk } from "./policy_desk.ts";
 import { GUESS_LOCALS_MAX, LOCALS_MAX, type Transport } from "./transport.ts";
 
 const MODULE = new WebAssembly.Module(
@@ -71,6 +72,7 @@ class Node {
       engine: this.engine,
       transport: this.#transport(),
       rng: { bytes },
+      policy: new PolicyDesk({ engine: this.engine, wallClockMs, log: () => {} }),
       listener: (_, event) => this.events.push(event.kind),
       nat: { own: NAT, udpBlocked: false, keepaliveMs: 25_000, ownPorts: [] },
       noGuess: false,
@@ -82,7 +84,8 @@ class Node {
       event: (event) => {
         const { kind } = event;
         if (kind === "accepted") this.accepted = event.stream;
-        if (kind === "handshake" || kind === "heard" || kind === "probeReply") {
+        const ofPaths = kind === "handshake" || kind === "heard" || kind === "probeReply";
+        if (ofPaths || kind === "probed") {
           this.table.handle(pair.now, event);
         }
       },

@@ -15,8 +15,8 @@ export interface StartDatapathOptions {
   readonly mtu: number;
   /** A fixed public endpoint, announced as a candidate. */
   readonly publicEndpoint?: SocketAddress;
-  /** Which driver. @default "auto" */
-  readonly driver?: "auto" | "portable" | "fast";
+  /** Which driver; `wasm` is `fast` without the native cipher. @default "auto" */
+  readonly driver?: "auto" | "portable" | "fast" | "wasm";
   /** Name of an interface to make in the kernel. Absent: none. */
   readonly tun?: string;
   /** Guess no ports. @default false */
@@ -51,7 +51,7 @@ export async function startDatapath(
 ): Promise<RunningDatapath> {
   using loading = given ?? LoadingDatapath.begin();
   const { worker } = loading;
-  const module = await loading.engine;
+  const [module, aead] = await Promise.all([loading.engine, loading.aead]);
   const arena = SharedArena.create();
   let wake = (): void => worker.postMessage(0);
   let sockets: TcpSockets | undefined;
@@ -81,6 +81,7 @@ export async function startDatapath(
   const start: WorkerStart = {
     buffer: arena.buffer,
     module,
+    aead,
     privateKey,
     port,
     mtu,

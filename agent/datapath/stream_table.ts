@@ -1,8 +1,14 @@
 /** The Worker's side of every stream: bytes between the engine's TCP and the rings in shared memory. @module */
-import { formatSocketAddress, MorayError, type SocketAddress } from "../../core/mod.ts";
+import {
+  formatSocketAddress,
+  MorayError,
+  parseSocketAddress,
+  type SocketAddress,
+} from "../../core/mod.ts";
 import type { Engine, StreamId, StreamState } from "../../wg/mod.ts";
 import {
   ABORT,
+  type ConnectedStream,
   EOF,
   ESTABLISHED,
   FIN,
@@ -62,6 +68,27 @@ export class StreamTable {
     const ring = this.#ring;
     this.#ring = false;
     return ring;
+  }
+
+  /** Opens a connection to a mesh address and port. Throws `unreachable` or `limit`. */
+  connect(text: string): ConnectedStream {
+    const remote = parseSocketAddress(text);
+    if (remote === undefined) throw new MorayError("usage", "it is no address and port");
+    const stream = this.#engine.connect(remote);
+    switch (stream) {
+      case "noRoute":
+        throw new MorayError("unreachable", "no peer has this address");
+      case "noAddress":
+        throw new MorayError("unreachable", "this node has no address of that family");
+      case "full":
+        throw new MorayError("limit", "too many streams");
+    }
+    const slot = this.add(stream, remote);
+    if (slot === undefined) {
+      this.#engine.streamRelease(stream, { abort: true });
+      throw new MorayError("limit", "too many streams");
+    }
+    return { slot: slot.index, local: formatEnd(this.#engine.streamLocal(stream)) };
   }
 
   /** Gives a stream a slot; `undefined` when there is none left. */

@@ -17,6 +17,7 @@ import {
   type Datagram,
   earlier,
   familyOf,
+  formatBase64,
   formatSocketAddress,
   type Instant,
   parseSocketAddress,
@@ -45,12 +46,16 @@ import type {
   SetProbedCommand,
   SetStunServersCommand,
   StunServerInfo,
+  VouchedEvent,
 } from "../shared/mod.ts";
 import type { Transport } from "./transport.ts";
 
 /** Time between two looks at the NAT's ports, whichever peers ask for them. */
 const SAMPLE_EVERY_MS = 2_000;
-/** The same once the ports were found to follow no order, so often in a row: others may have had theirs between two of ours. */
+/**
+ * The same once the ports were found to follow no order, so often in a row and not one before in this network: others may have had theirs
+ * between two of ours, and a NAT that keeps ports where it can may have given ours away.
+ */
 const SAMPLE_RANDOM_MS = 600_000;
 const SAMPLE_RANDOM_TIMES = 3;
 const NO_PORTS: readonly SocketAddress[] = [];
@@ -81,12 +86,19 @@ export type StunCommand =
   | SetMemberCommand
   | RegatherCommand;
 
+/** An address of ours, and what a server vouches for it with, as texts. */
+export type Vouched = Omit<VouchedEvent, "kind">;
+
 /** What has changed. */
 export interface StunChanges {
   /** The candidates, or the verdict on the NAT. */
   readonly candidates: boolean;
   /** No server answers. */
   readonly silent: boolean;
+  /** A server does not take its credentials. */
+  readonly refused: boolean;
+  /** What servers vouch for now, beyond what they did before. */
+  readonly vouched: readonly Vouched[];
 }
 
 /** STUN of one node. */
@@ -238,12 +250,20 @@ export class StunDesk {
     for (let out; (out = this.#gatherer.pollTransmit()) !== undefined;) {
       this.#send(out.destination, out.payload);
     }
-    let [candidates, silent] = [this.#stepSample(now), false];
+    let [candidates, silent, refused] = [this.#stepSample(now), false, false];
+    const vouched: Vouched[] = [];
     for (let event; (event = this.#gatherer.pollEvent()) !== undefined;) {
       if (event.kind === "unanswered") silent = true;
-      else candidates = true;
+      else if (event.kind === "credentialsRefused") refused = true;
+      else if (event.kind === "vouched") {
+        const { address, receipt } = event;
+        vouched.push({
+          address: formatSocketAddress(address),
+          receipt: formatBase64(receipt),
+        });
+      } else candidates = true;
     }
-    return { candidates, silent };
+    return { candidates, silent, refused, vouched };
   }
 
   /** When the next {@linkcode StunDesk.step} is due. */
@@ -263,9 +283,12 @@ export class StunDesk {
 
   /** Texts that are no address are left out. */
   #setServers(now: Instant, servers: readonly StunServerInfo[]): undefined {
-    const addresses = servers.map(({ address }) => parseSocketAddress(address));
+    const named = servers.flatMap(({ address: text, credentials }): ProbeServer[] => {
+      const address = parseSocketAddress(text);
+      return address === undefined ? [] : [{ address, ...credentials && { credentials } }];
+    });
     this.#origins = new Map(servers.map(({ address, origin }) => [address, origin]));
-    this.#gatherer.setServers(now, addresses.filter((address) => address !== undefined));
+    this.#gatherer.setServers(now, named);
   }
 
   #setProbed({ nat, keepaliveMs = KEEPALIVE_DEFAULT_MS }: SetProbedCommand): undefined {
@@ -311,7 +334,8 @@ export class StunDesk {
     const seen = sample.seen.map((address) => ({ kind: "serverReflexive", address } as const));
     if (sequenceOf(seen) === undefined) {
       // Such ports tell a peer nothing, now or later.
-      if (seen.length === sample.locals.length && ++this.#disorder >= SAMPLE_RANDOM_TIMES) {
+      if (seen.length === sample.locals.length) this.#disorder++;
+      if (this.#disorder >= SAMPLE_RANDOM_TIMES && this.#sampled.length === 0) {
         this.#sampleNextAt = after(now, SAMPLE_RANDOM_MS);
       }
       return false;

@@ -241,6 +241,35 @@ Deno.test("the next ports of a NAT that counts are told, from two ends that are 
   }
 });
 
+Deno.test("a NAT that was seen to count is looked at again soon, however often others had the ports between ours", () => {
+  const world = new World();
+  world.answers = true;
+  const ports = new Map<string, number>();
+  let stride = 1;
+  world.outside = (local, to) => {
+    const key = `${local} ${formatSocketAddress(to)}`;
+    const port = ports.get(key) ?? 20_000 + stride * ports.size;
+    ports.set(key, port);
+    return { hostname: OUTSIDE.hostname, port };
+  };
+  const servers = ["198.51.100.1:3478", "198.51.100.2:3478"]
+    .map((address) => ({ address, origin: "configured" }));
+  world.agent.execute(world.now, { kind: "setStunServers", servers });
+  world.run(3_000);
+  world.free = 2;
+  const look = (): readonly number[] => {
+    world.agent.samplePorts(world.now);
+    world.run(3_000);
+    return world.agent.sampled.map(({ port }) => port);
+  };
+  const first = look();
+  assertEquals(first, [20_002, 20_003]);
+  stride = 5_000;
+  for (let i = 0; i < 4; i++) assertEquals(look(), first, "what was seen last, for want of better");
+  stride = 1;
+  assertEquals(look(), [20_012, 20_013]);
+});
+
 Deno.test("silence of every server is told once", () => {
   const world = new World();
   world.agent.execute(world.now, {

@@ -14,7 +14,14 @@ import {
   MorayError,
   type SocketAddress,
 } from "../../core/mod.ts";
-import { LinkMonitor, listInterfaces, systemClock, systemRng } from "../../io/mod.ts";
+import {
+  LinkMonitor,
+  listInterfaces,
+  NativeAead,
+  type NativeAeadFile,
+  systemClock,
+  systemRng,
+} from "../../io/mod.ts";
 import { isVirtualInterface } from "../../traversal/mod.ts";
 import { Engine } from "../../wg/mod.ts";
 import { SharedArena } from "../shared/mod.ts";
@@ -30,6 +37,8 @@ export interface WorkerStart {
   readonly buffer: SharedArrayBuffer;
   /** The compiled `wg/engine.wasm`. */
   readonly module: WebAssembly.Module;
+  /** The engine's cipher as native code, where there is one for this system. */
+  readonly aead: NativeAeadFile | undefined;
   /** Our static private key. */
   readonly privateKey: Uint8Array;
   /** UDP port; 0 lets the system choose. */
@@ -42,8 +51,8 @@ export interface WorkerStart {
   readonly noGuess: boolean;
   /** Reach peers through relays only. */
   readonly noDirect: boolean;
-  /** Which driver; `auto` takes the fast one where it works. */
-  readonly driver: "auto" | "portable" | "fast";
+  /** Which driver; `auto` takes the fast one where it works, `wasm` is the fast one without the native cipher. */
+  readonly driver: "auto" | "portable" | "fast" | "wasm";
   /** Name of the interface to make in the kernel. */
   readonly tun: string | undefined;
   /** What the main thread rings, or why it cannot. */
@@ -109,10 +118,13 @@ function start(options: WorkerStart): WorkerHello {
     opened.defer(() => driver.close());
     const tun = openTun(driver, options);
     opened.defer(() => tun?.close());
+    const aead = driver instanceof FastDriver ? openAead(options) : "wasm";
+    if (typeof aead !== "string") opened.use(aead);
     const host = {
       wallClockMs,
       rng: systemRng,
       onPrint: (text: string): void => postMessage({ panic: text }),
+      ...(typeof aead !== "string" && { aead }),
     };
     const { privateKey, mtu, publicEndpoint, noGuess, noDirect } = options;
     const engine = new Engine(options.module, host, { now: systemClock.now(), privateKey, mtu });
@@ -123,6 +135,7 @@ function start(options: WorkerStart): WorkerHello {
     const datapath = new Datapath({
       arena,
       engine,
+      cipher: typeof aead === "string" ? aead : "native",
       transport: driver,
       clock: systemClock,
       wallClockMs,
@@ -174,6 +187,19 @@ function openLinks(driver: FastDriver, own: string | undefined): LinkMonitor | u
   }
 }
 
+/** The native cipher; where it cannot be had, the name of the engine's own, for `status`, and why. */
+function openAead({ aead: file, driver }: WorkerStart): NativeAead | string {
+  if (file === undefined || driver === "wasm") return "wasm";
+  try {
+    return NativeAead.load(file);
+  } catch (error) {
+    if (error instanceof MorayError && error.code === "unsupported") {
+      return `wasm (${error.message})`;
+    }
+    throw error;
+  }
+}
+
 function openDriver({ driver, port, eventFd }: WorkerStart): PortableDriver | FastDriver {
   let reason: string | undefined;
   if (driver !== "portable") {
@@ -188,7 +214,7 @@ function openDriver({ driver, port, eventFd }: WorkerStart): PortableDriver | Fa
       });
     } catch (error) {
       const unsupported = error instanceof MorayError && error.code === "unsupported";
-      if (driver === "fast" && unsupported) {
+      if (driver !== "auto" && unsupported) {
         throw new MorayError(
           "unsupported",
           `The fast datapath does not work here: ${error.message}`,

@@ -31,6 +31,7 @@
  */
 export * from "./arena.ts";
 export * from "./byte_ring.ts";
+export * from "./datagram_ring.ts";
 export * from "./datapath_client.ts";
 export * from "./frame_outbox.ts";
 export * from "./frame_ring.ts";

@@ -8,9 +8,9 @@
  */
 import type { ErrorCode } from "../../core/mod.ts";
 import type { Log } from "../options.ts";
-import type { NatFacts, StunCredentials } from "../../traversal/mod.ts";
 import type { StunServerReport } from "../netcheck/report.ts";
-import type { NatStatus, PathDetail } from "../status.ts";
+import type { SetPolicyCommand } from "./policy_protocol.ts";
+import type { NatStatus, PathDetail, RefusedStatus } from "../status.ts";
 import type {
   RelayConnectEvent,
   RelayFailedCommand,
@@ -18,8 +18,19 @@ import type {
   RelayStatus,
   SetRelaysCommand,
 } from "./relay_protocol.ts";
+import type {
+  RegatherCommand,
+  SetMemberCommand,
+  SetProbedCommand,
+  SetStunServersCommand,
+  StunRefusedEvent,
+  StunSilentEvent,
+  VouchedEvent,
+} from "./stun_protocol.ts";
 
+export * from "./policy_protocol.ts";
 export * from "./relay_protocol.ts";
+export * from "./stun_protocol.ts";
 
 /** An address under which a node may be reached. */
 export interface CandidateInfo {
@@ -104,46 +115,6 @@ export interface PunchCommand {
   readonly relay?: boolean;
 }
 
-/** A STUN server. */
-export interface StunServerInfo {
-  /** Its literal address, `host:port`. */
-  readonly address: string;
-  /** Who named it: `configured`, `discovery` or `default`. */
-  readonly origin: string;
-  /** What the server wants to see signed, beyond telling an address. Absent: it gets no signed request. */
-  readonly credentials?: StunCredentials;
-}
-
-/** Replaces the STUN servers. */
-export interface SetStunServersCommand {
-  /** Which command this is. */
-  readonly kind: "setStunServers";
-  /** The servers: names are resolved before. */
-  readonly servers: readonly StunServerInfo[];
-}
-
-/** Takes what was found out about the NAT by sockets beside the node's own. */
-export interface SetProbedCommand {
-  /** Which command this is. */
-  readonly kind: "setProbed";
-  /** What the NAT does. Absent: it is not known any more. */
-  readonly nat?: NatFacts;
-  /** How often a mapping has to be used, in milliseconds, at least 1000. Absent: as often as usual. */
-  readonly keepaliveMs?: number;
-}
-
-/** Gives a node of the mesh what it and we sign STUN requests to each other with. */
-export interface SetMemberCommand {
-  /** Which command this is. */
-  readonly kind: "setMember";
-  /** The peer's WireGuard key. */
-  readonly publicKey: string;
-  /** For our requests to the peer. */
-  readonly asks: StunCredentials;
-  /** For the peer's requests to us. */
-  readonly answers: StunCredentials;
-}
-
 /** Replaces the addresses that gateways forward to our port: candidates of the kind `portMapped`. */
 export interface SetMappedCommand {
   /** Which command this is. */
@@ -156,14 +127,6 @@ export interface SetMappedCommand {
 export interface LinkChangedCommand {
   /** Which command this is. */
   readonly kind: "linkChanged";
-}
-
-/** Asks the STUN servers again: the NAT may have forgotten this node. Peers stay as they are. */
-export interface RegatherCommand {
-  /** Which command this is. */
-  readonly kind: "regather";
-  /** Whether what they told before counts on: nothing is known to have happened, but something may have. @default false */
-  readonly recheck?: boolean;
 }
 
 /** Replaces this node's own mesh addresses. */
@@ -212,6 +175,30 @@ export interface UnlistenCommand {
   readonly port: number;
 }
 
+/** Opens a UDP port on every own mesh address. Datagrams go through a slot that all UDP ports share. */
+export interface BindDatagramsCommand {
+  /** Which command this is. */
+  readonly kind: "bindDatagrams";
+  /** 1 to 65535. */
+  readonly port: number;
+}
+
+/** Closes a UDP port. */
+export interface CloseDatagramsCommand {
+  /** Which command this is. */
+  readonly kind: "closeDatagrams";
+  /** 1 to 65535. */
+  readonly port: number;
+}
+
+/** Asks how long a datagram to an address may be. */
+export interface DatagramLimitCommand {
+  /** Which command this is. */
+  readonly kind: "datagramLimit";
+  /** Mesh address and port. */
+  readonly remote: string;
+}
+
 /** Sends one ICMP echo. */
 export interface PingCommand {
   /** Which command this is. */
@@ -249,11 +236,15 @@ export type CommandBody =
   | SetMappedCommand
   | LinkChangedCommand
   | RegatherCommand
+  | SetPolicyCommand
   | SetAddressesCommand
   | ConnectStreamCommand
   | SpliceStreamCommand
   | ListenCommand
   | UnlistenCommand
+  | BindDatagramsCommand
+  | CloseDatagramsCommand
+  | DatagramLimitCommand
   | PingCommand
   | SetRelaysCommand
   | RelayFailedCommand
@@ -275,6 +266,12 @@ export interface ConnectedStream {
   readonly slot: number;
   /** Our end, `host:port`. */
   readonly local: string;
+}
+
+/** The `value` of the reply to `bindDatagrams`. */
+export interface DatagramSlot {
+  /** Number of the slot that all UDP ports share; its rings hold frames (`datagram_ring.ts`). */
+  readonly slot: number;
 }
 
 /** The `value` of the reply to `spliceStream`. */
@@ -314,6 +311,8 @@ export interface CommandValues extends Record<CommandKind, unknown> {
   /** Nothing. */
   readonly regather: undefined;
   /** Nothing. */
+  readonly setPolicy: undefined;
+  /** Nothing. */
   readonly setAddresses: undefined;
   /** The slot. */
   readonly connectStream: ConnectedStream;
@@ -323,6 +322,12 @@ export interface CommandValues extends Record<CommandKind, unknown> {
   readonly listen: undefined;
   /** Nothing. */
   readonly unlisten: undefined;
+  /** The slot. */
+  readonly bindDatagrams: DatagramSlot;
+  /** Nothing. */
+  readonly closeDatagrams: undefined;
+  /** Bytes of payload, for the path that the address's peer is reached by now. */
+  readonly datagramLimit: number;
   /** Round trip in milliseconds; `null` if no answer came in time. */
   readonly ping: number | null;
   /** Nothing. */
@@ -357,6 +362,8 @@ export interface DatapathPeerStatus {
   readonly relayed?: boolean;
   /** Largest inner packet in bytes that the path carries; absent where it is not known. */
   readonly mtu?: number;
+  /** What of it the policy has refused here. Absent: nothing. */
+  readonly refused?: RefusedStatus;
   /** Every way to it that is known, the one in use first. Absent for a plain WireGuard peer. */
   readonly paths?: readonly PathDetail[];
 }
@@ -367,6 +374,8 @@ export interface DatapathStatus {
   readonly wgPort: number;
   /** `portable` or `fast`, and why where it was not chosen freely. */
   readonly driver: string;
+  /** `native`, or `wasm` and why where it was not chosen. */
+  readonly cipher: string;
   /** The kernel's interface that leads into the tunnel; `null` for none. */
   readonly tun: string | null;
   /** The addresses that the UDP sockets are bound to, `host:port`, one per family. */
@@ -439,12 +448,6 @@ export interface CandidatesChangedEvent {
   readonly candidates: readonly CandidateInfo[];
   /** The NAT in front of this node. */
   readonly nat: NatStatus;
-}
-
-/** No STUN server has answered for some seconds. */
-export interface StunSilentEvent {
-  /** Which event this is. */
-  readonly kind: "stunSilent";
 }
 
 /** A valid handshake initiation came from a key that is no peer. */
@@ -537,6 +540,8 @@ export type DatapathEvent =
   | AcceptedEvent
   | CandidatesChangedEvent
   | StunSilentEvent
+  | StunRefusedEvent
+  | VouchedEvent
   | UnknownPeerEvent
   | PeerConnectedEvent
   | PeerLostEvent

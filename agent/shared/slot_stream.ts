@@ -339,6 +339,7 @@ const CONNECT_CODES: Readonly<Record<StreamFailure, ErrorCode>> = {
   unreachable: "unreachable",
   limit: "limit",
   closed: "closed",
+  prohibited: "refused",
 };
 
 const CONNECT_REASONS: Readonly<Record<StreamFailure, string>> = {
@@ -348,11 +349,13 @@ const CONNECT_REASONS: Readonly<Record<StreamFailure, string>> = {
   unreachable: "the peer cannot be reached",
   limit: "too many connections",
   closed: "the datapath has stopped or the peer was removed",
+  prohibited: "refused by the mesh's policy",
 };
 
 const STREAM_CODES: Readonly<Record<StreamFailure, ErrorCode>> = {
   ...CONNECT_CODES,
   reset: "closed",
+  prohibited: "closed",
 };
 
 const STREAM_REASONS: Readonly<Record<StreamFailure, string>> = {
@@ -362,4 +365,5 @@ const STREAM_REASONS: Readonly<Record<StreamFailure, string>> = {
   unreachable: "is lost: the peer cannot be reached",
   limit: "was ended by a limit",
   closed: "has ended: the datapath has stopped or the peer was removed",
+  prohibited: "was ended by the mesh's policy",
 };

@@ -81,6 +81,8 @@ export const STREAM_FAILURES = {
   limit: 5,
   /** The datapath has stopped, or its peer was removed. */
   closed: 6,
+  /** The policy does not allow it: the peer's, or ours. */
+  prohibited: 7,
 } as const;
 
 /** Why a stream failed. */

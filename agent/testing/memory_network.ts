@@ -5,10 +5,12 @@
  * @module
  */
 import { canonicalIp, MorayError, type SocketAddress } from "../../core/mod.ts";
-import type { ConnectOptions, Network, TunnelConn, TunnelListener } from "../network.ts";
+import { AT_ONCE, MemoryConn, MemoryListener } from "../memory/memory_stream.ts";
+import type { ConnectOptions, DatagramHandler, Network, TunnelConn } from "../network.ts";
+import { DatagramTooLong, type TunnelDatagrams, type TunnelListener } from "../network.ts";
 
-/** Bytes that one direction of a stream holds before a writer waits. */
-const PIPE_BYTES_MAX = 65_536;
+/** The longest payload of a datagram. */
+export const DATAGRAM_BYTES_MAX = 1232;
 
 /** Nodes that reach each other. */
 export class MemoryMesh {
@@ -52,6 +54,22 @@ export class MemoryMesh {
     }
     return node.take({ hostname: from, port: 40_000 }, to);
   }
+
+  /** Carries a datagram, as {@linkcode TunnelDatagrams.send}. A silent address swallows it, a closed port answers. */
+  async carry(payload: Uint8Array, from: SocketAddress, to: SocketAddress): Promise<void> {
+    await Promise.resolve();
+    const node = this.#nodes.get(to.hostname);
+    if (node === undefined) {
+      throw new MorayError("unreachable", `No peer has the address ${to.hostname}`);
+    }
+    if (payload.length > DATAGRAM_BYTES_MAX) {
+      throw new DatagramTooLong(payload.length, to.hostname, DATAGRAM_BYTES_MAX);
+    }
+    if (this.#silent.has(to.hostname)) return;
+    const handler = node.datagramPort(to.port);
+    if (handler !== undefined) return handler.datagram(payload.slice(), from);
+    this.#nodes.get(from.hostname)?.datagramPort(from.port)?.refused?.(to, "refused");
+  }
 }
 
 /** One node's view of a {@linkcode MemoryMesh}. */
@@ -59,6 +77,7 @@ export class MemoryNetwork implements Network {
   readonly #mesh: MemoryMesh;
   readonly #address: string;
   readonly #listeners = new Map<number, MemoryListener>();
+  readonly #datagrams = new Map<number, DatagramHandler>();
   /** Makes every `connect` fail with this. */
   failure: MorayError | undefined;
 
@@ -82,6 +101,33 @@ export class MemoryNetwork implements Network {
     return listener;
   }
 
+  openDatagrams(port: number, handler: DatagramHandler): TunnelDatagrams {
+    if (this.#datagrams.has(port)) {
+      throw new MorayError("portInUse", `Cannot open UDP mesh port ${port}: it is in use`);
+    }
+    this.#datagrams.set(port, handler);
+    const from = { hostname: this.#address, port };
+    const close = (): void => {
+      if (this.#datagrams.get(port) === handler) this.#datagrams.delete(port);
+    };
+    return {
+      port,
+      send: (payload, to) => this.#mesh.carry(payload.slice(), from, to),
+      close,
+      [Symbol.dispose]: close,
+    };
+  }
+
+  /** Who has a UDP port. */
+  datagramPort(port: number): DatagramHandler | undefined {
+    return this.#datagrams.get(port);
+  }
+
+  /** UDP ports that are open. */
+  get datagramPorts(): number {
+    return this.#datagrams.size;
+  }
+
   resolve(name: string): string | undefined {
     return this.#mesh.resolve(name);
   }
@@ -90,172 +136,11 @@ export class MemoryNetwork implements Network {
   take(from: SocketAddress, to: SocketAddress): TunnelConn {
     const listener = this.#listeners.get(to.port);
     if (listener === undefined) throw new MorayError("refused", "Connection refused");
-    const [there, here] = [new Pipe(), new Pipe()];
-    listener.push(new MemoryConn({ local: to, remote: from, incoming: there, outgoing: here }));
-    return new MemoryConn({ local: from, remote: to, incoming: here, outgoing: there });
+    const [here, there] = MemoryConn.pair(
+      { address: from, carry: AT_ONCE },
+      { address: to, carry: AT_ONCE },
+    );
+    listener.push(there);
+    return here;
   }
-}
-
-class MemoryListener implements TunnelListener {
-  readonly port: number;
-  readonly #onClose: () => void;
-  readonly #queue: TunnelConn[] = [];
-  #waiting: PromiseWithResolvers<TunnelConn>[] = [];
-  #closed = false;
-
-  constructor(port: number, onClose: () => void) {
-    this.port = port;
-    this.#onClose = onClose;
-  }
-
-  push(conn: TunnelConn): void {
-    const waiter = this.#waiting.shift();
-    if (waiter === undefined) this.#queue.push(conn);
-    else waiter.resolve(conn);
-  }
-
-  accept(): Promise<TunnelConn> {
-    if (this.#closed) return Promise.reject(closed());
-    const conn = this.#queue.shift();
-    if (conn !== undefined) return Promise.resolve(conn);
-    const waiter = Promise.withResolvers<TunnelConn>();
-    this.#waiting.push(waiter);
-    return waiter.promise;
-  }
-
-  close(): void {
-    this.#closed = true;
-    this.#onClose();
-    for (const { reject } of this.#waiting.splice(0)) reject(closed());
-    for (const conn of this.#queue.splice(0)) conn.abort();
-  }
-
-  [Symbol.dispose](): void {
-    this.close();
-  }
-
-  async *[Symbol.asyncIterator](): AsyncIterator<TunnelConn> {
-    while (!this.#closed) yield await this.accept();
-  }
-}
-
-/** The two pipes of one end. */
-interface Ends {
-  readonly local: SocketAddress;
-  readonly remote: SocketAddress;
-  readonly incoming: Pipe;
-  readonly outgoing: Pipe;
-}
-
-class MemoryConn implements TunnelConn {
-  readonly local: SocketAddress;
-  readonly remote: SocketAddress;
-  readonly #incoming: Pipe;
-  readonly #outgoing: Pipe;
-
-  constructor({ local, remote, incoming, outgoing }: Ends) {
-    this.local = local;
-    this.remote = remote;
-    this.#incoming = incoming;
-    this.#outgoing = outgoing;
-  }
-
-  read(target: Uint8Array): Promise<number | null> {
-    return this.#incoming.read(target);
-  }
-
-  readWith(take: (bytes: Uint8Array) => number): Promise<number | null> {
-    return this.#incoming.readWith(take);
-  }
-
-  write(source: Uint8Array): Promise<number> {
-    return this.#outgoing.write(source);
-  }
-
-  writeWith(fill: (room: Uint8Array) => number): Promise<number> {
-    const room = new Uint8Array(PIPE_BYTES_MAX);
-    return this.#outgoing.write(room.subarray(0, fill(room)));
-  }
-
-  closeWrite(): Promise<void> {
-    this.#outgoing.end();
-    return Promise.resolve();
-  }
-
-  close(): void {
-    this.#outgoing.end();
-    this.#incoming.fail(closed());
-  }
-
-  abort(): void {
-    const reset = new MorayError("closed", "Connection reset");
-    this.#outgoing.fail(reset);
-    this.#incoming.fail(reset);
-  }
-
-  [Symbol.dispose](): void {
-    this.close();
-  }
-}
-
-/** One direction: a bounded queue of bytes. */
-class Pipe {
-  #bytes = new Uint8Array(0);
-  #ended = false;
-  #error: MorayError | undefined;
-  #changed = Promise.withResolvers<void>();
-
-  read(target: Uint8Array): Promise<number | null> {
-    return this.readWith((bytes) => {
-      const n = Math.min(target.length, bytes.length);
-      target.set(bytes.subarray(0, n));
-      return n;
-    });
-  }
-
-  async readWith(take: (bytes: Uint8Array) => number): Promise<number | null> {
-    while (this.#bytes.length === 0 && !this.#ended && this.#error === undefined) {
-      await this.#changed.promise;
-    }
-    if (this.#error !== undefined) throw this.#error;
-    if (this.#bytes.length === 0) return null;
-    const n = take(this.#bytes);
-    this.#bytes = this.#bytes.slice(n);
-    this.#wake();
-    return n;
-  }
-
-  async write(source: Uint8Array): Promise<number> {
-    while (
-      this.#bytes.length >= PIPE_BYTES_MAX && this.#error === undefined && !this.#ended
-    ) await this.#changed.promise;
-    if (this.#error !== undefined) throw this.#error;
-    if (this.#ended) throw closed();
-    const n = Math.min(source.length, PIPE_BYTES_MAX - this.#bytes.length);
-    const joined = new Uint8Array(this.#bytes.length + n);
-    joined.set(this.#bytes);
-    joined.set(source.subarray(0, n), this.#bytes.length);
-    this.#bytes = joined;
-    this.#wake();
-    return n;
-  }
-
-  end(): void {
-    this.#ended = true;
-    this.#wake();
-  }
-
-  fail(error: MorayError): void {
-    this.#error ??= error;
-    this.#wake();
-  }
-
-  #wake(): void {
-    this.#changed.resolve();
-    this.#changed = Promise.withResolvers();
-  }
-}
-
-function closed(): MorayError {
-  return new MorayError("closed", "Closed");
 }

@@ -46,6 +46,7 @@ export function found(number: number, role: Role, port = 51820): DiscoveredPeer 
     metadata: {},
     lastSeenAt: undefined,
     generation: 1,
+    sequence: 0,
   };
 }
 

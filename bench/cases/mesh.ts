@@ -53,6 +53,7 @@ export async function openMesh(scope: Scope, program: Program): Promise<BenchMes
   const joining = ["--mesh", MESH, "--discovery", urlOf(discovery)];
   const colony = await Moray.start([
     "colony",
+    "--open",
     ...joining,
     "--state",
     scope.directory(),

@@ -1,9 +1,11 @@
 // Asks a STUN server as many Binding requests as it answers: many sockets, several requests of each on their way.
 //
-//   stun_load ask HOST PORT SECONDS SOCKETS WINDOW stun|echo   -> {"answers":...,"seconds":...,"lost":...,"p50Us":...}
+//   stun_load ask HOST PORT SECONDS SOCKETS WINDOW stun|echo [SOURCES]
+//                                                              -> {"answers":...,"seconds":...,"lost":...,"p50Us":...,"cpuSeconds":...}
 //   stun_load echo PORT                                        sends everything back, as fast as C can; "ready port=PORT"
 //
-// With `echo` for the kind, a request that comes back as it was counts as an answer, else only a success response does.
+// With SOURCES, requests come from so many addresses from 127.128.0.0 on, each always by the same socket: what one address may
+// ask for is limited. With `echo` for the kind, a request that comes back as it was counts as an answer, else only a success response does.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -11,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,6 +29,7 @@
 
 struct asker {
   int fd;
+  unsigned source;
   unsigned round;
   long long asked[WINDOW_MAX];
   unsigned number[WINDOW_MAX];
@@ -35,6 +39,12 @@ static struct asker askers[SOCKETS_MAX];
 static unsigned char in[BATCH][DATAGRAM], out[BATCH][HEADER];
 static struct mmsghdr in_headers[BATCH], out_headers[BATCH];
 static struct iovec in_vectors[BATCH], out_vectors[BATCH];
+static struct sockaddr_in server;
+static unsigned sources, socket_count;
+static union {
+  char bytes[CMSG_SPACE(sizeof(struct in_pktinfo))];
+  struct cmsghdr aligned;
+} out_controls[BATCH];
 static float samples[SAMPLES_MAX];
 
 static void die(const char *what) {
@@ -71,6 +81,24 @@ static void write_request(unsigned char *to, int place, unsigned number) {
   memcpy(to + 12, &number, 4);
 }
 
+// Lets a request come from the next address of its socket.
+static void choose_source(struct asker *one, int i) {
+  struct msghdr *header = &out_headers[i].msg_hdr;
+  header->msg_name = &server;
+  header->msg_namelen = sizeof server;
+  header->msg_control = out_controls[i].bytes;
+  header->msg_controllen = sizeof out_controls[i].bytes;
+  struct cmsghdr *control = CMSG_FIRSTHDR(header);
+  control->cmsg_level = IPPROTO_IP;
+  control->cmsg_type = IP_PKTINFO;
+  control->cmsg_len = CMSG_LEN(sizeof(struct in_pktinfo));
+  struct in_pktinfo *info = (struct in_pktinfo *)CMSG_DATA(control);
+  memset(info, 0, sizeof *info);
+  info->ipi_spec_dst.s_addr = htonl((127u << 24 | 128u << 16) + one->source);
+  one->source += socket_count;
+  if (one->source >= sources) one->source %= socket_count;
+}
+
 static void ask(struct asker *one, const int *places, int count) {
   long long now = now_ns();
   for (int i = 0; i < count; i++) {
@@ -78,6 +106,7 @@ static void ask(struct asker *one, const int *places, int count) {
     one->number[place] = ++one->round;
     one->asked[place] = now;
     write_request(out[i], place, one->round);
+    if (sources > 0) choose_source(one, i);
   }
   // What does not go out is found lost later.
   sendmmsg(one->fd, out_headers, count, 0);
@@ -89,13 +118,17 @@ static int ascending(const void *a, const void *b) {
 }
 
 static int run(int argc, char **argv) {
-  if (argc != 8) return 2;
+  if (argc != 8 && argc != 9) return 2;
   struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[3]))};
   double seconds = atof(argv[4]);
   int sockets = atoi(argv[5]), window = atoi(argv[6]), is_echo = strcmp(argv[7], "echo") == 0;
   if (inet_pton(AF_INET, argv[2], &to.sin_addr) != 1 || sockets < 1 || sockets > SOCKETS_MAX ||
       window < 1 || window > WINDOW_MAX || seconds <= 0)
     return 2;
+  server = to;
+  socket_count = sockets;
+  if (argc == 9) sources = atoi(argv[8]);
+  if (argc == 9 && sources < socket_count) return 2;
   prepare(in_headers, in_vectors, in[0], DATAGRAM);
   prepare(out_headers, out_vectors, out[0], HEADER);
   int poll = epoll_create1(EPOLL_CLOEXEC), places[WINDOW_MAX];
@@ -103,7 +136,9 @@ static int run(int argc, char **argv) {
   long long start = now_ns(), end = start + (long long)(seconds * 1e9), swept = start;
   for (int i = 0; i < sockets; i++) {
     askers[i].fd = udp_socket();
-    if (connect(askers[i].fd, (struct sockaddr *)&to, sizeof to) < 0) die("connect");
+    askers[i].source = i;
+    // A socket that is connected hears at one address only.
+    if (sources == 0 && connect(askers[i].fd, (struct sockaddr *)&to, sizeof to) < 0) die("connect");
     struct epoll_event event = {.events = EPOLLIN, .data.u32 = i};
     epoll_ctl(poll, EPOLL_CTL_ADD, askers[i].fd, &event);
     ask(&askers[i], places, window);
@@ -144,8 +179,11 @@ static int run(int argc, char **argv) {
   }
   int kept = answers < SAMPLES_MAX ? answers : SAMPLES_MAX;
   qsort(samples, kept, sizeof *samples, ascending);
-  printf("{\"answers\":%lld,\"seconds\":%.4f,\"lost\":%lld,\"p50Us\":%.1f}\n", answers,
-         (now - start) / 1e9, lost, kept > 0 ? samples[kept / 2] : 0.0);
+  struct rusage used;
+  getrusage(RUSAGE_SELF, &used);
+  double cpu = used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
+  printf("{\"answers\":%lld,\"seconds\":%.4f,\"lost\":%lld,\"p50Us\":%.1f,\"cpuSeconds\":%.3f}\n", answers,
+         (now - start) / 1e9, lost, kept > 0 ? samples[kept / 2] : 0.0, cpu);
   return 0;
 }
 
@@ -175,6 +213,6 @@ int main(int argc, char **argv) {
   int status = 2;
   if (argc > 1 && strcmp(argv[1], "ask") == 0) status = run(argc, argv);
   if (argc == 3 && strcmp(argv[1], "echo") == 0) echo(atoi(argv[2]));
-  if (status == 2) fprintf(stderr, "usage: stun_load ask HOST PORT SECONDS SOCKETS WINDOW stun|echo | echo PORT\n");
+  if (status == 2) fprintf(stderr, "usage: stun_load ask HOST PORT SECONDS SOCKETS WINDOW stun|echo [SOURCES] | echo PORT\n");
   return status;
 }

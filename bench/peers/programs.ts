@@ -22,7 +22,14 @@ export async function netstackProgram(): Promise<BuiltProgram> {
 }
 
 /** The native programs of ours, each one file of C in `bench/native/`. */
-export const NATIVE = ["tcp_ping", "stun_load", "turn_load", "udp_flood", "start_time"] as const;
+export const NATIVE = [
+  "tcp_ping",
+  "http_load",
+  "stun_load",
+  "turn_load",
+  "udp_flood",
+  "start_time",
+] as const;
 
 /** One of our native programs. */
 export async function nativeProgram(name: typeof NATIVE[number]): Promise<BuiltProgram> {

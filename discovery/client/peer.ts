@@ -1,4 +1,4 @@
-/** What the client makes of a Discovery's records: values that cannot be wrong, whatever the server says. @module */
+/** What the client makes of a Discovery's records: values whose form cannot be wrong, whatever the server says. @module */
 import {
   canonicalIp,
   familyOf,
@@ -57,6 +57,12 @@ export interface DiscoveredPeer {
   readonly lastSeenAt: number | undefined;
   /** Grows with every change of the record; 0 on a Discovery that does not count. */
   readonly generation: number;
+  /** Keys that the node had before this one and signed for the next, the last first. @default none */
+  readonly earlierKeys?: readonly string[];
+  /** Grows with every record that the node signs; 0 where nobody has signed this one. */
+  readonly sequence: number;
+  /** How an agent that is no member yet shows its colony that it holds an invite. Absent: it does not. */
+  readonly admission?: string;
 }
 
 /** Returns a peer from a record; `undefined` if there is no valid key in it. */
@@ -75,7 +81,7 @@ export function parseColony(
   response: LookupColonyResponse,
   now: number,
 ): DiscoveredPeer | undefined {
-  return parseCommon({ ...response, agentId: "" }, { role: "colony", now });
+  return parseCommon({ ...response, agentId: "", admission: "" }, { role: "colony", now });
 }
 
 /** Returns an agent from the answer to a lookup; `undefined` if there is no valid key in it. */
@@ -83,7 +89,10 @@ export function parseAgent(response: LookupAgentResponse, now: number): Discover
   return parseCommon({ ...response, connectPort: 0 }, { role: "agent", now });
 }
 
-type Common = Omit<PeerRecord, "$typeName" | "$unknown" | "role" | "registeredAt">;
+type Common = Omit<
+  PeerRecord,
+  "$typeName" | "$unknown" | "role" | "registeredAt" | "statement" | "sequence" | "rotations"
+>;
 
 function parseCommon(
   record: Common,
@@ -109,6 +118,8 @@ function parseCommon(
     metadata: record.metadata,
     lastSeenAt: parseTime(record.lastSeen, now),
     generation: Number(BigInt.asUintN(53, record.generation)),
+    sequence: 0,
+    ...(record.admission !== "" && { admission: record.admission }),
   };
 }
 

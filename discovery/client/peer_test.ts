@@ -47,6 +47,7 @@ Deno.test("parsePeer keeps what can be used of a record", () => {
     metadata: { a: "1" },
     lastSeenAt: NOW,
     generation: 9,
+    sequence: 0,
   });
 });
 

@@ -19,10 +19,14 @@ import {
   proofKeyId,
   proofMac,
 } from "../proof/proof.ts";
+import type { Signer } from "../signature/signing_key.ts";
 import { type Fetch, urlOf } from "./transport.ts";
 
 /** Methods that need no proof, of those that a node calls. */
 const OPEN = ["GetServerInfo", "Health"];
+
+/** HTTP's status of Connect's UNIMPLEMENTED. */
+const NOT_IMPLEMENTED = 501;
 
 /** Whose key a client proves. */
 export interface Identity {
@@ -30,6 +34,8 @@ export interface Identity {
   readonly publicKey: Uint8Array;
   /** The private one, as an object that does not give it out. */
   readonly secret: CryptoKey;
+  /** Signs with it. */
+  readonly signer: Signer;
 }
 
 /** What a server said of itself. */
@@ -47,7 +53,7 @@ export interface ProverOptions {
   /** Base URL of the server. */
   readonly baseUrl: string;
   /** Whose key is proved. */
-  readonly identity: Identity;
+  readonly identity: Pick<Identity, "publicKey" | "secret">;
   /** Makes the requests. */
   readonly fetch: Fetch;
   /** Now, unix milliseconds. */
@@ -124,8 +130,8 @@ export class Prover {
       ...(signal && { signal }),
     });
     await response.body?.cancel();
-    // What answers thus is a server's trouble, and no sign of a Coral Discovery.
-    if (response.status < 500) this.#asked = true;
+    // What answers otherwise is a server's trouble, and no sign of a Coral Discovery, which does not know the method.
+    if (response.status < 500 || response.status === NOT_IMPLEMENTED) this.#asked = true;
   }
 
   async #learn(headers: Headers): Promise<void> {

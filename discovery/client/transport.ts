@@ -79,7 +79,7 @@ async function tolerantFetch(
   try {
     response = await cancellableFetch(fetch, input, init);
   } catch (error) {
-    if (init?.signal?.aborted) throw error;
+    if (init?.signal?.aborted || error instanceof ConnectError) throw error;
     throw new ConnectError(networkReason(error), Code.Unavailable, undefined, undefined, error);
   }
   const method = methodOf(urlOf(input));

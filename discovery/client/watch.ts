@@ -1,11 +1,14 @@
 /** A Watch stream that survives: it reconnects, resumes, and notices when the server has gone silent. @module */
 import { type Client, Code, ConnectError } from "@connectrpc/connect";
 import { assert, messageOf } from "../../core/mod.ts";
-import type { DiscoveryService, WatchEvent } from "../../proto/mod.ts";
+import type { DiscoveryService, PeerRecord, WatchEvent } from "../../proto/mod.ts";
 import type { Log } from "../log.ts";
+import type { Membership } from "../membership/statement.ts";
 import type { NodeKey } from "../store/store.ts";
 import { delay } from "../delay.ts";
 import { type DiscoveredPeer, parsePeer } from "./peer.ts";
+import { retryAfterMs } from "./patience.ts";
+import type { RecordBook } from "./record_book.ts";
 import { callError, hasCode } from "./transport.ts";
 import { WatchRecord } from "./watch_record.ts";
 
@@ -55,6 +58,8 @@ export type WatchState =
 export interface WatchOptions extends NodeKey {
   /** Called with each event, in order. What it throws ends the watch. */
   readonly onEvent: (event: PeerEvent) => void;
+  /** Called with what the mesh's colony has signed about the watcher, or about a node that it throws out. It must not throw. */
+  readonly onMembership?: (membership: Membership) => void;
   /** Called with each change of the state. */
   readonly onState?: (state: WatchState) => void;
   /** Ends the watch. */
@@ -79,6 +84,8 @@ export interface WatchContext {
   readonly epoch: () => AbortSignal;
   /** Now, unix milliseconds. */
   readonly now: () => number;
+  /** Says which records are believed. */
+  readonly records: Pick<RecordBook, "open" | "openMembership">;
   /** A number of [0, 1) for jitter. */
   readonly random: () => number;
   /** Silence after which a stream counts as dead, in milliseconds. */
@@ -138,7 +145,10 @@ export class Watcher {
       log("debug", "watch interrupted", { reason: messageOf(outcome.error) });
       if (!outcome.live && !notRegistered) index = (index + 1) % servers.length;
       this.#waiting = new AbortController();
-      const waitMs = this.#record.waitMs(random(), backoffMinMs);
+      const waitMs = Math.max(
+        this.#record.waitMs(random(), backoffMinMs),
+        retryAfterMs(outcome.error),
+      );
       await delay(waitMs, [signal, epoch, this.#waiting.signal]);
     }
     return "aborted";
@@ -177,7 +187,7 @@ export class Watcher {
       for await (const event of client.watch(request, { signal: attempt.signal })) {
         listen(this.#context.silenceMaxMs);
         if (signal.aborted) break;
-        live = this.#accept(event, { index, url }) || live;
+        live = await this.#accept(event, { index, url }) || live;
       }
       return { live, error: new Error(`Discovery at ${url} ended the stream`) };
     } catch (error) {
@@ -220,18 +230,21 @@ export class Watcher {
   }
 
   /** Takes one message. Returns whether the stream is past its snapshot. */
-  #accept({ cursor, event }: WatchEvent, server: { index: number; url: string }): boolean {
+  async #accept(
+    { cursor, event }: WatchEvent,
+    server: { index: number; url: string },
+  ): Promise<boolean> {
     if (cursor !== "") this.#cursor = cursor;
     switch (event.case) {
       case "peerUpserted":
-        this.#upsert(parsePeer(event.value, this.#context.now()));
+        this.#upsert(event.value.pubkey, await this.#open(event.value));
         return false;
       case "peerRemoved":
         this.#remove(event.value.pubkey);
         return false;
       case "punch": {
         const { punchId, windowMs, peer: record } = event.value;
-        const peer = record && parsePeer(record, this.#context.now());
+        const peer = record && await this.#open(record);
         if (peer !== undefined && peer.meshId === this.#options.meshId) {
           const bounded = Math.min(windowMs, PUNCH_WINDOW_MAX_MS);
           this.#tell({ kind: "punch", punchId, windowMs: bounded, peer });
@@ -248,6 +261,12 @@ export class Watcher {
         }
         this.#tell({ kind: "synchronized" });
         return true;
+      case "membership": {
+        const { meshId, onMembership } = this.#options;
+        const membership = await this.#context.records.openMembership(meshId, event.value);
+        if (membership !== undefined) onMembership?.(membership);
+        return false;
+      }
       case "heartbeat":
       case undefined:
         return false;
@@ -258,9 +277,18 @@ export class Watcher {
     }
   }
 
-  #upsert(peer: DiscoveredPeer | undefined): void {
-    if (peer === undefined || peer.meshId !== this.#options.meshId) return;
-    if (peer.publicKey === this.#options.publicKey) return;
+  /** What is to be believed about a node with this record. */
+  async #open(record: PeerRecord): Promise<DiscoveredPeer | undefined> {
+    const { records, now } = this.#context;
+    // The own record comes back only from a server that errs.
+    if (record.pubkey === this.#options.publicKey) return undefined;
+    return await records.open(parsePeer(record, now()), record.statement);
+  }
+
+  #upsert(publicKey: string, peer: DiscoveredPeer | undefined): void {
+    // Who is named is there, whatever else is wrong with the record.
+    if (peer === undefined) return this.#record.named(publicKey);
+    if (peer.meshId !== this.#options.meshId) return;
     if (this.#record.upserted(peer)) this.#tell({ kind: "upserted", peer });
   }
 

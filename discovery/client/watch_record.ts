@@ -44,6 +44,11 @@ export class WatchRecord {
     return true;
   }
 
+  /** A node is there, and nothing of what was told of it counts. */
+  named(publicKey: string): void {
+    this.#snapshot?.add(publicKey);
+  }
+
   /** A node is gone. Returns whether that is news. */
   removed(publicKey: string): boolean {
     return this.#known.delete(publicKey);

@@ -1,40 +1,39 @@
 /** The HTTP side of the service: Connect calls, `/health` and the key set. @module */
-import { toJson } from "@bufbuild/protobuf";
+import { type Message, toJson } from "@bufbuild/protobuf";
 import {
   Code,
   ConnectError,
+  type ContextValues,
   createConnectRouter,
   createContextKey,
   createContextValues,
+  type Interceptor,
 } from "@connectrpc/connect";
 import {
   type UniversalHandler,
   universalServerRequestFromFetch,
   universalServerResponseToFetch,
 } from "@connectrpc/connect/protocol";
-import {
-  canonicalIp,
-  concat,
-  type Instant,
-  messageOf,
-  type SocketAddress,
-} from "../../core/mod.ts";
+import { canonicalIp, type Cidr, messageOf, type SocketAddress } from "../../core/mod.ts";
 import { DiscoveryService, HealthResponseSchema } from "../../proto/mod.ts";
-import { SourceLimiter } from "../../traversal/mod.ts";
 import type { Log } from "../log.ts";
+import { KEY_SET_PATH } from "../token/claims.ts";
 import { PROOF_HEADER, PROOF_KEY_HEADER, PROOF_TIME_HEADER } from "../proof/proof.ts";
+import { ClientAddresses } from "./client_address.ts";
+import { DirectCalls } from "./direct_calls.ts";
 import type { ProofChecker } from "./proof_checker.ts";
 import { provenKey } from "./proven.ts";
-import { remoteAddress, requestHost, type Service } from "./service.ts";
+import { BODY_MS_MAX, readBody } from "./read_body.ts";
+import { RequestLimiter, type RequestLimits, tooMany } from "./request_limits.ts";
+import { requestHost } from "./server_information.ts";
+import { remoteAddress, type Service } from "./service.ts";
 
 /** Largest request body. */
 export const REQUEST_BYTES_MAX = 64 * 1024;
-/** Requests per second that one IP address (or IPv6 /64) may make for ever: enough for a site behind one NAT. */
-export const REQUESTS_PER_SECOND_MAX = 200;
 /** Where WebSockets that carry TURN are opened. */
 export const TURN_PATH = "/turn";
-/** Requests that one source may make at once after a rest. */
-export const REQUEST_BURST_MAX = 1000;
+/** How long the key set may be kept: far shorter than a key is published before it signs. */
+export const KEY_SET_AGE_MS = 300_000;
 
 /** What a streamed call has before its message. */
 const ENVELOPE_BYTES = 5;
@@ -44,6 +43,13 @@ const refusal = createContextKey<ConnectError | undefined>(undefined, { descript
 
 /** Takes a request to open a WebSocket that carries TURN, from the address that the socket saw. */
 export type TurnHandler = (request: Request, remote: SocketAddress) => Response;
+
+/** Takes requests for the status page, from an address. Resolves with `undefined` for paths that are none of it. */
+export type StatusHandler = (
+  request: Request,
+  url: URL,
+  remote: string,
+) => Promise<Response | undefined>;
 
 /** Options of {@linkcode HttpHandler}. */
 export interface HttpHandlerOptions {
@@ -57,37 +63,44 @@ export interface HttpHandlerOptions {
   readonly proofs: ProofChecker;
   /** Takes WebSockets at `GET /turn`. Absent: nobody does. */
   readonly turn?: TurnHandler;
-  /** Requests per second of one source. @default {@linkcode REQUESTS_PER_SECOND_MAX} */
-  readonly requestsPerSecondMax?: number;
-  /** Requests of one source at once. @default {@linkcode REQUEST_BURST_MAX} */
-  readonly requestBurstMax?: number;
+  /** Takes the paths of the status page. Absent: there is none. */
+  readonly status?: StatusHandler;
+  /** How much may be asked. @default REQUEST_LIMITS of request_limits.ts */
+  readonly limits?: Partial<RequestLimits>;
+  /** Where proxies stand whose word on the client's address is believed, for limits and logs. @default none */
+  readonly trustedProxies?: readonly Cidr[];
+  /** How long a body may take to arrive, in milliseconds. @default {@linkcode BODY_MS_MAX} */
+  readonly bodyMsMax?: number;
 }
 
 /** Answers HTTP requests. */
 export class HttpHandler {
   readonly #options: HttpHandlerOptions;
-  readonly #limiter: SourceLimiter;
+  readonly #limiter: RequestLimiter;
+  readonly #addresses: ClientAddresses;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
+  readonly #direct: DirectCalls;
   #requests = 0;
+  #slowBodies = 0;
 
   /** Creates a handler. */
   constructor(options: HttpHandlerOptions) {
     this.#options = options;
-    this.#limiter = new SourceLimiter({
-      ratePerSecond: options.requestsPerSecondMax ?? REQUESTS_PER_SECOND_MAX,
-      burst: options.requestBurstMax ?? REQUEST_BURST_MAX,
-    });
+    this.#limiter = new RequestLimiter(options.limits);
+    this.#addresses = new ClientAddresses(options.trustedProxies ?? []);
     const router = createConnectRouter({
       readMaxBytes: REQUEST_BYTES_MAX,
-      // gRPC needs trailers, which a fetch response has not.
+      // gRPC needs trailers, which a fetch response has not; gRPC-web has them in its body.
       grpc: false,
-      grpcWeb: false,
       requestGate: ({ values }) => {
         const fault = values.get(refusal);
         if (fault !== undefined) throw fault;
       },
+      interceptors: [this.#perMesh],
     });
     router.service(DiscoveryService, options.service.methods);
+    const countMesh = this.#countMesh.bind(this);
+    this.#direct = new DirectCalls(options.service.methods, countMesh);
     this.#handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
   }
 
@@ -95,7 +108,9 @@ export class HttpHandler {
   counters(): Record<string, number> {
     const all = {
       requests: this.#requests,
-      requestsLimited: this.#limiter.refused,
+      requestsSlow: this.#slowBodies,
+      forwardedDisagreed: this.#addresses.disagreed,
+      ...this.#limiter.counters(),
       ...this.#options.proofs.counters(),
     };
     return Object.fromEntries(Object.entries(all).filter(([, value]) => value > 0));
@@ -105,71 +120,124 @@ export class HttpHandler {
   async handle(request: Request, { hostname, port }: SocketAddress): Promise<Response> {
     this.#requests++;
     const url = new URL(request.url);
-    const remote = canonicalIp(hostname) ?? hostname;
+    const socket = canonicalIp(hostname) ?? hostname;
+    const remote = this.#addresses.of(request.headers, socket);
+    const refusal = this.#limiter.refusal("address", remote, this.#options.now());
     const handler = this.#handlers.get(url.pathname);
     if (handler !== undefined) {
-      const contextValues = createContextValues()
-        .set(requestHost, url.hostname)
-        .set(remoteAddress, remote);
-      const call = await this.#authenticate(request, { method: handler.method.name, remote });
-      if ("fault" in call) contextValues.set(refusal, call.fault);
-      else contextValues.set(provenKey, call.proven);
+      const call = { handler, url, remote, refusal };
+      return this.#withKey(await this.#call(request, call));
+    }
+    if (refusal !== undefined) return plainRefusal(refusal);
+    const { turn, status } = this.#options;
+    if (turn !== undefined && url.pathname === TURN_PATH) {
+      // A relay tells its client this address: no header may choose it.
+      return turn(request, { hostname: socket, port });
+    }
+    return await status?.(request, url, remote) ?? await this.#get(request, url.pathname);
+  }
+
+  /** Runs a Connect call. One that streams is under way only until its answer begins: the hub counts streams. */
+  async #call(
+    request: Request,
+    { handler, url, remote, refusal: limited }: {
+      readonly handler: UniversalHandler;
+      readonly url: URL;
+      readonly remote: string;
+      readonly refusal: ConnectError | undefined;
+    },
+  ): Promise<Response> {
+    const contextValues = createContextValues()
+      .set(requestHost, url.hostname)
+      .set(remoteAddress, remote);
+    const leave = limited === undefined ? this.#limiter.enter(remote) : undefined;
+    try {
+      const crowded = leave === undefined ? tooMany("too many requests at once", 1000) : undefined;
+      const fault = limited ?? crowded;
+      const call = fault === undefined
+        ? await this.#authenticate(request, handler.method.name)
+        : { fault };
+      if ("fault" in call) {
+        contextValues.set(refusal, call.fault);
+        if (call.fault.code === Code.ResourceExhausted) {
+          const words = { method: handler.method.name, address: remote };
+          this.#options.log("debug", call.fault.rawMessage, words);
+        }
+      } else contextValues.set(provenKey, call.proven);
+      const path = url.pathname;
+      if ("body" in call && this.#direct.takes(request, path)) {
+        const { body } = call;
+        const answer = await this.#direct.answer({ path, request, body, values: contextValues });
+        if (answer !== undefined) return answer;
+      }
       const universal = universalServerRequestFromFetch(request, {});
       const body = "body" in call ? oneChunk(call.body) : universal.body;
-      const answer = await handler({ ...universal, body, contextValues });
-      return this.#withKey(universalServerResponseToFetch(answer));
+      return universalServerResponseToFetch(await handler({ ...universal, body, contextValues }));
+    } finally {
+      leave?.();
     }
-    if (!this.#admit(remote)) {
-      return new Response("Too many requests\n", { status: 429, headers: { "retry-after": "1" } });
-    }
-    const { turn } = this.#options;
-    if (turn !== undefined && url.pathname === TURN_PATH) {
-      return turn(request, { hostname: remote, port });
-    }
-    return await this.#get(request, url.pathname);
   }
 
   /**
-   * Finds out who calls. A body that a proof covers is read here, and handed on; whoever sends too much, or a proof that is
-   * none, is refused in the words of Connect.
+   * Reads the body, in time and within the limit, and finds out who calls; whoever is refused here hears it in the words of Connect.
    */
   async #authenticate(
     request: Request,
-    { method, remote }: { readonly method: string; readonly remote: string },
+    method: string,
   ): Promise<
     | { readonly fault: ConnectError }
     | { readonly proven: string; readonly body?: Uint8Array<ArrayBuffer> }
   > {
-    if (!this.#admit(remote)) {
-      const retry = { "retry-after": "1" };
-      return {
-        fault: new ConnectError(
-          "too many requests from this address",
-          Code.ResourceExhausted,
-          retry,
-        ),
-      };
-    }
-    const header = request.headers.get(PROOF_HEADER);
-    if (header === null || request.method !== "POST") return { proven: "" };
-    const body = await readBody(request, REQUEST_BYTES_MAX + ENVELOPE_BYTES);
-    if (body === undefined) {
+    if (request.method !== "POST") return { proven: "" };
+    const { service, proofs, now, bodyMsMax = BODY_MS_MAX } = this.#options;
+    const body = await readBody(request, {
+      bytesMax: REQUEST_BYTES_MAX + ENVELOPE_BYTES,
+      msMax: bodyMsMax,
+    });
+    if (body === "large") {
       return { fault: new ConnectError("the request is too large", Code.ResourceExhausted) };
     }
+    if (body === "slow") {
+      this.#slowBodies++;
+      const seconds = bodyMsMax / 1000;
+      const message = `the request took longer than ${seconds} s to arrive`;
+      return { fault: new ConnectError(message, Code.DeadlineExceeded) };
+    }
+    const header = request.headers.get(PROOF_HEADER);
+    if (header === null) return { proven: "", body };
     try {
       const contentType = request.headers.get("content-type") ?? "";
-      const { service, proofs } = this.#options;
       const covered = { method, contentType, body };
       const verdict = await service.guarded(() => proofs.check(header, covered));
-      if (verdict.proven) return { proven: verdict.publicKey, body };
-      return { fault: new ConnectError(verdict.reason, Code.Unauthenticated) };
+      if (!verdict.proven) {
+        return { fault: new ConnectError(verdict.reason, Code.Unauthenticated) };
+      }
+      const fault = this.#limiter.refusal("key", verdict.publicKey, now());
+      return fault === undefined ? { proven: verdict.publicKey, body } : { fault };
     } catch (error) {
       return { fault: ConnectError.from(error) };
     }
   }
 
+  /** Counts the calls that Connect's router takes against their mesh. */
+  readonly #perMesh: Interceptor = (next) => async (request) => {
+    if (!request.stream) this.#countMesh(request.message, request.contextValues);
+    return await next(request);
+  };
+
+  /** Counts a call against its mesh. Throws for one too many. Those who prove nothing cannot use up what is others'. */
+  #countMesh(message: Message, values: ContextValues): void {
+    if (values.get(provenKey) === "") return;
+    const { meshId } = message as { readonly meshId?: unknown };
+    if (typeof meshId !== "string" || meshId === "") return;
+    const fault = this.#limiter.refusal("mesh", meshId, this.#options.now());
+    if (fault !== undefined) throw fault;
+  }
+
   /** Says the server's key and time, by which proofs are made. */
   #withKey(response: Response): Response {
+    // Deno would compress what is longer than 64 bytes: more work than all the rest, for a packet that is no shorter.
+    response.headers.set("cache-control", "no-transform");
     response.headers.set(PROOF_KEY_HEADER, this.#options.proofs.publicKey);
     response.headers.set(PROOF_TIME_HEADER, String(Math.floor(this.#options.now())));
     return response;
@@ -203,28 +271,18 @@ export class HttpHandler {
       await this.#options.service.health();
       return new Response("ready\n", { headers: { "cache-control": "no-store" } });
     },
-    "/.well-known/jwks.json": () =>
-      Response.json({ keys: [] }, { headers: { "cache-control": "public, max-age=60" } }),
+    [KEY_SET_PATH]: async () => {
+      const headers = { "cache-control": `public, max-age=${KEY_SET_AGE_MS / 1000}` };
+      return Response.json(await this.#options.service.keySet(), { headers });
+    },
   };
-
-  #admit(remote: string): boolean {
-    return this.#limiter.admit(this.#options.now() as Instant, remote);
-  }
 }
 
-/** A request's body; `undefined` for one that is too large. */
-async function readBody(
-  request: Request,
-  bytesMax: number,
-): Promise<Uint8Array<ArrayBuffer> | undefined> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of request.body ?? []) {
-    bytes += chunk.length;
-    if (bytes > bytesMax) return undefined;
-    chunks.push(chunk);
-  }
-  return concat(...chunks);
+/** A refusal to whoever speaks no Connect. */
+function plainRefusal(error: ConnectError): Response {
+  const retryAfter = error.metadata.get("retry-after") ?? "1";
+  const headers = { "retry-after": retryAfter };
+  return new Response("Too many requests\n", { status: 429, headers });
 }
 
 async function* oneChunk(body: Uint8Array<ArrayBuffer>): AsyncGenerator<Uint8Array<ArrayBuffer>> {

@@ -1,6 +1,7 @@
 /** From stored records to messages. @module */
-import { create, fromJsonString } from "@bufbuild/protobuf";
+import { create, fromBinary, fromJsonString } from "@bufbuild/protobuf";
 import { type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
+import { parseBase64 } from "../../core/mod.ts";
 import {
   type Endpoint,
   EndpointSchema,
@@ -13,6 +14,8 @@ import {
   PeerRecordSchema,
   PeerRole,
   PublicEndpointInfoSchema,
+  type SignedStatement,
+  SignedStatementSchema,
 } from "../../proto/mod.ts";
 import type { NodeRecord, ObservedEndpoint } from "../store/store.ts";
 
@@ -42,6 +45,7 @@ export function peerRecord(record: NodeRecord): PeerRecord {
     role: record.role === "colony" ? PeerRole.COLONY : PeerRole.AGENT,
     agentId: record.agentId,
     connectPort: record.connectPort,
+    admission: record.admission,
   });
 }
 
@@ -60,7 +64,8 @@ export function colonyResponse(record: NodeRecord): LookupColonyResponse {
 
 /** An agent's record for a lookup. */
 export function agentResponse(record: NodeRecord): LookupAgentResponse {
-  return create(LookupAgentResponseSchema, { ...common(record), agentId: record.agentId });
+  const { agentId, admission } = record;
+  return create(LookupAgentResponseSchema, { ...common(record), agentId, admission });
 }
 
 /** The fields that every message about a node has. */
@@ -78,6 +83,7 @@ interface CommonFields {
   registeredAt: Timestamp;
   generation: bigint;
   noRelay: boolean;
+  statement?: SignedStatement;
 }
 
 function common(record: NodeRecord): CommonFields {
@@ -95,5 +101,11 @@ function common(record: NodeRecord): CommonFields {
     registeredAt: timestamp(record.registeredAt),
     generation: BigInt(record.generation),
     noRelay: record.noRelay,
+    ...record.statement !== "" && { statement: signedStatement(record.statement) },
   };
+}
+
+/** A record's statement as it is stored. */
+function signedStatement(base64: string): SignedStatement {
+  return fromBinary(SignedStatementSchema, parseBase64(base64) ?? new Uint8Array());
 }

@@ -31,6 +31,20 @@ export interface OfferedRelay extends RelayServer {
   readonly load: number;
 }
 
+/** How a relay stands, for the operator. */
+export interface RelayStanding {
+  /** Its id. */
+  readonly id: string;
+  /** Where it stands; empty for unknown. */
+  readonly region: string;
+  /** Who knows it: the configuration, its own reports, or a node that runs it for its mesh. */
+  readonly source: "configured" | "reported" | "volunteer";
+  /** Load, 0 to 100. */
+  readonly load: number;
+  /** Whether nodes are sent to it, and why not. */
+  readonly state: "offered" | "draining" | "silent" | "unreachable";
+}
+
 /** A relay that reported itself. */
 interface Reported {
   readonly relay: OfferedRelay;
@@ -124,6 +138,27 @@ export class RelayRegistry {
     const reported = [...this.#reported.values()]
       .filter(({ expiresAt, draining }) => expiresAt > now && !draining)
       .map(({ relay }) => relay);
+    return [...configured, ...reported].sort((a, b) => a.id < b.id ? -1 : 1);
+  }
+
+  /** How every relay stands, by id. */
+  standings(now: number): readonly RelayStanding[] {
+    const configured = [...this.#configured.values()].map(({ id, region }): RelayStanding => ({
+      id,
+      region,
+      source: "configured",
+      load: this.#loads.get(id) ?? 0,
+      state: "offered",
+    }));
+    const reported = [...this.#reported.values()].map(
+      ({ relay: { id, region, load }, draining, expiresAt }): RelayStanding => ({
+        id,
+        region,
+        source: "reported",
+        load,
+        state: draining ? "draining" : expiresAt > now ? "offered" : "silent",
+      }),
+    );
     return [...configured, ...reported].sort((a, b) => a.id < b.id ? -1 : 1);
   }
 

@@ -10,7 +10,7 @@
  */
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { formatBase64, type Instant } from "../../core/mod.ts";
+import type { Instant } from "../../core/mod.ts";
 import {
   EndpointSchema,
   type RegisterRelayRequest,
@@ -29,27 +29,29 @@ import { SourceLimiter, type SourceLimiterOptions } from "../../traversal/mod.ts
 import type { Log } from "../log.ts";
 import { volunteerId } from "../relay/names.ts";
 import { openReport, type RelayState } from "../relay/report.ts";
-import { isRelayName, relayTransport, udpAddress } from "../relay/transport.ts";
+import { relayTransport, udpAddress } from "../relay/transport.ts";
 import type { NodeKey, PeerSession, Store } from "../store/store.ts";
+import type { EndedSession } from "./member_words.ts";
 import type { Caller, Gate } from "./proven.ts";
 import { relayCredentials, relaySessionId } from "./relay_credentials.ts";
 import {
   type OfferedRelay,
   RelayRegistry,
   type RelayServer,
+  type RelayStanding,
   REPORT_TTL_MS,
   type ReportOutcome,
 } from "./relay_registry.ts";
+import { tooMany } from "./request_limits.ts";
 import { Revocations } from "./revocations.ts";
-import { checkKey, checkMeshId, invalid } from "./validate.ts";
+import { parseRelayRequest, parseRelease, parseVolunteer } from "./requests.ts";
+import { invalid } from "./validate.ts";
 import { type VolunteerOptions, Volunteers } from "./volunteers.ts";
 
 /** Life of a session and its credentials; a node renews them before. */
 export const SESSION_TTL_MS = 3_600_000;
 /** Relays named in one answer. */
 const OPTIONS_MAX = 16;
-/** Relays that a node may name as failed. */
-const FAILED_MAX = 16;
 /** Expired sessions removed in one step. */
 const SWEEP_MAX = 500;
 
@@ -105,6 +107,8 @@ export interface RelayServiceOptions {
   readonly guarded: <T>(body: () => Promise<T>) => Promise<T>;
   /** Knows who may do what. */
   readonly gate: Gate;
+  /** Called with sessions that were given back, for the relays of other replicas. */
+  readonly onEnded: (sessions: readonly EndedSession[]) => Promise<void>;
   /** Where the log goes. */
   readonly log: Log;
 }
@@ -162,6 +166,12 @@ export class RelayService {
     return this.#registry.offered(this.#options.now()).slice(0, OPTIONS_MAX).map(optionOf);
   }
 
+  /** How every relay stands that this server knows: those of the configuration first, then nodes' own. */
+  standings(): readonly RelayStanding[] {
+    const own = this.#registry.standings(this.#options.now());
+    return [...own, ...this.#volunteers?.standings() ?? []];
+  }
+
   /** Whether there may be relays for everybody. */
   get hasOwn(): boolean {
     const { servers, local, secret } = this.#options.relays;
@@ -185,18 +195,17 @@ export class RelayService {
 
   /** Gives a session back: the node's own, and nobody else's. */
   async release(
-    { sessionId, meshId: mesh }: ReleaseRelayRequest,
+    request: ReleaseRelayRequest,
     caller: Caller,
   ): Promise<ReleaseRelayResponse> {
     const proven = this.#options.gate.caller(caller);
-    const meshId = checkMeshId(mesh);
-    if (sessionId === "") throw invalid("session_id is required");
+    const { meshId, sessionId } = parseRelease(request);
     const { store, guarded } = this.#options;
     const session = { sessionId, meshId, ...(proven !== "" && { publicKey: proven }) };
     const closed = await guarded(() => store.closeSession(session));
     if (closed !== undefined) {
       this.#counters.relaySessionsReleased++;
-      this.#revoke([closed]);
+      await this.#revoke([closed]);
     }
     return create(ReleaseRelayResponseSchema, { success: closed !== undefined });
   }
@@ -228,7 +237,7 @@ export class RelayService {
     this.#volunteers?.leave(node);
     const closed = await guarded(() => store.closeSessions(node));
     this.#counters.relaySessionsReleased += closed.length;
-    if (loggedOut) this.#revoke(closed);
+    if (loggedOut) await this.#revoke(closed);
   }
 
   /** Asks the relay in this process how it is doing, removes expired sessions, and forgets relays that are gone. */
@@ -254,16 +263,13 @@ export class RelayService {
     { values, address }: RelayCaller,
   ): Promise<RequestRelayResponse> {
     const { store, now, randomId, guarded, gate, log } = this.#options;
-    const { node, agentKey, colonyKey } = askerOf(request);
+    const { node, agentKey, colonyKey, relayId, region, failed } = parseRelayRequest(request);
     const proven = gate.callerFor({ values }, node.publicKey);
     if (proven === "") gate.guard(proven, await guarded(() => store.node(node, now())));
-    const { relayId, region, failedRelayIds: failed } = request;
-    if (relayId !== "" && !isRelayName(relayId)) throw invalid("relay_id is not a relay's id");
-    if (region !== "" && !isRelayName(region)) throw invalid("region is not a name");
-    if (failed.length > FAILED_MAX) {
-      throw invalid(`failed_relay_ids has more than ${FAILED_MAX} entries`);
-    }
     this.#admit(node, address);
+    if (await guarded(() => store.hides(node, now()))) {
+      throw new ConnectError("the mesh is closed, and the node no member", Code.PermissionDenied);
+    }
     await this.#checkWilling(node, [agentKey, colonyKey]);
     const wish = { meshId: node.meshId, relayId, region, failed };
     const volunteers = await this.#volunteersFor(node, failed);
@@ -332,16 +338,13 @@ export class RelayService {
   /** Throws unless the node, its mesh and its address may ask once more now. */
   #admit({ meshId, publicKey }: NodeKey, address: string): void {
     const at = this.#options.now() as Instant;
-    const { key, mesh, address: source } = this.#limiters;
-    if (address !== "" && !source.admit(at, address)) {
-      throw exhausted("too many relay requests from this address");
-    }
-    if (!key.admit(at, `${meshId} ${publicKey}`)) {
-      throw exhausted("too many relay requests of this key");
-    }
-    if (!mesh.admit(at, `mesh ${meshId}`)) {
-      throw exhausted(`mesh_id ${meshId}: too many relay requests`);
-    }
+    const admit = (kind: keyof RelayLimits, source: string, message: string): void => {
+      const limiter = this.#limiters[kind];
+      if (!limiter.admit(at, source)) throw tooMany(message, limiter.waitMs(at, source));
+    };
+    if (address !== "") admit("address", address, "too many relay requests from this address");
+    admit("key", `${meshId} ${publicKey}`, "too many relay requests of this key");
+    admit("mesh", `mesh ${meshId}`, `mesh_id ${meshId}: too many relay requests`);
   }
 
   /** Throws if the node, or whom it would reach, wants no relay. */
@@ -379,17 +382,14 @@ export class RelayService {
 
   /** Takes the report of a relay that a node runs for its own mesh, and looks whether it can be reached, where that is due. */
   async #volunteer(
-    { meshId, pubkey, secret, ...sealed }: RegisterRelayRequest,
+    request: RegisterRelayRequest,
     { values, address }: RelayCaller,
   ): Promise<RegisterRelayResponse> {
     const { store, now, guarded, gate, log } = this.#options;
     if (this.#volunteers === undefined) {
       throw new ConnectError("this Discovery takes no relays of nodes", Code.Unimplemented);
     }
-    const node = { meshId: checkMeshId(meshId), publicKey: checkKey(pubkey) };
-    if (!/^[\x21-\x7e]{32,128}$/.test(secret)) {
-      throw invalid("secret is not 32 to 128 printable characters");
-    }
+    const { node, secret } = parseVolunteer(request);
     const proven = gate.callerFor({ values }, node.publicKey);
     this.#admit(node, address);
     const record = await guarded(() => store.node(node, now()));
@@ -397,7 +397,7 @@ export class RelayService {
       throw new ConnectError("the node is not registered", Code.FailedPrecondition);
     }
     gate.guard(proven, record);
-    const report = openReport(secret, sealed);
+    const report = openReport(secret, request);
     if ("fault" in report) throw invalid(report.fault);
     const { id } = report;
     if (id !== volunteerId(node)) throw invalid("relay_id is not what follows from the node");
@@ -420,8 +420,20 @@ export class RelayService {
     });
   }
 
-  /** Has relays end sessions that were given back: the one in this process now, others with the answers to their reports. */
-  #revoke(sessions: readonly PeerSession[]): void {
+  /** Has every relay end sessions that were given back, whichever replica it reports to, or is part of. */
+  async #revoke(sessions: readonly PeerSession[]): Promise<void> {
+    const { store, onEnded } = this.#options;
+    this.ended(sessions);
+    if (sessions.length > 0 && store.shared) await onEnded(sessions);
+  }
+
+  /** A node was thrown out: nobody is sent to its relay any more. */
+  expelled(node: NodeKey): void {
+    this.#volunteers?.leave(node);
+  }
+
+  /** Sessions were given back: the relay in this process ends them now, others with the answers to their reports. */
+  ended(sessions: readonly EndedSession[]): void {
     const { relays: { local }, now } = this.#options;
     const own = sessions.filter(({ relayId }) => relayId === local?.id);
     if (own.length > 0) local?.revoke?.(own.map(({ sessionId }) => sessionId));
@@ -458,27 +470,6 @@ function takenOf(id: string, outcome: ReportOutcome): ReportOutcome & { readonly
     case "taken":
       return outcome;
   }
-}
-
-/** Who asks, and for whom. */
-function askerOf(
-  request: RequestRelayRequest,
-): { readonly node: NodeKey; readonly agentKey: string; readonly colonyKey: string } {
-  const meshId = checkMeshId(request.meshId);
-  const agentKey = keyOf(request.agentPubkey, "agent_pubkey");
-  const colonyKey = keyOf(request.colonyPubkey, "colony_pubkey");
-  const nodeKey = keyOf(request.nodePubkey, "node_pubkey");
-  if (agentKey !== "" && agentKey === colonyKey) {
-    throw invalid("agent_pubkey and colony_pubkey are the same");
-  }
-  const publicKey = nodeKey !== "" ? nodeKey : agentKey;
-  if (publicKey === "") throw invalid("node_pubkey or agent_pubkey is required");
-  return { node: { meshId, publicKey }, agentKey, colonyKey };
-}
-
-/** A key in its text form; empty for none. */
-function keyOf(bytes: Uint8Array, field: string): string {
-  return bytes.length === 0 ? "" : checkKey(formatBase64(bytes), field);
 }
 
 function optionOf({ id, region, load, transports }: OfferedRelay): RelayOption {

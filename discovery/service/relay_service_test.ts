@@ -4,12 +4,13 @@ import {
   ok as assert,
   rejects as assertRejects,
 } from "node:assert/strict";
-import { type Client, Code, createClient, createRouterTransport } from "@connectrpc/connect";
+import { type Client, Code } from "@connectrpc/connect";
 import { parseKey } from "../../core/mod.ts";
 import { DiscoveryService, type RequestRelayResponse } from "../../proto/mod.ts";
 import { type RelayReport, type RelayState, sealReport } from "../relay/report.ts";
 import { SqliteStore, type SqliteStoreOptions } from "../store/sqlite_store.ts";
 import { key } from "../testing/nodes.ts";
+import { provingClients, selfProvingClient } from "../testing/proving_client.ts";
 import { relayCredentials } from "./relay_credentials.ts";
 import type { RelayServer } from "./relay_registry.ts";
 import { type RelayOptions, SESSION_TTL_MS } from "./relay_service.ts";
@@ -64,24 +65,17 @@ class World implements AsyncDisposable {
       heartbeatMs: 15_000,
       stun: [],
       version: "1.2.3",
-      allowUnproven: true,
       now: () => this.now,
       randomId: () => `id${this.#ids++}`,
       log: (level, message, fields) =>
         this.log.push(`${level} ${message} ${JSON.stringify(fields ?? {})}`),
       relays,
     });
-    const transport = createRouterTransport((router) => {
-      router.service(DiscoveryService, this.service.methods);
-    }, {
-      router: {
-        interceptors: [(next) => (request) => {
-          request.contextValues.set(remoteAddress, this.address);
-          return next(request);
-        }],
-      },
-    });
-    this.client = createClient(DiscoveryService, transport);
+    this.client = selfProvingClient(
+      this.service,
+      key(1),
+      (values) => values.set(remoteAddress, this.address),
+    );
   }
 
   /** Asks for a relay for the agent with key `seed`. */
@@ -174,9 +168,12 @@ Deno.test("a request as Coral's clients make it names agent and colony", async (
   const request = { meshId: "reef", agentPubkey: bytes(2), colonyPubkey: bytes(1) };
   const { sessionId } = await world.client.requestRelay(request);
   const release = { meshId: "reef", sessionId };
-  assertEquals((await world.client.releaseRelay({ ...release, meshId: "atoll" })).success, false);
-  assertEquals((await world.client.releaseRelay(release)).success, true);
+  const agent = provingClients(world.service)(key(2));
+  assertEquals((await agent.releaseRelay({ ...release, meshId: "atoll" })).success, false);
+  // It is not the colony's, who might have heard its name.
   assertEquals((await world.client.releaseRelay(release)).success, false);
+  assertEquals((await agent.releaseRelay(release)).success, true);
+  assertEquals((await agent.releaseRelay(release)).success, false);
 });
 
 Deno.test("what cannot be a request for a relay is refused, and says why", async () => {

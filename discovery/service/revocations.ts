@@ -5,7 +5,7 @@
  * @module
  */
 
-/** How long an answer tells of a session: six reports, of which one has to get through. */
+/** How long an answer tells of a session: six reports of a volunteer and twenty of another, of which one has to get through. */
 export const REVOCATION_MS = 60_000;
 /** Sessions told of in one answer, the latest. */
 export const REVOCATIONS_TOLD_MAX = 512;

@@ -1,16 +1,27 @@
 /** Discovery as a running server: HTTP, STUN, store and timers. @module */
-import { formatSocketAddress, messageOf, MorayError, type SocketAddress } from "../../core/mod.ts";
+import {
+  type Cidr,
+  formatSocketAddress,
+  messageOf,
+  MorayError,
+  type SocketAddress,
+} from "../../core/mod.ts";
 import { type MetricsServer, serveMetrics } from "../../io/metrics.ts";
+import { limitSegments } from "../../io/segments.ts";
 import { isPublicAddress } from "../../traversal/mod.ts";
 import type { Log } from "../log.ts";
 import { openStore } from "../store/open_store.ts";
 import type { Store } from "../store/store.ts";
-import { HttpHandler, type TurnHandler } from "./http.ts";
+import { HttpHandler, type HttpHandlerOptions, type TurnHandler } from "./http.ts";
+import { isToken, TOKEN_FAULT } from "../status/sign_in.ts";
+import { StatusSite } from "../status/site.ts";
 import { listenError } from "./listen_error.ts";
+import type { RequestLimits } from "./request_limits.ts";
 import type { RelayOptions } from "./relay_service.ts";
 import { ProofChecker } from "./proof_checker.ts";
 import { Service } from "./service.ts";
 import { StunCredentialIssuer } from "./stun_credentials.ts";
+import { StunReceipts } from "./stun_receipts.ts";
 import { StunService } from "./stun_service.ts";
 import { checkVolunteer } from "./volunteer_check.ts";
 
@@ -19,7 +30,19 @@ export const TTL_MS = 300_000;
 /** Longest silence on a Watch stream. */
 export const HEARTBEAT_MS = 15_000;
 /** Counters that go up and down. */
-const GAUGES: ReadonlySet<string> = new Set(["watches"]);
+const GAUGES: ReadonlySet<string> = new Set([
+  "watches",
+  "requestsOpen",
+  "paths",
+  "punchAttemptsReported",
+  "punchSuccessesReported",
+  "statusStreams",
+]);
+/**
+ * Longest TCP segment. What a node registers fills a usual one, and between it and Discovery a link may carry less and say nothing:
+ * 1,124 bytes of IPv4, or the 1,280 of IPv6, are the least that nodes are held to.
+ */
+const SEGMENT_BYTES = 1060;
 /** How long open requests may take once the server stops. */
 const STOP_MS = 1500;
 
@@ -51,6 +74,12 @@ export interface DiscoveryOptions {
   readonly version?: string;
   /** Largest size of a SQLite store in bytes. @default no limit but the disk's */
   readonly storeBytesMax?: number;
+  /** How much may be asked. @default REQUEST_LIMITS of request_limits.ts */
+  readonly limits?: Partial<RequestLimits>;
+  /** Where proxies stand whose word on a client's address is believed, for limits and logs; never for endpoints. @default none */
+  readonly trustedProxies?: readonly Cidr[];
+  /** How long a request's body may take to arrive, in milliseconds. @default 10000 */
+  readonly bodyMsMax?: number;
   /** Where the log goes. */
   readonly log: Log;
   /** Now, unix milliseconds. @default Date.now, or the clock of the database that replicas share */
@@ -66,6 +95,8 @@ export interface DiscoveryOptions {
   readonly volunteers?: boolean;
   /** Takes WebSockets at `GET /turn`: the relay in this process. Absent: nobody does. */
   readonly turn?: TurnHandler;
+  /** The token of the status page at `/`: 16 to 256 printable ASCII characters without spaces. Absent: there is no page. */
+  readonly statusToken?: string;
 }
 
 /** A started server. */
@@ -87,7 +118,10 @@ export interface RunningDiscovery extends AsyncDisposable {
  * not have), or what opening the store says: `corrupt`, `diskFull`, `refused`, `unreachable`, `unsupported`.
  */
 export async function startDiscovery(options: DiscoveryOptions): Promise<RunningDiscovery> {
-  const { allowUnproven = false } = options;
+  const { allowUnproven = false, statusToken } = options;
+  if (statusToken !== undefined && !isToken(statusToken)) {
+    throw new MorayError("usage", TOKEN_FAULT);
+  }
   const { listen, stunListen, log, ttlMs = TTL_MS, heartbeatMs = HEARTBEAT_MS } = options;
   if (!(heartbeatMs > 0 && heartbeatMs <= HEARTBEAT_MS)) {
     throw new RangeError(`Heartbeat of ${heartbeatMs} ms is not within ${HEARTBEAT_MS} ms`);
@@ -101,16 +135,20 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Running
   const now = options.now ?? (() => Date.now() + store.clockAheadMs);
   let stun: StunService | undefined;
   try {
-    const issuer = new StunCredentialIssuer(crypto.getRandomValues(new Uint8Array(32)));
+    const secret = await store.secret("stun", crypto.getRandomValues(new Uint8Array(32)));
+    const [issuer, receipts] = [new StunCredentialIssuer(secret), new StunReceipts(secret)];
+    secret.fill(0);
     const alternates = options.stunAlternates ?? [];
     const relays = relayOptions(options);
-    stun = await StunService.open({ listen: stunListen, alternates, issuer, now, log });
+    stun = await StunService.open({ listen: stunListen, alternates, issuer, receipts, now, log });
     const service = new Service({
       store,
       ttlMs,
       heartbeatMs,
       stun: stun.advertised.map(stunService),
-      stunCredentials: () => issuer.issue(now(), crypto.getRandomValues(new Uint8Array(16))),
+      stunCredentials: (node) =>
+        issuer.issue(now(), crypto.getRandomValues(new Uint8Array(16)), node),
+      ...(stun.addresses.length > 0 && { stunReceipts: receipts }),
       version: options.version ?? "unknown",
       now,
       randomId: () => crypto.randomUUID(),
@@ -126,13 +164,19 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Running
         "unproven registrations are taken: anyone may claim a mesh that has proven no key",
       );
     }
-    const { turn, tls, metrics } = options;
-    const parts = { listen, store, proofs, stun, service, heartbeatMs, ttlMs, now, log };
+    const { turn, tls, metrics, limits, trustedProxies, bodyMsMax } = options;
+    const edge = {
+      ...(limits && { limits }),
+      ...(trustedProxies && { trustedProxies }),
+      ...(bodyMsMax !== undefined && { bodyMsMax }),
+    };
+    const parts = { listen, store, proofs, stun, service, heartbeatMs, ttlMs, now, log, edge };
     return new DiscoveryServer({
       ...parts,
       ...(turn && { turn }),
       ...(tls && { tls }),
       ...(metrics && { metrics }),
+      ...(statusToken !== undefined && { statusToken }),
     });
   } catch (error) {
     await stun?.close();
@@ -152,9 +196,12 @@ interface Parts {
   readonly ttlMs: number;
   readonly now: () => number;
   readonly log: Log;
+  /** What the HTTP side lets in. */
+  readonly edge: Pick<HttpHandlerOptions, "limits" | "trustedProxies" | "bodyMsMax">;
   readonly turn?: TurnHandler;
   readonly tls?: { readonly cert: string; readonly key: string };
   readonly metrics?: SocketAddress;
+  readonly statusToken?: string;
 }
 
 class DiscoveryServer implements RunningDiscovery {
@@ -165,6 +212,7 @@ class DiscoveryServer implements RunningDiscovery {
   readonly #http: HttpHandler;
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
   readonly #metrics: MetricsServer | undefined;
+  readonly #status: StatusSite | undefined;
   readonly #cutOff = new AbortController();
   readonly #timers: readonly ReturnType<typeof setInterval>[];
   #stopping: Promise<void> | undefined;
@@ -172,7 +220,17 @@ class DiscoveryServer implements RunningDiscovery {
   constructor(parts: Parts) {
     const { listen, service, proofs, stun, heartbeatMs, ttlMs, now, log, turn, tls } = parts;
     this.#parts = parts;
-    this.#http = new HttpHandler({ service, proofs, now, log, ...(turn && { turn }) });
+    this.#status = this.#statusSite();
+    const status = this.#status && this.#status.handle.bind(this.#status);
+    this.#http = new HttpHandler({
+      ...parts.edge,
+      service,
+      proofs,
+      now,
+      log,
+      ...(turn && { turn }),
+      ...(status && { status }),
+    });
     this.#metrics = parts.metrics && serveMetrics(parts.metrics, {
       prefix: "moray_discovery",
       gauges: GAUGES,
@@ -185,6 +243,9 @@ class DiscoveryServer implements RunningDiscovery {
       throw error;
     }
     const bound = { hostname: listen.hostname, port: this.#server.addr.port };
+    if (!limitSegments(bound, SEGMENT_BYTES)) {
+      log("debug", "segments are as long as the system makes them: no FFI");
+    }
     const scheme = tls === undefined ? "http" : "https";
     this.url = `${scheme}://${formatSocketAddress(reachable(bound))}`;
     this.listening = [
@@ -206,7 +267,13 @@ class DiscoveryServer implements RunningDiscovery {
 
   counters(): Record<string, number> {
     const { service, stun } = this.#parts;
-    return { ...service.counters(), ...this.#http.counters(), ...stun.counters() };
+    const page = Object.entries(this.#status?.counters() ?? {}).filter(([, value]) => value > 0);
+    return {
+      ...service.counters(),
+      ...this.#http.counters(),
+      ...stun.counters(),
+      ...Object.fromEntries(page),
+    };
   }
 
   stop(): Promise<void> {
@@ -216,6 +283,27 @@ class DiscoveryServer implements RunningDiscovery {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
+  }
+
+  /** The status page, if there is a token for it. */
+  #statusSite(): StatusSite | undefined {
+    const { statusToken: token, store, service, tls, ttlMs, now, log } = this.#parts;
+    if (token === undefined) return undefined;
+    return new StatusSite({
+      token,
+      store,
+      book: service.paths.book,
+      now,
+      ttlMs,
+      secure: tls !== undefined,
+      health: async () => {
+        const { version, status, uptimeSeconds, allowUnproven } = await service.health();
+        return { version, status, uptimeSeconds: Number(uptimeSeconds), allowUnproven };
+      },
+      relays: () => service.relayStandings(),
+      counters: () => this.counters(),
+      log,
+    });
   }
 
   async #watchOver(): Promise<void> {
@@ -236,6 +324,7 @@ class DiscoveryServer implements RunningDiscovery {
     const { service, stun, store, log } = this.#parts;
     for (const timer of this.#timers) clearInterval(timer);
     service.close();
+    this.#status?.close();
     const timer = setTimeout(() => {
       log("debug", "requests were cut off at the stop");
       this.#cutOff.abort();

@@ -19,15 +19,8 @@ import {
   DeregisterColonyResponseSchema,
   type DiscoveryService,
   type Endpoint,
-  GetServerInfoResponseSchema,
   type HealthResponse,
   HealthResponseSchema,
-  type InitiatePunchRequest,
-  type InitiatePunchResponse,
-  InitiatePunchResponseSchema,
-  type LookupAgentRequest,
-  type LookupAgentResponse,
-  type LookupColonyResponse,
   RegisterAgentResponseSchema,
   RegisterColonyResponseSchema,
   SnapshotCompleteSchema,
@@ -35,63 +28,65 @@ import {
   WatchEventSchema,
   type WatchRequest,
 } from "../../proto/mod.ts";
-import type { StunCredentials } from "../../traversal/mod.ts";
 import { delay } from "../delay.ts";
 import type { Log } from "../log.ts";
-import type { NodeContent, NodeKey, NodeRecord, Role, Store } from "../store/store.ts";
+import type {
+  AccessOptions,
+  NodeContent,
+  NodeKey,
+  NodeRecord,
+  Role,
+  Store,
+} from "../store/store.ts";
+import {
+  decodeMemberWord,
+  encodeMemberWord,
+  type EndedSession,
+  type MemberWord,
+} from "./member_words.ts";
+import { Observations } from "./observations.ts";
+import { PathReports } from "./path_reports.ts";
 import { Gate } from "./proven.ts";
 import { PunchDesk } from "./punch_desk.ts";
-import { PunchLimiter } from "./punch_limiter.ts";
+import { PunchService } from "./punches.ts";
 import { type RelayOptions, RelayService } from "./relay_service.ts";
-import { agentResponse, colonyResponse, endpoint, peerRecord, timestamp } from "./records.ts";
-import {
-  agentContent,
-  checkAgentId,
-  checkKey,
-  checkMeshId,
-  colonyContent,
-  invalid,
-} from "./validate.ts";
+import { RotationService } from "./rotation.ts";
+import type { RelayStanding } from "./relay_registry.ts";
+import { endpoint, peerRecord, timestamp } from "./records.ts";
+import { parseMesh, parseNode } from "./requests.ts";
+import type { StunReceipts } from "./stun_receipts.ts";
+import { agentContent, checkObservations, colonyContent } from "./validate.ts";
+import { recordRefusal, StatementChecker } from "./statements.ts";
+import { TokenIssuer } from "../token/issuer.ts";
+import { Lookups } from "./lookups.ts";
+import { MemberService } from "./members.ts";
+import { TokenService } from "./tokens.ts";
+import { ServerInformation, type ServerInformationOptions } from "./server_information.ts";
 import { StoreFeed } from "./store_feed.ts";
 import { WatchHub, type WatchHubLimits } from "./watch_hub.ts";
 
-/** How long both sides of a punch send. */
-export const PUNCH_WINDOW_MS = 3000;
 /** Expired registrations removed in one step, so that a sweep never holds up requests for long. */
 const SWEEP_MAX = 500;
 /** Time without a fault of the store after which it counts as sound again. */
 const RECOVERY_MS = 30_000;
 
-/** The host of the request's URL as the client wrote it, without port; IPv6 in brackets. */
-export const requestHost = createContextKey<string>("", { description: "host of the request" });
 /** The client's address as the socket saw it. For limits only: it says nothing about the node's WireGuard socket. */
 export const remoteAddress = createContextKey<string>("", { description: "address of the client" });
 
 /** Options of {@linkcode Service}. */
-export interface ServiceOptions {
+export interface ServiceOptions extends ServerInformationOptions {
   /** Where registrations are kept. The service does not close it. */
   readonly store: Store;
-  /** Life of a registration in milliseconds, a whole number of seconds. */
-  readonly ttlMs: number;
-  /** Longest silence on a Watch stream, in milliseconds: how often the server calls {@linkcode Service.heartbeat}. */
-  readonly heartbeatMs: number;
-  /** STUN listeners. `host` is absent where one listens on every address of the machine. */
-  readonly stun: readonly { readonly host?: string; readonly port: number }[];
-  /** Makes credentials for the STUN listeners. Absent: none are given. */
-  readonly stunCredentials?: () => StunCredentials;
-  /** Version of the program. */
-  readonly version: string;
+  /** Checks what the STUN listeners vouch for. Absent: nothing is observed. */
+  readonly stunReceipts?: StunReceipts;
   /** Now, unix milliseconds. */
   readonly now: () => number;
   /** A fresh unguessable id. */
   readonly randomId: () => string;
+  /** 32 random bytes: the seed of a key that tokens are signed with. @default from the system's entropy */
+  readonly freshSeed?: () => Uint8Array<ArrayBuffer>;
   /** Where the log goes. */
   readonly log: Log;
-  /**
-   * Whether those who prove no key may register, look up and deregister, as plain Coral clients do; never in the place of a node
-   * that proved its own. @default false
-   */
-  readonly allowUnproven?: boolean;
   /** Relays. Absent: there are none, and none may report itself. */
   readonly relays?: RelayOptions;
   /** Resolves after so many milliseconds, or when a signal is aborted. @default with the system's timers */
@@ -113,17 +108,25 @@ interface RegisteredFields {
 export class Service {
   /** The methods, for a Connect router. */
   readonly methods: ServiceImpl<typeof DiscoveryService>;
+  /** What nodes say of their paths. */
+  readonly paths: PathReports;
   readonly #options: ServiceOptions;
   readonly #hub: WatchHub;
   readonly #feed: StoreFeed;
   readonly #desk: PunchDesk;
-  readonly #punches = new PunchLimiter();
+  readonly #punches: PunchService;
+  readonly #statements = new StatementChecker();
+  readonly #observations: Observations;
+  readonly #info: ServerInformation;
   readonly #gate: Gate;
   readonly #relays: RelayService | undefined;
+  readonly #tokens: TokenService;
+  readonly #rotations: RotationService;
+  readonly #members: MemberService;
+  readonly #lookups: Lookups;
   readonly #startedAt: number;
   /** What is wrong with the store, said once in the log, and when it last was; `undefined` while nothing is. */
   #fault: { readonly message: string; readonly at: number } | undefined;
-  #punchesSent = 0;
 
   /** Creates a service. Throws `RangeError` unless the TTL is whole seconds, at least one, and for two relays with one id. */
   constructor(options: ServiceOptions) {
@@ -136,13 +139,42 @@ export class Service {
     this.#startedAt = options.now();
     const { relays, store, now, randomId, log } = options;
     const { wait = delay } = options;
+    this.#observations = new Observations(options.stunReceipts, now);
+    this.#info = new ServerInformation(options);
     this.#desk = new PunchDesk({ store, hub: this.#hub, now, wait });
-    const onSaid = (text: string): void =>
-      void this.#desk.heard(text).catch((error) => log("debug", messageOf(error)));
-    this.#feed = new StoreFeed({ store, hub: this.#hub, onSaid, now, log });
     const guarded = <T>(body: () => Promise<T>): Promise<T> => this.guarded(body);
     const gate = this.#gate;
-    this.#relays = relays && new RelayService({ relays, store, now, randomId, log, guarded, gate });
+    const desk = this.#desk;
+    this.#punches = new PunchService({ store, gate, desk, now, randomId, guarded });
+    this.paths = new PathReports({ store, gate, guarded, now });
+    const onSaid = (text: string): void => {
+      const word = decodeMemberWord(text);
+      if (word !== undefined) return this.#heed(word);
+      this.paths.heard(text);
+      void this.#desk.heard(text).catch((error) => log("debug", messageOf(error)));
+    };
+    const onRemoved = (node: NodeKey): void => this.paths.left(node);
+    this.#feed = new StoreFeed({ store, hub: this.#hub, onSaid, onRemoved, now, log });
+    const onEnded = (sessions: readonly EndedSession[]): Promise<void> =>
+      this.#say({ kind: "ended", sessions });
+    this.#relays = relays &&
+      new RelayService({ relays, store, now, randomId, log, guarded, gate, onEnded });
+    const { freshSeed = () => crypto.getRandomValues(new Uint8Array(32)) } = options;
+    const issuer = new TokenIssuer({ store, now, freshSeed, randomId });
+    this.#tokens = new TokenService({ store, issuer, now, guarded });
+    const onLeft = async (node: NodeKey): Promise<void> =>
+      await this.#relays?.left(node, { loggedOut: true });
+    this.#rotations = new RotationService({ store, gate, now, guarded, onLeft, log });
+    this.#members = new MemberService({
+      store,
+      gate,
+      now,
+      guarded,
+      onExpelled: (node) => this.#expel(node),
+      onDecided: (word) => this.#say({ kind: "membership", ...word }),
+    });
+    const relayOptions = () => this.#relays?.offered() ?? [];
+    this.#lookups = new Lookups({ store, members: this.#members, now, guarded, relayOptions });
     this.methods = this.#bind();
   }
 
@@ -157,7 +189,9 @@ export class Service {
       if (removed.length < SWEEP_MAX) break;
     }
     await this.#relays?.sweep();
+    await this.paths.sweep();
     while (await this.guarded(() => store.sweepSpent(now(), SWEEP_MAX)) === SWEEP_MAX);
+    await this.#members.sweep();
     return total;
   }
 
@@ -178,18 +212,33 @@ export class Service {
     });
   }
 
+  /** The keys that bootstrap tokens are verified with, as `GET /.well-known/jwks.json` says them. */
+  keySet(): Promise<{ readonly keys: readonly object[] }> {
+    return this.#tokens.keySet();
+  }
+
   /** Counters by name; only what is not zero. */
   counters(): Record<string, number> {
     const all = {
       watches: this.#hub.watches,
       watchOverflows: this.#hub.overflowed,
       feedOverflows: this.#feed.overflowed,
-      punches: this.#punchesSent,
-      punchLimitEvictions: this.#punches.evicted,
+      statementsForgotten: this.#statements.forgotten,
+      ...this.#observations.counters(),
       unprovenRefused: this.#gate.refused,
+      ...this.#punches.counters(),
       ...this.#relays?.counters(),
+      ...this.#tokens.counters(),
+      ...this.#rotations.counters(),
+      ...this.#members.counters(),
+      ...this.paths.counters(),
     };
     return Object.fromEntries(Object.entries(all).filter(([, value]) => value > 0));
+  }
+
+  /** The relays that are known here, and how they stand; empty where there are none. */
+  relayStandings(): readonly RelayStanding[] {
+    return this.#relays?.standings() ?? [];
   }
 
   /** Ends every Watch stream. */
@@ -201,37 +250,37 @@ export class Service {
     return {
       registerColony: async (request, context) => {
         const proven = this.#gate.callerFor(context, request.pubkey) !== "";
-        const record = await this.#register(colonyContent(request, proven));
-        return create(RegisterColonyResponseSchema, this.#registered(record, context));
+        const claimed = colonyContent(request, proven);
+        const settled = this.#observations.settle(claimed, checkObservations(request));
+        const content = await this.#statements.with(settled, request.statement);
+        const { open } = request;
+        const record = await this.#register(content, open === undefined ? {} : { open });
+        const { store } = this.#options;
+        const revision = await this.guarded(() => store.membersRevision(content.meshId));
+        return create(RegisterColonyResponseSchema, {
+          ...this.#registered(record, context),
+          membersRevision: BigInt(revision),
+        });
       },
       registerAgent: async (request, context) => {
         const proven = this.#gate.callerFor(context, request.pubkey) !== "";
-        const record = await this.#register(agentContent(request, proven));
+        const claimed = agentContent(request, proven);
+        const settled = this.#observations.settle(claimed, checkObservations(request));
+        const content = await this.#statements.with(settled, request.statement);
+        const invite = await this.#members.inviteOf(content);
+        const record = await this.#register(content, { invite });
         return create(RegisterAgentResponseSchema, this.#registered(record, context));
       },
       lookupColony: (request, context) => {
-        this.#gate.caller(context);
-        return this.#lookupColony(checkMeshId(request.meshId));
+        const publicKey = this.#gate.caller(context);
+        return this.#lookups.colony({ meshId: parseMesh(request), publicKey });
       },
-      lookupAgent: (request, context) => this.#lookupAgent(request, this.#gate.caller(context)),
+      lookupAgent: (request, context) => this.#lookups.agent(request, this.#gate.caller(context)),
       health: () => this.health(),
-      getServerInfo: (_, context) =>
-        create(GetServerInfoResponseSchema, {
-          version: this.#options.version,
-          features: [
-            "deregister",
-            "proof",
-            "punch",
-            ...this.#relays?.hasOwn === true ? ["relay"] : [],
-            ...this.#options.stun.length > 0 ? ["stun"] : [],
-            ...this.#relays?.takesVolunteers === true ? ["volunteer"] : [],
-            "watch",
-          ],
-          stunServers: this.#stunServers(context),
-          stunPorts: [...new Set(this.#options.stun.map(({ port }) => port))],
-          ttl: this.#options.ttlMs / 1000,
-          heartbeatMs: this.#options.heartbeatMs,
-          ...this.#stunCredentials(),
+      getServerInfo: (request, { values }) =>
+        this.#info.answer(request, values, {
+          relay: this.#relays?.hasOwn === true,
+          volunteer: this.#relays?.takesVolunteers === true,
         }),
       deregisterColony: async ({ meshId, pubkey }, context) => {
         const proven = this.#gate.callerFor(context, pubkey);
@@ -243,24 +292,26 @@ export class Service {
         const success = await this.#deregister({ meshId, pubkey, role: "agent", proven });
         return create(DeregisterAgentResponseSchema, { success });
       },
-      initiatePunch: (request, context) =>
-        this.#initiatePunch(request, this.#gate.callerFor(context, request.fromPubkey)),
+      initiatePunch: (request, context) => this.#punches.initiate(request, context),
       watch: (request, context) => this.#watch(request, context),
       requestRelay: (request, { values }) =>
         this.#withRelays().request(request, { values, address: values.get(remoteAddress) }),
       releaseRelay: (request, context) => this.#withRelays().release(request, context),
       registerRelay: (request, { values }) =>
         this.#withRelays().register(request, { values, address: values.get(remoteAddress) }),
-      createBootstrapToken: () => {
-        throw new ConnectError("this Discovery issues no bootstrap tokens", Code.Unimplemented);
-      },
+      rotateKey: (request, context) => this.#rotations.rotate(request, context),
+      publishMembership: (request, context) => this.#members.publish(request, context),
+      listMembers: (request, context) => this.#members.list(request, context),
+      createBootstrapToken: (request, context) => this.#tokens.create(request, context),
+      reportPath: (request, context) => this.paths.report(request, context),
     };
   }
 
-  async #register(content: NodeContent): Promise<NodeRecord> {
+  async #register(content: NodeContent, access: AccessOptions): Promise<NodeRecord> {
     const { store, now, ttlMs } = this.#options;
     const { meshId, role } = content;
-    const outcome = await this.guarded(() => store.register(content, { now: now(), ttlMs }));
+    const options = { ...access, now: now(), ttlMs };
+    const outcome = await this.guarded(() => store.register(content, options));
     switch (outcome.kind) {
       case "held":
         this.#options.log("warn", "registration refused: another key holds the mesh", {
@@ -283,14 +334,28 @@ export class Service {
           "the node has proven its key: so must whoever speaks for it",
           Code.Unauthenticated,
         );
+      case "retired":
+        throw new ConnectError(
+          "the key was given up for another: register that one",
+          Code.FailedPrecondition,
+        );
+      case "unsigned":
+      case "older":
+        throw recordRefusal(outcome);
+      case "barred":
+        throw this.#members.refusal(content, outcome.why);
       case "full":
         throw new ConnectError(
           `mesh_id ${meshId}: no room for another node`,
           Code.ResourceExhausted,
         );
       case "registered": {
-        const { record, changed } = outcome;
+        const { record, changed, displaced } = outcome;
         this.#recovered();
+        // Who is no member goes when a mesh closes.
+        if (access.open === false) {
+          for (const node of displaced) if (node.role === "agent") await this.#expel(node);
+        }
         this.#options.log("debug", changed ? "registered" : "refreshed", { mesh: meshId, role });
         return record;
       }
@@ -301,74 +366,46 @@ export class Service {
 
   /** The fields that both registration responses have. */
   #registered(record: NodeRecord, context: HandlerContext): RegisteredFields {
-    const [observed] = record.observedEndpoints;
+    const observed = record.observedEndpoints.find(({ viaRelay }) => !viaRelay);
     return {
       success: true,
       ttl: this.#options.ttlMs / 1000,
       expiresAt: timestamp(record.expiresAt),
-      stunServers: this.#stunServers(context),
+      stunServers: this.#info.stunServers(context.values),
       ...observed === undefined ? {} : { observedEndpoint: endpoint(observed) },
     };
   }
 
-  /** Our STUN listeners as the client of this request reaches them. */
-  #stunServers(context: HandlerContext): string[] {
-    const requested = context.values.get(requestHost);
-    const servers = this.#options.stun.flatMap(({ host = requested, port }) =>
-      host === "" ? [] : [`${host}:${port}`]
-    );
-    return [...new Set(servers)];
+  /** A node is in its mesh no more: its streams and its relay sessions end, at every replica. */
+  async #expel(node: NodeKey): Promise<void> {
+    const { meshId, publicKey } = node;
+    await this.#relays?.left(node, { loggedOut: true });
+    await this.#say({ kind: "expelled", meshId, publicKey });
   }
 
-  #stunCredentials(): { stunUsername: string; stunPassword: string } | undefined {
-    const { stun, stunCredentials } = this.#options;
-    if (stun.length === 0 || stunCredentials === undefined) return undefined;
-    const { username, password } = stunCredentials();
-    return { stunUsername: username, stunPassword: password };
+  /** Does what a replica says, this one too. */
+  #heed(word: MemberWord): void {
+    switch (word.kind) {
+      case "expelled":
+        this.#relays?.expelled(word);
+        return this.#hub.expel(word);
+      case "membership":
+        return this.#hub.membership(word);
+      case "ended":
+        return this.#relays?.ended(word.sessions);
+      default:
+        return word satisfies never;
+    }
   }
 
-  async #lookupColony(meshId: string): Promise<LookupColonyResponse> {
-    const { store, now } = this.#options;
-    const record = await this.guarded(() => store.colony(meshId, now()));
-    if (record === undefined) throw notFound(`colony ${meshId} not found`);
-    const response = colonyResponse(record);
-    if (!record.noRelay) response.relays = this.#relays?.offered() ?? [];
-    return response;
+  async #say(word: MemberWord): Promise<void> {
+    const { store } = this.#options;
+    for (const text of encodeMemberWord(word)) await this.guarded(() => store.say(text));
   }
 
   #withRelays(): RelayService {
     if (this.#relays !== undefined) return this.#relays;
     throw new ConnectError("this Discovery has no relay", Code.Unimplemented);
-  }
-
-  /** Agents are shown to their mesh only: whoever asks is registered there, or need prove nothing. */
-  async #lookupAgent(
-    { agentId, meshId, pubkey }: LookupAgentRequest,
-    proven: string,
-  ): Promise<LookupAgentResponse> {
-    const { store, now } = this.#options;
-    if (proven !== "") {
-      const asker = { meshId: checkMeshId(meshId), publicKey: proven };
-      const member = await this.guarded(() => store.node(asker, now()));
-      // In the words for an agent that is not there: who is no member learns nothing.
-      if (member === undefined) throw noAgent(pubkey === "" ? agentId : "");
-    }
-    if (pubkey !== "") {
-      const key = { meshId: checkMeshId(meshId), publicKey: checkKey(pubkey) };
-      const record = await this.guarded(() => store.node(key, now()));
-      if (record === undefined || record.role !== "agent") throw noAgent("");
-      if (agentId !== "" && record.agentId !== agentId) throw noAgent("");
-      return agentResponse(record);
-    }
-    checkAgentId(agentId);
-    const scope = meshId === "" ? {} : { meshId: checkMeshId(meshId) };
-    const records = await this.guarded(
-      () => store.agentsById(agentId, { ...scope, now: now() }),
-    );
-    const [record, ...others] = records;
-    if (record === undefined) throw noAgent(agentId);
-    if (others.length > 0) throw invalid("agent_id is used in several meshes: mesh_id is required");
-    return agentResponse(record);
   }
 
   async #deregister(
@@ -380,45 +417,12 @@ export class Service {
     },
   ): Promise<boolean> {
     const { store, now } = this.#options;
-    const key = { meshId: checkMeshId(meshId), publicKey: checkKey(pubkey) };
+    const key = parseNode({ meshId, pubkey });
     if (proven === "") this.#gate.guard(proven, await this.guarded(() => store.node(key, now())));
     const removed = await this.guarded(() => store.remove(key, role));
     // A node may hold a relay before it was ever registered.
     await this.#relays?.left(key, { loggedOut: true });
     return removed !== undefined;
-  }
-
-  async #initiatePunch(
-    request: InitiatePunchRequest,
-    proven: string,
-  ): Promise<InitiatePunchResponse> {
-    const meshId = checkMeshId(request.meshId);
-    const fromKey = checkKey(request.fromPubkey, "from_pubkey");
-    const toKey = checkKey(request.toPubkey, "to_pubkey");
-    if (fromKey === toKey) throw invalid("from_pubkey and to_pubkey are the same");
-    const from = await this.#node({ meshId, publicKey: fromKey }, "from_pubkey");
-    this.#gate.guard(proven, from);
-    const to = await this.#node({ meshId, publicKey: toKey }, "to_pubkey");
-
-    const refusal = this.#punches.refusal(this.#options.now(), {
-      meshId,
-      from: fromKey,
-      to: toKey,
-    });
-    if (refusal !== undefined) {
-      throw new ConnectError(`too many punches: ${refusal}`, Code.ResourceExhausted);
-    }
-    const punchId = this.#options.randomId();
-    const windowMs = PUNCH_WINDOW_MS;
-    const order = { punchId, windowMs, from, to };
-    const delivered = await this.guarded(() => this.#desk.punch(order));
-    this.#punchesSent++;
-    return create(InitiatePunchResponseSchema, {
-      delivered,
-      windowMs,
-      peer: peerRecord(to),
-      punchId,
-    });
   }
 
   async #node(key: NodeKey, field: string): Promise<NodeRecord> {
@@ -430,8 +434,7 @@ export class Service {
 
   async *#watch(request: WatchRequest, context: HandlerContext): AsyncGenerator<WatchEvent> {
     const { signal } = context;
-    const meshId = checkMeshId(request.meshId);
-    const publicKey = checkKey(request.pubkey);
+    const { meshId, publicKey } = parseNode(request);
     const proven = this.#gate.callerFor(context, publicKey);
     const node = await this.#node({ meshId, publicKey }, "pubkey");
     this.#gate.guard(proven, node);
@@ -503,10 +506,6 @@ function storeError(error: unknown): ConnectError {
     return new ConnectError("Discovery's database does not answer", Code.Unavailable);
   }
   return new ConnectError("Discovery's store failed", Code.Internal);
-}
-
-function noAgent(agentId: string): ConnectError {
-  return notFound(agentId === "" ? "agent not found" : `agent ${agentId} not found`);
 }
 
 function notFound(message: string): ConnectError {

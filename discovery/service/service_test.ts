@@ -3,10 +3,11 @@ import {
   ok as assert,
   rejects as assertRejects,
 } from "node:assert/strict";
-import { type Client, Code, createClient, createRouterTransport } from "@connectrpc/connect";
+import { type Client, Code } from "@connectrpc/connect";
 import { DiscoveryService, NatHint, PeerRole, type WatchEvent } from "../../proto/mod.ts";
 import { SqliteStore } from "../store/sqlite_store.ts";
 import { key } from "../testing/nodes.ts";
+import { provingClients, selfProvingClient } from "../testing/proving_client.ts";
 import { Service, type ServiceOptions } from "./service.ts";
 
 const START = 1_700_000_000_000;
@@ -30,16 +31,14 @@ class World implements AsyncDisposable {
       heartbeatMs: 15_000,
       stun: [{ host: "127.0.0.1", port: 3478 }],
       version: "1.2.3",
-      allowUnproven: true,
       now: () => this.now,
       randomId: () => `id${this.#ids++}`,
       log: (level, message) => this.log.push(`${level} ${message}`),
       ...options,
     });
-    const transport = createRouterTransport((router) => {
-      router.service(DiscoveryService, this.service.methods);
-    });
-    this.client = createClient(DiscoveryService, transport);
+    this.client = options.allowUnproven === true
+      ? provingClients(this.service)()
+      : selfProvingClient(this.service, key(1));
   }
 
   colony(seed = 1): Promise<unknown> {
@@ -115,7 +114,7 @@ class Stream implements AsyncDisposable {
 }
 
 Deno.test("Service registers, looks up with every field, and forgets after the TTL", async () => {
-  await using world = new World();
+  await using world = new World({ allowUnproven: true });
   const { client } = world;
   const registered = await client.registerColony({
     meshId: "reef",
@@ -146,6 +145,7 @@ Deno.test("Service registers, looks up with every field, and forgets after the T
     ["203.0.113.1", 40001, "udp"],
     ["2001:db8::9", 40002, "udp"],
   ]);
+  // Nobody has proven anything here: what is claimed is believed, as plain Coral has it.
   assertEquals(colony.nat, NatHint.NAT_RESTRICTED);
   assertEquals([colony.meshIpv4, colony.meshIpv6, colony.connectPort], [
     "10.42.0.1",
@@ -162,8 +162,8 @@ Deno.test("Service registers, looks up with every field, and forgets after the T
   await assertRejects(client.lookupColony({ meshId: "reef" }), { code: Code.NotFound });
 });
 
-Deno.test("Service finds agents by id and by key", async () => {
-  await using world = new World();
+Deno.test("Service finds agents by id and by key for those who need prove none", async () => {
+  await using world = new World({ allowUnproven: true });
   const { client } = world;
   await world.agent(2);
   const byId = await client.lookupAgent({ agentId: "a2" });
@@ -192,8 +192,8 @@ Deno.test("Service finds agents by id and by key", async () => {
   });
 });
 
-Deno.test("Service refuses a second colony while the first lives", async () => {
-  await using world = new World();
+Deno.test("Service refuses a second colony while the first lives, where none need prove a key", async () => {
+  await using world = new World({ allowUnproven: true });
   await world.colony(1);
   await assertRejects(world.colony(9), {
     code: Code.AlreadyExists,
@@ -336,12 +336,23 @@ Deno.test("Service says what it has not", async () => {
     rawMessage: "this Discovery has no relay",
   });
   await assertRejects(client.releaseRelay({}), { code: Code.Unimplemented });
-  await assertRejects(client.createBootstrapToken({}), {
-    code: Code.Unimplemented,
-    rawMessage: "this Discovery issues no bootstrap tokens",
+  await assertRejects(provingClients(world.service)().createBootstrapToken({}), {
+    code: Code.Unauthenticated,
+    rawMessage: "a proof of possession of the node's key is required",
   });
   const info = await client.getServerInfo({});
-  assertEquals(info.features, ["deregister", "proof", "punch", "stun", "watch"]);
+  assertEquals(info.features, [
+    "deregister",
+    "members",
+    "paths",
+    "proof",
+    "punch",
+    "rotation",
+    "statement",
+    "stun",
+    "token",
+    "watch",
+  ]);
   assertEquals([info.version, info.ttl, info.heartbeatMs, info.stunPorts], [
     "1.2.3",
     300,
@@ -351,7 +362,7 @@ Deno.test("Service says what it has not", async () => {
 });
 
 Deno.test("Service lives through a full disk and says so once", async () => {
-  await using world = new World({ bytesMax: 96 * 1024 });
+  await using world = new World({ bytesMax: 128 * 1024 });
   await world.colony();
   let stored = 0;
   async function fill(): Promise<void> {

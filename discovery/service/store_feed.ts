@@ -8,7 +8,7 @@
  */
 import { messageOf } from "../../core/mod.ts";
 import type { Log } from "../log.ts";
-import type { NodeChange, NodeRecord, Store, StoreEvent } from "../store/store.ts";
+import type { NodeChange, NodeKey, NodeRecord, Store, StoreEvent } from "../store/store.ts";
 import type { WatchHub } from "./watch_hub.ts";
 
 /** Changes that wait for their records. Beyond, every stream begins anew from a snapshot; {@linkcode StoreFeed.overflowed} counts. */
@@ -22,6 +22,8 @@ export interface StoreFeedOptions {
   readonly hub: WatchHub;
   /** Takes what replicas say. */
   readonly onSaid: (text: string) => void;
+  /** Takes who is gone, whether anybody watches or not. */
+  readonly onRemoved: (node: NodeKey) => void;
   /** Now, unix milliseconds. */
   readonly now: () => number;
   /** Where the log goes. */
@@ -55,7 +57,7 @@ export class StoreFeed {
   }
 
   #take(event: StoreEvent): void {
-    const { hub, onSaid } = this.#options;
+    const { hub, onSaid, onRemoved } = this.#options;
     switch (event.kind) {
       case "said":
         return onSaid(event.text);
@@ -68,6 +70,7 @@ export class StoreFeed {
         return event satisfies never;
     }
     const { kind, change } = event;
+    if (kind === "removed") onRemoved(change);
     if (!hub.follows(change.meshId)) return hub.skip();
     const ready = kind === "removed" || change.record !== undefined;
     if (ready && this.#waiting.length === 0) {

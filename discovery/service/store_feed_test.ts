@@ -24,6 +24,7 @@ class World {
   readonly hub = new WatchHub("run1");
   readonly asked: { key: string; answer: PromiseWithResolvers<NodeRecord | undefined> }[] = [];
   readonly said: string[] = [];
+  readonly removed: string[] = [];
   readonly feed: StoreFeed;
   tell: (event: StoreEvent) => void = () => {};
 
@@ -41,6 +42,7 @@ class World {
       },
       hub: this.hub,
       onSaid: (text) => this.said.push(text),
+      onRemoved: ({ publicKey }) => this.removed.push(publicKey),
       now: () => 0,
       log: () => {},
     });

@@ -4,12 +4,27 @@
  *
  * @module
  */
-import { familyOf, formatSocketAddress, MorayError, type SocketAddress } from "../../core/mod.ts";
-import { type BehaviourAddresses, behaviourSockets, SourceLimiter } from "../../traversal/mod.ts";
+import {
+  familyOf,
+  formatHex,
+  formatSocketAddress,
+  MorayError,
+  type SocketAddress,
+} from "../../core/mod.ts";
+import {
+  type BehaviourAddresses,
+  behaviourSockets,
+  type SignedRequest,
+  SourceLimiter,
+  type Voucher,
+} from "../../traversal/mod.ts";
 import type { Log } from "../log.ts";
 import { listenError } from "./listen_error.ts";
 import type { StunCredentialIssuer } from "./stun_credentials.ts";
-import { StunListener, type StunListenerOptions } from "./stun_listener.ts";
+import { FastStun } from "./fast_stun.ts";
+import { PortableStun } from "./portable_stun.ts";
+import type { StunPort, StunPortOptions, StunPorts } from "./stun_port.ts";
+import { AnsweredRequests, type StunReceipts } from "./stun_receipts.ts";
 
 /** Options of {@linkcode StunService.open}. */
 export interface StunServiceOptions {
@@ -19,10 +34,26 @@ export interface StunServiceOptions {
   readonly alternates: readonly SocketAddress[];
   /** Whose requests may ask for answers from other sockets. */
   readonly issuer: StunCredentialIssuer;
+  /** Vouches for where nodes are seen. */
+  readonly receipts: StunReceipts;
+  /** What its sockets are of. @default fast where the system has that, portable elsewhere, with the reason in the log */
+  readonly driver?: StunPorts["name"];
   /** Now, unix milliseconds. */
   readonly now: () => number;
   /** Where the log goes. */
   readonly log: Log;
+}
+
+/** What a service is made of. For {@linkcode StunService.of}. */
+export interface StunParts {
+  /** What opened its ports, and closes them. */
+  readonly ports: StunPorts;
+  /** The ports. */
+  readonly listeners: readonly StunPort[];
+  /** Those that clients are told of. */
+  readonly advertised: readonly SocketAddress[];
+  /** Which requests were answered to where. */
+  readonly answered: AnsweredRequests;
 }
 
 /** The STUN side of a server. */
@@ -33,10 +64,17 @@ export class StunService {
   readonly advertised: readonly SocketAddress[];
   /** Resolves or rejects when the first listener ends; never where there is none. */
   readonly ended: Promise<void>;
-  readonly #listeners: readonly StunListener[];
+  /** What its sockets are of. */
+  readonly driver: StunPorts["name"];
+  readonly #ports: StunPorts;
+  readonly #listeners: readonly StunPort[];
+  readonly #answered: AnsweredRequests;
 
-  private constructor(listeners: readonly StunListener[], advertised: readonly SocketAddress[]) {
+  private constructor({ ports, listeners, advertised, answered }: StunParts) {
+    this.#ports = ports;
+    this.driver = ports.name;
     this.#listeners = listeners;
+    this.#answered = answered;
     this.addresses = listeners.map(({ address }) => address);
     this.advertised = advertised;
     this.ended = Promise.race(listeners.map(({ finished }) => finished));
@@ -46,24 +84,28 @@ export class StunService {
 
   /** Opens every port. Rejects with `portInUse`, `permission` or `usage`; nothing stays open then. */
   static async open(options: StunServiceOptions): Promise<StunService> {
-    const opened: StunListener[] = [];
+    const opened: StunPort[] = [];
+    const ports = portsOf(options);
     try {
-      return new Opening(options, opened).run();
+      return new Opening(options, { ports, opened }).run();
     } catch (error) {
-      for (const listener of opened) listener.close();
-      await Promise.allSettled(opened.map(({ finished }) => finished));
+      await ports.close();
       throw error;
     }
   }
 
   /** Makes the service of listeners that are open. For {@linkcode StunService.open}. */
-  static of(listeners: readonly StunListener[], advertised: readonly SocketAddress[]): StunService {
-    return new StunService(listeners, advertised);
+  static of(parts: StunParts): StunService {
+    return new StunService(parts);
   }
 
   /** What all ports have done, by name; only what is not zero. */
   counters(): Record<string, number> {
-    const sums: Record<string, number> = {};
+    const { elsewhere, forgotten } = this.#answered;
+    const sums: Record<string, number> = {
+      ...(elsewhere > 0 && { stunElsewhere: elsewhere }),
+      ...(forgotten > 0 && { stunTransactionsForgotten: forgotten }),
+    };
     for (const { counters } of this.#listeners) {
       for (const [name, value] of Object.entries(counters)) {
         if (value > 0) sums[name] = (sums[name] ?? 0) + value;
@@ -74,25 +116,49 @@ export class StunService {
 
   /** Closes every port. Safe to call twice. */
   async close(): Promise<void> {
-    for (const listener of this.#listeners) listener.close();
-    await Promise.allSettled(this.#listeners.map(({ finished }) => finished));
+    await this.#ports.close();
   }
+}
+
+/** The fast sockets, or the portable ones where there are none. */
+function portsOf({ driver, listen, log }: StunServiceOptions): StunPorts {
+  if (driver === "portable" || listen.length === 0) return new PortableStun();
+  try {
+    return FastStun.open();
+  } catch (error) {
+    const isMissing = error instanceof MorayError && error.code === "unsupported";
+    if (!isMissing || driver === "fast") throw error;
+    log("info", `STUN goes through portable sockets: ${error.message}`);
+    return new PortableStun();
+  }
+}
+
+function isInUse(error: unknown): boolean {
+  return error instanceof Deno.errors.AddrInUse ||
+    error instanceof MorayError && error.code === "portInUse";
 }
 
 /** The ports of one service while they are being opened. */
 class Opening {
   readonly #options: StunServiceOptions;
-  readonly #opened: StunListener[];
-  readonly #bySocket = new Map<string, StunListener>();
-  readonly #listenerOptions: Omit<StunListenerOptions, "addresses">;
+  readonly #ports: StunPorts;
+  readonly #opened: StunPort[];
+  readonly #bySocket = new Map<string, StunPort>();
+  readonly #listenerOptions: Omit<StunPortOptions, "addresses">;
+  readonly #answered = new AnsweredRequests();
 
-  constructor(options: StunServiceOptions, opened: StunListener[]) {
+  constructor(
+    options: StunServiceOptions,
+    { ports, opened }: { readonly ports: StunPorts; readonly opened: StunPort[] },
+  ) {
+    this.#ports = ports;
     const { issuer, now, log } = options;
     this.#options = options;
     this.#opened = opened;
     this.#listenerOptions = {
       limiter: new SourceLimiter(),
       passwordOf: (username) => issuer.passwordOf(username, now()),
+      vouch: (request) => this.#vouch(request),
       socketOf: (address) => this.#bySocket.get(formatSocketAddress(address)),
       now,
       log,
@@ -115,7 +181,18 @@ class Opening {
         if (listener !== undefined) advertised.push(listener.address);
       }
     }
-    return StunService.of(this.#opened, advertised);
+    const [ports, listeners] = [this.#ports, this.#opened];
+    return StunService.of({ ports, listeners, advertised, answered: this.#answered });
+  }
+
+  #vouch({ username, source, transactionId }: SignedRequest): Voucher {
+    const { issuer, receipts, now } = this.#options;
+    const holder = issuer.holderOf(username);
+    if (holder === undefined) return { kind: "none" };
+    const transaction = `${username} ${formatHex(transactionId)}`;
+    if (!this.#answered.admit(now(), transaction, source)) return { kind: "silence" };
+    const receipt = receipts.make(holder, source, now());
+    return receipt === undefined ? { kind: "none" } : { kind: "receipt", receipt };
   }
 
   /** Opens both addresses, then their combinations. */
@@ -138,16 +215,16 @@ class Opening {
     address: SocketAddress,
     { isTwin = false, addresses = () => undefined }: {
       isTwin?: boolean;
-      addresses?: StunListenerOptions["addresses"];
+      addresses?: StunPortOptions["addresses"];
     },
-  ): StunListener | undefined {
+  ): StunPort | undefined {
     try {
-      const listener = new StunListener(address, { ...this.#listenerOptions, addresses });
+      const listener = this.#ports.open(address, { ...this.#listenerOptions, addresses });
       this.#opened.push(listener);
       this.#bySocket.set(formatSocketAddress(listener.address), listener);
       return listener;
     } catch (error) {
-      if (error instanceof Deno.errors.AddrInUse && address.port !== 0 && isTwin) return undefined;
+      if (isInUse(error) && address.port !== 0 && isTwin) return undefined;
       throw listenError(error, `Cannot listen on ${formatSocketAddress(address)} for STUN`);
     }
   }

@@ -26,7 +26,9 @@ import {
   type RegisterAgentRequest,
   type RegisterColonyRequest,
 } from "../../proto/mod.ts";
+import { ADMISSION_LENGTH_MAX } from "../membership/admission.ts";
 import type { NodeContent, ObservedEndpoint } from "../store/store.ts";
+import { type Observation, RECEIPT_BYTES } from "./stun_receipts.ts";
 
 /** Endpoints of either kind in one registration. */
 export const ENDPOINTS_MAX = 32;
@@ -44,7 +46,10 @@ const UNREACHABLE = ["0.0.0.0/8", "224.0.0.0/3", "::/128", "ff00::/8"].map((text
   return block;
 });
 
-/** Returns the content of a colony's registration, whose sender has `proven` to hold the key or not. Throws `ConnectError`. */
+/**
+ * Returns the content of a colony's registration, whose sender has `proven` to hold the key or not, without the record that it signed.
+ * Throws `ConnectError`.
+ */
 export function colonyContent(request: RegisterColonyRequest, proven: boolean): NodeContent {
   return {
     ...commonContent(request),
@@ -54,6 +59,7 @@ export function colonyContent(request: RegisterColonyRequest, proven: boolean): 
     connectPort: checkPort(request.connectPort, "connect_port"),
     publicPort: checkPort(request.publicPort, "public_port"),
     publicEndpoint: checkPublicEndpoint(request.publicEndpoint),
+    admission: "",
   };
 }
 
@@ -67,14 +73,22 @@ export function agentContent(request: RegisterAgentRequest, proven: boolean): No
     connectPort: 0,
     publicPort: 0,
     publicEndpoint: "",
+    admission: checkAdmission(request.admission),
   };
 }
 
-/** Returns a mesh id. Throws `ConnectError`. */
-export function checkMeshId(text: string): string {
-  if (text === "") throw invalid("mesh_id is required");
+function checkAdmission(text: string): string {
+  if (text.length <= ADMISSION_LENGTH_MAX) return text;
+  throw invalid(
+    `admission has ${text.length} characters, at most ${ADMISSION_LENGTH_MAX} are allowed`,
+  );
+}
+
+/** Returns a mesh id. `field` names it in the error. Throws `ConnectError`. */
+export function checkMeshId(text: string, field = "mesh_id"): string {
+  if (text === "") throw invalid(`${field} is required`);
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/.test(text)) {
-    throw invalid(`mesh_id ${show(text)} is not 1 to 253 letters, digits, ".", "_" or "-"`);
+    throw invalid(`${field} ${show(text)} is not 1 to 253 letters, digits, ".", "_" or "-"`);
   }
   return text;
 }
@@ -115,7 +129,7 @@ type Common = Pick<
 
 type CommonContent = Omit<
   NodeContent,
-  "role" | "agentId" | "connectPort" | "publicPort" | "publicEndpoint" | "proven"
+  "role" | "agentId" | "connectPort" | "publicPort" | "publicEndpoint" | "proven" | "admission"
 >;
 
 function commonContent(request: Common): CommonContent {
@@ -129,6 +143,8 @@ function commonContent(request: Common): CommonContent {
   return {
     meshId,
     publicKey,
+    statement: "",
+    sequence: 0,
     name: checkName(request.name),
     endpoints,
     observedEndpoints,
@@ -189,6 +205,26 @@ function checkObserved(
   }
   const unique = new Map(all.map((e) => [`${e.ip} ${e.port} ${e.viaRelay}`, e]));
   return [...unique.values()];
+}
+
+/** Returns the observations of a registration. Throws `ConnectError`. */
+export function checkObservations(
+  { observations }: Pick<RegisterAgentRequest, "observations">,
+): Observation[] {
+  if (observations.length > ENDPOINTS_MAX) {
+    throw invalid(
+      `observations has ${observations.length} entries, at most ${ENDPOINTS_MAX} are allowed`,
+    );
+  }
+  return observations.map(({ endpoint, receipt }, i) => {
+    const field = `observations[${i}]`;
+    if (endpoint === undefined) throw invalid(`${field}.endpoint is required`);
+    if (receipt.length !== RECEIPT_BYTES) {
+      throw invalid(`${field}.receipt has ${receipt.length} bytes, not ${RECEIPT_BYTES}`);
+    }
+    const { ip: hostname, port } = checkEndpoint(endpoint, `${field}.endpoint`);
+    return { address: { hostname, port }, receipt };
+  });
 }
 
 function checkEndpoint(

@@ -15,6 +15,7 @@ import type { RelayTransport } from "../relay/transport.ts";
 import type { NodeKey } from "../store/store.ts";
 import {
   type OfferedRelay,
+  type RelayStanding,
   REPORT_SKEW_MS,
   REPORT_TTL_MS,
   type ReportOutcome,
@@ -159,6 +160,21 @@ export class VolunteerRegistry {
       )
       .map(({ relay, working = [] }) => ({ ...relay, transports: working }))
       .sort((a, b) => a.id < b.id ? -1 : 1);
+  }
+
+  /** How every volunteer stands, by id. */
+  standings(now: number): readonly RelayStanding[] {
+    return [...this.#volunteers.values()].map((volunteer): RelayStanding => {
+      const { relay: { id, region, load }, draining, expiresAt, working } = volunteer;
+      const state = draining
+        ? "draining"
+        : expiresAt <= now
+        ? "silent"
+        : working === undefined
+        ? "unreachable"
+        : "offered";
+      return { id, region, source: "volunteer", load, state };
+    }).sort((a, b) => a.id < b.id ? -1 : 1);
   }
 
   /** Forgets a node's volunteer: the node has left. */

@@ -4,7 +4,7 @@ import type { Log } from "../log.ts";
 import type { RelayReport } from "../relay/report.ts";
 import type { NodeKey } from "../store/store.ts";
 import { relayCredentials, relaySessionId } from "./relay_credentials.ts";
-import type { OfferedRelay, ReportOutcome } from "./relay_registry.ts";
+import type { OfferedRelay, RelayStanding, ReportOutcome } from "./relay_registry.ts";
 import type { CheckedVolunteer } from "./volunteer_check.ts";
 import { type CheckResult, type VolunteerCheck, VolunteerRegistry } from "./volunteer_registry.ts";
 
@@ -91,6 +91,11 @@ export class Volunteers {
   /** The volunteers for a node. */
   offered(node: NodeKey): readonly OfferedRelay[] {
     return this.#registry.offered(this.#options.now(), node);
+  }
+
+  /** How every volunteer stands. */
+  standings(): readonly RelayStanding[] {
+    return this.#registry.standings(this.#options.now());
   }
 
   /** A node has left, and its relay with it. */

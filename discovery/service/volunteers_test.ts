@@ -1,16 +1,13 @@
 import { deepStrictEqual as assertEquals, ok as assert, rejects } from "node:assert/strict";
-import { Code, createClient, createRouterTransport } from "@connectrpc/connect";
+import { Code } from "@connectrpc/connect";
 import { parseKey } from "../../core/mod.ts";
-import {
-  DiscoveryService,
-  type RegisterRelayResponse,
-  type RequestRelayResponse,
-} from "../../proto/mod.ts";
+import { type RegisterRelayResponse, type RequestRelayResponse } from "../../proto/mod.ts";
 import { parseRestUsername, restPassword } from "../../traversal/mod.ts";
 import { meshTag, volunteerId } from "../relay/names.ts";
 import { type RelayReport, sealReport } from "../relay/report.ts";
 import { SqliteStore } from "../store/sqlite_store.ts";
 import { key } from "../testing/nodes.ts";
+import { provingClients, selfProvingClient } from "../testing/proving_client.ts";
 import { Service } from "./service.ts";
 import type { CheckedVolunteer } from "./volunteer_check.ts";
 import type { CheckResult } from "./volunteer_registry.ts";
@@ -27,6 +24,7 @@ class World implements AsyncDisposable {
   readonly #store = SqliteStore.open(":memory:");
   readonly #service: Service;
   readonly client;
+  readonly as;
   #ids = 0;
 
   constructor() {
@@ -36,7 +34,6 @@ class World implements AsyncDisposable {
       heartbeatMs: 15_000,
       stun: [],
       version: "1.2.3",
-      allowUnproven: true,
       now: () => this.now,
       randomId: () => `id${this.#ids++}`,
       log: () => {},
@@ -49,12 +46,8 @@ class World implements AsyncDisposable {
         },
       },
     });
-    this.client = createClient(
-      DiscoveryService,
-      createRouterTransport((router) => {
-        router.service(DiscoveryService, this.#service.methods);
-      }),
-    );
+    this.client = selfProvingClient(this.#service, key(1));
+    this.as = provingClients(this.#service);
   }
 
   async register(seed: number, meshId: string): Promise<void> {
@@ -108,8 +101,13 @@ Deno.test("a node's relay is given to registered nodes of its mesh, with credent
   await world.register(2, "reef");
   assertEquals((await world.client.getServerInfo({})).features, [
     "deregister",
+    "members",
+    "paths",
     "proof",
     "punch",
+    "rotation",
+    "statement",
+    "token",
     "volunteer",
     "watch",
   ]);
@@ -187,7 +185,7 @@ Deno.test("a node's relay goes when the node logs out, and hears of sessions tha
   await world.report(1);
   const released = await world.ask(2);
   const left = await world.ask(3);
-  await world.client.releaseRelay({ meshId: "reef", sessionId: released.sessionId });
+  await world.as(key(2)).releaseRelay({ meshId: "reef", sessionId: released.sessionId });
   await world.client.deregisterAgent({ meshId: "reef", pubkey: key(3) });
   assertEquals((await world.report(1)).revokedSessions, [left.sessionId, released.sessionId]);
   world.now += 60_000;

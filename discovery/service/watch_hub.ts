@@ -11,15 +11,17 @@
  *
  * @module
  */
-import { create } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import {
   HeartbeatSchema,
   PeerRemovedSchema,
   PunchSchema,
+  SignedStatementSchema,
   type WatchEvent,
   WatchEventSchema,
 } from "../../proto/mod.ts";
+import { parseBase64 } from "../../core/mod.ts";
 import type { NodeChange, NodeKey, NodeRecord, Role } from "../store/store.ts";
 import { peerRecord } from "./records.ts";
 import { Subscription, WATCH_QUEUE_MAX } from "./subscription.ts";
@@ -212,6 +214,33 @@ export class WatchHub {
       subscription.push(this.#event(subscription.role, { case: "punch", value }));
     }
     return own.length > 0;
+  }
+
+  /** A node is in its mesh no more: its streams end with NOT_FOUND. */
+  expel(node: NodeKey): void {
+    for (const subscription of [...this.#own(node)]) {
+      subscription.end(new ConnectError("the node is not registered any more", Code.NotFound));
+    }
+  }
+
+  /** The colony has said something of a node: that hears it, and of one that is thrown out the whole mesh does. */
+  membership(
+    { meshId, publicKey, revoked, statement }: NodeKey & {
+      readonly revoked: boolean;
+      /** The SignedStatement in base64. */
+      readonly statement: string;
+    },
+  ): void {
+    const watchers = this.#channels.get(meshId)?.watchers;
+    if (watchers === undefined) return;
+    const to = revoked ? [...watchers.colony, ...watchers.agent] : this.#own({ meshId, publicKey });
+    if (to.length === 0) return;
+    const value = fromBinary(SignedStatementSchema, parseBase64(statement) ?? new Uint8Array());
+    const events = {
+      colony: this.#event("colony", { case: "membership", value }),
+      agent: this.#event("agent", { case: "membership", value }),
+    };
+    for (const subscription of to) subscription.push(events[subscription.role]);
   }
 
   /** Sends a heartbeat on every stream. */

@@ -3,8 +3,10 @@ import {
   rejects as assertRejects,
   throws,
 } from "node:assert/strict";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
-import type { WatchEvent } from "../../proto/mod.ts";
+import { formatBase64 } from "../../core/mod.ts";
+import { SignedStatementSchema, type WatchEvent } from "../../proto/mod.ts";
 import type { NodeRecord } from "../store/store.ts";
 import { agent, colony, key } from "../testing/nodes.ts";
 import type { Subscription } from "./subscription.ts";
@@ -179,4 +181,28 @@ Deno.test("WatchHub ends everything when it closes", async () => {
   await assertRejects(subscription.next(), { code: Code.Unavailable });
   throws(() => h.subscribe(AGENT), { code: Code.Unavailable });
   assertEquals(h.watches, 0);
+});
+
+Deno.test("WatchHub tells a node what its colony says of it, and everybody who is thrown out", async () => {
+  const h = hub();
+  const [toColony, toAgent] = [h.subscribe(COLONY), h.subscribe(AGENT)];
+  const toOther = h.subscribe({ ...AGENT, publicKey: key(3) });
+  const elsewhere = h.subscribe({ ...AGENT, meshId: "atoll" });
+  const signed = create(SignedStatementSchema, { statement: new Uint8Array([7]) });
+  const statement = formatBase64(toBinary(SignedStatementSchema, signed));
+  const about = { meshId: "reef", publicKey: key(2), statement };
+  h.membership({ ...about, revoked: false });
+  h.membership({ ...about, revoked: true });
+  h.membership({ ...about, meshId: "nowhere", revoked: true });
+  h.heartbeat();
+  assertEquals(await events(toColony), ["membership", "heartbeat"]);
+  assertEquals(await events(toOther), ["membership", "heartbeat"]);
+  assertEquals(await events(elsewhere), ["heartbeat"]);
+  const told = await toAgent.next();
+  assertEquals(summary(told), ["membership", "membership", "heartbeat"]);
+  const [first] = told;
+  assertEquals(
+    first?.event.case === "membership" && [...first.event.value.statement],
+    [7],
+  );
 });

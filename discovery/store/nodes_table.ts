@@ -1,6 +1,11 @@
 /** The table of registrations: its statements, and the steps that make and end registrations. @module */
-import { bind, bindingOf, keyOf } from "./trust_table.ts";
+import { accessOf, close, entry } from "./members_table.ts";
+import { used } from "./meshes_table.ts";
+import { successorOf } from "./rotations_table.ts";
+import { bind, keyOf } from "./trust_table.ts";
 import {
+  type AccessOptions,
+  AGENTS_BY_ID_MAX,
   MESHES_MAX,
   type NodeContent,
   type NodeKey,
@@ -51,6 +56,9 @@ const CONTENT = [
   "metadata",
   "no_relay",
   "proven",
+  "statement",
+  "sequence",
+  "admission",
 ] as const;
 const COLUMNS = [...CONTENT, "registered_at", "last_seen_at", "expires_at", "generation"] as const;
 
@@ -65,7 +73,8 @@ const SQL = {
   node: `SELECT ${ALL} FROM nodes WHERE mesh_id = ? AND pubkey = ? AND expires_at > ?`,
   agentById: `SELECT ${ALL} FROM nodes
     WHERE role = 2 AND agent_id = ? AND mesh_id = ? AND expires_at > ?`,
-  agentsById: `SELECT ${ALL} FROM nodes WHERE role = 2 AND agent_id = ? AND expires_at > ? LIMIT 2`,
+  agentsById: `SELECT ${ALL} FROM nodes WHERE role = 2 AND agent_id = ? AND expires_at > ?
+    LIMIT ${AGENTS_BY_ID_MAX}`,
   put: `INSERT INTO nodes (${ALL}) VALUES (${parameters(COLUMNS.length)})
     ON CONFLICT (mesh_id, pubkey) DO UPDATE SET ${PUT}`,
   refresh: `UPDATE nodes SET last_seen_at = ?, expires_at = ?
@@ -77,7 +86,11 @@ const SQL = {
     (SELECT mesh_id, pubkey FROM nodes WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)
     AND expires_at <= ? RETURNING ${ALL}`,
   sweepMesh: `DELETE FROM nodes WHERE mesh_id = ? AND expires_at <= ? RETURNING ${ALL}`,
-  colonyCount: "SELECT count(*) FROM nodes WHERE role = 1 AND expires_at > ?",
+  expel: `DELETE FROM nodes WHERE mesh_id = ? AND role = 2 AND NOT EXISTS (SELECT 1 FROM members
+    WHERE members.mesh_id = nodes.mesh_id AND members.pubkey = nodes.pubkey AND members.state = 1)
+    RETURNING ${ALL}`,
+  // The sign keeps SQLite from going through every node by its expiry: colonies have an index of their own, and are few.
+  colonyCount: "SELECT count(*) FROM nodes WHERE role = 1 AND +expires_at > ?",
   meshCount: "SELECT count(*) FROM nodes WHERE mesh_id = ?",
 } as const;
 
@@ -115,7 +128,7 @@ export class NodesTable {
     return one(yield* rowsOf(SQL.node, meshId, publicKey, now));
   }
 
-  /** Agents with an id, at most two. */
+  /** Agents with an id, at most {@linkcode AGENTS_BY_ID_MAX}. */
   *agentsById(agentId: string, { meshId, now }: { meshId?: string; now: number }): Steps<
     NodeRecord[]
   > {
@@ -153,27 +166,44 @@ export class NodesTable {
 
   /** Makes or changes a registration. */
   *register(
-    content: NodeContent,
-    { now, ttlMs }: RegisterOptions,
+    said: NodeContent,
+    { now, ttlMs, open, invite = "" }: RegisterOptions & AccessOptions,
     transaction: Transaction,
   ): Steps<RegisterOutcome> {
-    const { meshId, publicKey, role, agentId, proven } = content;
-    const [, colonies = [], namesakes = [], own = [], bound = []] = yield [
-      { lock: `mesh ${meshId}` },
-      query(SQL.colony, meshId, 0),
-      query(SQL.agentById, agentId, meshId, 0),
-      query(SQL.node, meshId, publicKey, 0),
-      bindingOf(meshId),
-    ];
+    const { meshId, publicKey, role, agentId, proven } = said;
+    const [, colonies = [], namesakes = [], own = [], bound = [], states = [], successors = []] =
+      yield [
+        { lock: `mesh ${meshId}` },
+        query(SQL.colony, meshId, 0),
+        query(SQL.agentById, agentId, meshId, 0),
+        query(SQL.node, meshId, publicKey, 0),
+        ...accessOf(said),
+        successorOf(said),
+      ];
+    if (successors.length > 0) return { kind: "retired" };
     const displaced: NodeRecord[] = [];
     const owner = keyOf(bound);
     const owns = owner === publicKey;
     if (owner !== undefined && owns !== (role === "colony") && (owns || role === "colony")) {
       return { kind: "held" };
     }
+    const allowed = role === "colony"
+      ? { uses: false }
+      : yield* entry(said, { access: bound, states, invite, now });
+    if ("barred" in allowed) return { kind: "barred", why: allowed.barred };
+    // Whoever is a member has nothing to show any more.
+    const content = allowed.uses ? said : { ...said, admission: "" };
     const before = one(own);
     const guarded = before?.proven === true && before.expiresAt > now;
     if (!proven && (owns || guarded)) return { kind: "unproven" };
+    if (before !== undefined && before.expiresAt > now && before.statement !== "") {
+      if (content.statement === "") return { kind: "unsigned" };
+      const { sequence } = before;
+      const other = content.statement !== before.statement;
+      if (content.sequence < sequence || content.sequence === sequence && other) {
+        return { kind: "older", sequence };
+      }
+    }
     const colony = one(colonies);
     if (colony !== undefined && (colony.publicKey === publicKey) !== (role === "colony")) {
       if (colony.expiresAt > now) return { kind: "held" };
@@ -195,6 +225,9 @@ export class NodesTable {
     if (role === "colony" && proven && owner === undefined) {
       if (this.#rows.meshes() >= this.#meshesMax) return { kind: "full" };
       yield* bind(content, { now, transaction });
+    }
+    if (role === "colony" && proven && open !== undefined && (yield* close(meshId, !open))) {
+      displaced.push(...yield* removed(yield* rowsOf(SQL.expel, meshId), transaction));
     }
     const values = contentValues(content);
     const live = present !== undefined && present.expiresAt > now;
@@ -221,18 +254,18 @@ export class NodesTable {
     transaction: Transaction,
   ): Steps<NodeRecord | undefined> {
     const rows = yield* rowsOf(SQL.remove, meshId, publicKey, ROLE_NUMBER[role]);
-    return removed(rows, transaction)[0];
+    return (yield* removed(rows, transaction))[0];
   }
 
   /** Removes expired registrations. */
   *sweep(now: number, max: number, transaction: Transaction): Steps<NodeRecord[]> {
-    return removed(yield* rowsOf(SQL.sweep, now, max, now), transaction);
+    return yield* removed(yield* rowsOf(SQL.sweep, now, max, now), transaction);
   }
 
   /** Removes a record; nothing if another replica's sweep was faster. */
   *#take({ meshId, publicKey, role }: NodeRecord, transaction: Transaction): Steps<NodeRecord[]> {
     const rows = yield* rowsOf(SQL.remove, meshId, publicKey, ROLE_NUMBER[role]);
-    return removed(rows, transaction);
+    return yield* removed(rows, transaction);
   }
 
   /** Whether one more node fits. Expired ones of the mesh make room first and count as displaced. */
@@ -246,15 +279,17 @@ export class NodesTable {
   ): Steps<boolean> {
     if (this.#rows.nodes() - displaced.length >= this.#max) return false;
     if (countOf(yield* rowsOf(SQL.meshCount, meshId)) < this.#perMeshMax) return true;
-    const expired = removed(yield* rowsOf(SQL.sweepMesh, meshId, now), transaction);
+    const expired = yield* removed(yield* rowsOf(SQL.sweepMesh, meshId, now), transaction);
     displaced.push(...expired);
     return expired.length > 0;
   }
 }
 
-/** What a transaction that deleted these rows tells of them. */
-function removed(rows: readonly Row[], transaction: Transaction): NodeRecord[] {
+/** What a transaction that deleted these rows notes and tells of them. */
+function* removed(rows: readonly Row[], transaction: Transaction): Steps<NodeRecord[]> {
   const records = many(rows);
+  const notes = used(records);
+  if (notes.length > 0) yield notes;
   transaction.count("nodes", -records.length);
   for (const record of records) {
     transaction.tell({ kind: "removed", change: changeOf(record) });
@@ -288,6 +323,9 @@ function contentValues(content: NodeContent): Value[] {
     JSON.stringify(content.metadata),
     content.noRelay ? 1 : 0,
     content.proven ? 1 : 0,
+    content.statement,
+    content.sequence,
+    content.admission,
   ];
 }
 
@@ -323,6 +361,9 @@ function toRecord(row: Row): NodeRecord {
     metadata: JSON.parse(String(columns.metadata)),
     noRelay: Number(columns.no_relay) === 1,
     proven: Number(columns.proven) === 1,
+    statement: String(columns.statement),
+    sequence: Number(columns.sequence),
+    admission: String(columns.admission),
     registeredAt: Number(columns.registered_at),
     lastSeenAt: Number(columns.last_seen_at),
     expiresAt: Number(columns.expires_at),

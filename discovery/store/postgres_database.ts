@@ -145,8 +145,9 @@ export class PostgresDatabase implements Database {
     clearInterval(this.#timer);
     const retryMs = this.#retriesBy - performance.now();
     if (retryMs > 0) await new Promise((wake) => setTimeout(wake, retryMs + 20));
-    // What runs gets a second, as a stop must be over in two.
-    await Promise.all([this.#pool.end({ timeout: 1 }), this.#ears?.end({ timeout: 0 })]);
+    // What runs gets a second, as a stop must be over in two. The connection that listens lies inside of `ears`, which ends it with a
+    // timer of 0 ms of its own: with a longer one around it, none is left behind.
+    await Promise.all([this.#pool.end({ timeout: 1 }), this.#ears?.end({ timeout: 0.1 })]);
   }
 
   #connect(max: number): Sql {

@@ -38,7 +38,7 @@ export interface Transaction {
 }
 
 /** Tables whose rows are counted, because asking the database is slow. */
-export type CountedTable = "nodes" | "peer_sessions" | "meshes" | "spent";
+export type CountedTable = "nodes" | "peer_sessions" | "meshes" | "spent" | "members";
 
 /** A database with the present schema. */
 export interface Database {

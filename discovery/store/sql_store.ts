@@ -1,5 +1,16 @@
 /** The store over a SQL database, whichever it is. @module */
+import type {
+  ListedMember,
+  MemberLimits,
+  MemberRange,
+  MembershipNews,
+  MembershipOutcome,
+} from "./members.ts";
+import { MembersTable } from "./members_table.ts";
+import { sweepMeshes } from "./meshes_table.ts";
 import { type NodeLimits, NodesTable } from "./nodes_table.ts";
+import { meshPage, nodePage, relayTotals } from "./overview_table.ts";
+import { rotate } from "./rotations_table.ts";
 import { type SessionLimits, SessionsTable } from "./sessions_table.ts";
 import {
   type CountedTable,
@@ -9,28 +20,39 @@ import {
   type Steps,
   type Transaction,
 } from "./sql.ts";
-import { bindingOf, keyOf, secretOf, SpentTable } from "./trust_table.ts";
+import { bindingOf, forgetSecrets, keyOf, secretOf, SpentTable } from "./trust_table.ts";
 import type {
+  AccessOptions,
+  MeshPage,
+  NameRange,
   NodeContent,
   NodeKey,
+  NodeOrder,
+  NodePage,
   NodeRecord,
+  OverviewPage,
   PeerSession,
   RegisterOptions,
   RegisterOutcome,
+  RelayTotal,
   Role,
+  RotateOutcome,
   SessionName,
   SessionOutcome,
   SessionRequest,
   SessionUsage,
   SpendOutcome,
   Store,
+  StoredRotation,
   StoreEvent,
 } from "./store.ts";
 
 /** How much a store may hold. */
-export interface StoreLimits extends NodeLimits {
+export interface StoreLimits extends NodeLimits, MemberLimits {
   /** Used ids remembered at once. @default SPENT_MAX */
   readonly spentMax?: number;
+  /** Given up keys remembered of one mesh. @default ROTATIONS_PER_MESH_MAX */
+  readonly rotationsPerMeshMax?: number;
   /** Limits of relay sessions. @default those of store.ts */
   readonly sessionLimits?: SessionLimits;
 }
@@ -43,17 +65,19 @@ export type RowCounts = Readonly<Record<CountedTable, number>>;
 
 /** Counts the rows of a database. */
 export function* countRows(): Steps<RowCounts> {
-  const [nodes = [], sessions = [], meshes = [], spent = []] = yield [
+  const [nodes = [], sessions = [], meshes = [], spent = [], members = []] = yield [
     query("SELECT count(*) FROM nodes"),
     query("SELECT count(*) FROM peer_sessions"),
     query("SELECT count(*) FROM meshes"),
     query("SELECT count(*) FROM spent"),
+    query("SELECT count(*) FROM members"),
   ];
   return {
     nodes: countOf(nodes),
     peer_sessions: countOf(sessions),
     meshes: countOf(meshes),
     spent: countOf(spent),
+    members: countOf(members),
   };
 }
 
@@ -63,6 +87,8 @@ export class SqlStore implements Store {
   readonly #nodes: NodesTable;
   readonly #sessions: SessionsTable;
   readonly #spent: SpentTable;
+  readonly #rotationsMax: number | undefined;
+  readonly #members: MembersTable;
   /** Rows of each table, kept here because counting them is slow. */
   #rows: RowCounts;
   #countedAt: number | undefined;
@@ -71,11 +97,13 @@ export class SqlStore implements Store {
   constructor(database: Database, rows: RowCounts, { sessionLimits, ...limits }: StoreLimits) {
     this.#database = database;
     this.#rows = rows;
+    this.#rotationsMax = limits.rotationsPerMeshMax;
     this.#nodes = new NodesTable(limits, {
       nodes: () => this.#rows.nodes,
       meshes: () => this.#rows.meshes,
     });
     this.#spent = new SpentTable(() => this.#rows.spent, limits.spentMax);
+    this.#members = new MembersTable(limits, () => this.#rows.members);
     this.#sessions = new SessionsTable(sessionLimits, () => this.#rows.peer_sessions);
   }
 
@@ -95,8 +123,15 @@ export class SqlStore implements Store {
     return this.#database.say(text);
   }
 
-  async register(content: NodeContent, options: RegisterOptions): Promise<RegisterOutcome> {
-    const record = await this.#database.run(() => this.#nodes.refresh(content, options));
+  async register(
+    content: NodeContent,
+    options: RegisterOptions & AccessOptions,
+  ): Promise<RegisterOutcome> {
+    // What is not just a refresh: access to the mesh is looked at.
+    const refreshes = options.open === undefined && content.admission === "";
+    const record = refreshes
+      ? await this.#database.run(() => this.#nodes.refresh(content, options))
+      : undefined;
     if (record !== undefined) return { kind: "registered", record, changed: false, displaced: [] };
     return await this.#write((transaction) => this.#nodes.register(content, options, transaction));
   }
@@ -168,6 +203,40 @@ export class SqlStore implements Store {
     });
   }
 
+  rotate(rotation: StoredRotation, now: number): Promise<RotateOutcome> {
+    const nodes = this.#nodes;
+    const rotationsMax = this.#rotationsMax;
+    return this.#write((transaction) =>
+      rotate(rotation, { now, nodes, transaction, rotationsMax })
+    );
+  }
+
+  hides(key: NodeKey, now: number): Promise<boolean> {
+    return this.#database.run(() => this.#members.hides(key, now));
+  }
+
+  publishMembers(news: MembershipNews): Promise<MembershipOutcome> {
+    const members = this.#members;
+    const nodes = this.#nodes;
+    return this.#write(function* (transaction): Steps<MembershipOutcome> {
+      const outcome = yield* members.publish(news, transaction);
+      if (outcome.kind !== "published") return outcome;
+      const { meshId } = news;
+      for (const publicKey of outcome.revoked) {
+        yield* nodes.remove({ meshId, publicKey }, "agent", transaction);
+      }
+      return outcome;
+    });
+  }
+
+  members(meshId: string, range: MemberRange): Promise<ListedMember[]> {
+    return this.#database.run(() => this.#members.list(meshId, range));
+  }
+
+  membersRevision(meshId: string): Promise<number> {
+    return this.#database.run(() => this.#members.revision(meshId));
+  }
+
   async spend(id: string, expiresAt: number): Promise<SpendOutcome> {
     const outcome = await this.#database.run(() => this.#spent.spend(id, expiresAt));
     if (outcome === "spent") this.#count("spent", 1);
@@ -178,8 +247,31 @@ export class SqlStore implements Store {
     return this.#write((transaction) => this.#spent.sweep(now, max, transaction));
   }
 
+  sweepMeshes(now: number, max: number): Promise<number> {
+    return this.#write((transaction) => sweepMeshes(now, max, transaction));
+  }
+
   secret(name: string, fresh: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
     return this.#write(() => secretOf(name, fresh));
+  }
+
+  forgetSecrets(range: NameRange): Promise<number> {
+    return this.#database.run(() => forgetSecrets(range));
+  }
+
+  meshPage(now: number, page: OverviewPage): Promise<MeshPage> {
+    return this.#database.run(() => meshPage(now, page));
+  }
+
+  nodePage(
+    now: number,
+    page: OverviewPage & { readonly meshId?: string; readonly order: NodeOrder },
+  ): Promise<NodePage> {
+    return this.#database.run(() => nodePage(now, page));
+  }
+
+  relayTotals(now: number, limit: number): Promise<RelayTotal[]> {
+    return this.#database.run(() => relayTotals(now, limit));
   }
 
   close(): Promise<void> {

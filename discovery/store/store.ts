@@ -7,6 +7,14 @@
  * @module
  */
 
+import type {
+  Barred,
+  ListedMember,
+  MemberRange,
+  MembershipNews,
+  MembershipOutcome,
+} from "./members.ts";
+
 /** What a node is in its mesh. */
 export type Role = "colony" | "agent";
 
@@ -54,6 +62,12 @@ export interface NodeContent {
   readonly noRelay: boolean;
   /** Whether whoever registered it proved to hold the key: then only such a one may change it. */
   readonly proven: boolean;
+  /** The record that it signed: a SignedStatement in base64; empty for none. */
+  readonly statement: string;
+  /** The sequence of that; 0 for none. */
+  readonly sequence: number;
+  /** How an agent that is no member yet shows its invite; empty for none. */
+  readonly admission: string;
 }
 
 /** A registration. */
@@ -85,8 +99,43 @@ export type RegisterOutcome =
   | { readonly kind: "taken" }
   /** The key, or the mesh, belongs to somebody who proved it; this registration proved nothing. */
   | { readonly kind: "unproven" }
+  /** The living registration has a signed record, this one has none. */
+  | { readonly kind: "unsigned" }
+  /** The living registration has a signed record with this sequence, which is later, or is another record's. */
+  | { readonly kind: "older"; readonly sequence: number }
+  /** The key was given up for another. */
+  | { readonly kind: "retired" }
+  /** An agent may not be in the mesh. */
+  | { readonly kind: "barred"; readonly why: Barred }
   /** The mesh, or the store, has as many nodes as it may have. */
   | { readonly kind: "full" };
+
+/** A key that is given up for another: who asks for it has proven both. */
+export interface StoredRotation {
+  /** Mesh id. */
+  readonly meshId: string;
+  /** The key that goes, base64. */
+  readonly oldKey: string;
+  /** The key that comes, base64. */
+  readonly newKey: string;
+  /** Greater than that of the rotation which led to `oldKey`. */
+  readonly sequence: number;
+}
+
+/** How giving up a key went. */
+export type RotateOutcome =
+  /** The binding is the new key's, and the old registration is gone. */
+  | { readonly kind: "rotated" }
+  /** It was given up for this one before: nothing is changed. */
+  | { readonly kind: "repeated" }
+  /** It was given up for another before, or for this one, which was given up since. */
+  | { readonly kind: "retired" }
+  /** The mesh does not know the old key. */
+  | { readonly kind: "unknown" }
+  /** The sequence is not after that of the rotation before. */
+  | { readonly kind: "older" }
+  /** The new key is, or was, somebody's in this mesh. */
+  | { readonly kind: "taken" };
 
 /** Time and life of a registration. */
 export interface RegisterOptions {
@@ -94,6 +143,14 @@ export interface RegisterOptions {
   readonly now: number;
   /** Life in milliseconds. */
   readonly ttlMs: number;
+}
+
+/** What a registration says of closed meshes. */
+export interface AccessOptions {
+  /** A colony's: whether its mesh is open to every node from now on. @default it stays as it is */
+  readonly open?: boolean;
+  /** An agent's: the public key of the invite that it has shown to hold. @default none */
+  readonly invite?: string;
 }
 
 /** Names a node. */
@@ -187,8 +244,88 @@ export type StoreEvent =
   /** Events of other replicas may have been missed. */
   | { readonly kind: "gap" };
 
+/** Part of a list that may be long. */
+export interface OverviewPage {
+  /** Entries before it. */
+  readonly offset: number;
+  /** Entries in it at most. */
+  readonly limit: number;
+}
+
+/** Meshes with live nodes, by id. */
+export interface MeshPage {
+  /** How many there are. */
+  readonly total: number;
+  /** Those of the page. */
+  readonly meshes: readonly {
+    /** Mesh id. */
+    readonly meshId: string;
+    /** Live colonies: one, or none. */
+    readonly colonies: number;
+    /** Live agents. */
+    readonly agents: number;
+    /** When any of them last registered or refreshed. */
+    readonly lastSeenAt: number;
+  }[];
+}
+
+/** What nodes are listed by; where that is the same, by mesh and key. */
+export type NodeOrder = "name" | "mesh" | "nat" | "seen";
+
+/** Live nodes of a role behind a kind of NAT. */
+export interface NodeCount {
+  /** Colony or agent. */
+  readonly role: Role;
+  /** NatHint, 0 to 3. */
+  readonly nat: number;
+  /** How many. */
+  readonly nodes: number;
+}
+
+/** A registration as an operator sees it: without addresses. */
+export type NodeSummary = Pick<
+  NodeRecord,
+  | "meshId"
+  | "publicKey"
+  | "role"
+  | "agentId"
+  | "name"
+  | "nat"
+  | "proven"
+  | "lastSeenAt"
+  | "expiresAt"
+>;
+
+/** Live nodes. */
+export interface NodePage {
+  /** How many there are, by role and NAT. */
+  readonly counts: readonly NodeCount[];
+  /** Those of the page. */
+  readonly nodes: readonly NodeSummary[];
+}
+
+/** What the live sessions of a relay come to. */
+export interface RelayTotal {
+  /** The relay's id. */
+  readonly relayId: string;
+  /** Live sessions. */
+  readonly sessions: number;
+  /** Bytes that the relay took from their nodes. */
+  readonly rxBytes: number;
+  /** Bytes that the relay sent to their nodes. */
+  readonly txBytes: number;
+}
+
 /** What using something up came to: it was the first time, it was not, or no more can be remembered. */
 export type SpendOutcome = "spent" | "reused" | "full";
+
+/** Names that are not before `from`, and before `before`. */
+export interface NameRange {
+  /** The first that belongs to it, if there is one of this name. */
+  readonly from: string;
+  /** The first that does not. */
+  readonly before: string;
+}
 
 /** Longest text of {@linkcode Store.say}, in UTF-8 bytes. */
 export const SAID_BYTES_MAX = 7000;
@@ -212,18 +349,24 @@ export interface Store {
   /**
    * Registers a node or refreshes its registration.
    *
-   * A colony is `held` off while another key's registration of the mesh lives, and for ever once another key has proven itself
-   * there: the first proven one binds the mesh id. An agent displaces one with the same id and another key, unless that
+   * A colony is `held` off while another key's registration of the mesh lives, and once another key has proven itself there: the
+   * first proven one binds the mesh id, until {@linkcode Store.sweepMeshes} ends that. An agent displaces one with the same id and another key, unless that
    * one is proven and lives.
+   *
+   * In a closed mesh an agent has to be a member, or to take an open invite, which nobody else can take then. Who is no member is
+   * displaced when a mesh closes.
    */
-  register(content: NodeContent, options: RegisterOptions): Promise<RegisterOutcome>;
+  register(
+    content: NodeContent,
+    options: RegisterOptions & AccessOptions,
+  ): Promise<RegisterOutcome>;
   /** The colony of a mesh. */
   colony(meshId: string, now: number): Promise<NodeRecord | undefined>;
   /** The agents of a mesh, at most {@linkcode NODES_PER_MESH_MAX}. */
   agents(meshId: string, now: number): Promise<NodeRecord[]>;
   /** A node by key. */
   node(key: NodeKey, now: number): Promise<NodeRecord | undefined>;
-  /** Agents with an id, in one mesh or (`meshId` absent) in all of them; at most two, which shows an ambiguity. */
+  /** Agents with an id, in one mesh or (`meshId` absent) in all of them; at most {@linkcode AGENTS_BY_ID_MAX}. */
   agentsById(agentId: string, options: { meshId?: string; now: number }): Promise<NodeRecord[]>;
   /** Removes a node's registration, live or not, if the node has this role. Returns what was removed. */
   remove(key: NodeKey, role: Role): Promise<NodeRecord | undefined>;
@@ -250,12 +393,42 @@ export interface Store {
   sessionCount(now: number): Promise<number>;
   /** The key that a mesh id is bound to; `undefined` while no colony has proven one. */
   boundKey(meshId: string): Promise<string | undefined>;
+  /**
+   * Gives up a key for another. A mesh id that is bound to the old one is bound to the new one then; the old one's registration
+   * ends, and it registers no more.
+   */
+  rotate(rotation: StoredRotation, now: number): Promise<RotateOutcome>;
+  /** Whether a mesh is closed to this node: the node is not its colony, no member, and not registered in it. */
+  hides(key: NodeKey, now: number): Promise<boolean>;
+  /** Stores what the colony of a mesh says of its members and invites, and removes whom it revokes. */
+  publishMembers(news: MembershipNews): Promise<MembershipOutcome>;
+  /** Members of a mesh, in the order of their keys. */
+  members(meshId: string, range: MemberRange): Promise<ListedMember[]>;
+  /** What the colony called the list of members that it published last; 0 for none. */
+  membersRevision(meshId: string): Promise<number>;
   /** Uses an id up, across replicas and restarts. It is remembered until `expiresAt`. */
   spend(id: string, expiresAt: number): Promise<SpendOutcome>;
   /** Forgets at most `max` used ids whose time is over. Returns how many. */
   sweepSpent(now: number, max: number): Promise<number>;
+  /**
+   * Ends at most `max` bindings of mesh ids whose colony was not seen for {@linkcode MESH_LIFE_MS} and that have no registration, with
+   * members, invites and rotations of those meshes; forgets as many invites whose time is over, and as many rotations of that age
+   * in meshes that are bound to nobody. Returns how many of the three it removed.
+   */
+  sweepMeshes(now: number, max: number): Promise<number>;
   /** The server's secret of this name, one for all replicas: `fresh` where there was none. */
   secret(name: string, fresh: Uint8Array<ArrayBuffer>): Promise<Uint8Array>;
+  /** Forgets the secrets whose names lie in this range, by the bytes of the names. Returns how many. */
+  forgetSecrets(range: NameRange): Promise<number>;
+  /** Meshes with live nodes. Reads as many rows as there are nodes: for operators, not for requests of nodes. */
+  meshPage(now: number, page: OverviewPage): Promise<MeshPage>;
+  /** Live nodes, of one mesh or (`meshId` absent) of all. As slow as {@linkcode Store.meshPage} for all of them. */
+  nodePage(
+    now: number,
+    page: OverviewPage & { readonly meshId?: string; readonly order: NodeOrder },
+  ): Promise<NodePage>;
+  /** What the live sessions of relays come to, by relay id, of at most so many relays. */
+  relayTotals(now: number, limit: number): Promise<RelayTotal[]>;
   /** Ends the store. Safe to call twice. */
   close(): Promise<void>;
 }
@@ -268,9 +441,15 @@ export const SESSIONS_PER_NODE_MAX = 8;
 export const SESSIONS_PER_MESH_MAX = 20_000;
 /** Mesh ids that may be bound. Further ones are refused. */
 export const MESHES_MAX = 1_000_000;
+/** How long a mesh id stays bound to a colony that is not seen. */
+export const MESH_LIFE_MS = 400 * 86_400_000;
+/** Keys of one mesh that are remembered as given up. Beyond, the one that was given up first is forgotten. */
+export const ROTATIONS_PER_MESH_MAX = 10_000;
 /** Used ids that are remembered at once. Further ones cannot be used. */
 export const SPENT_MAX = 2_000_000;
 /** Sessions in a store. Further ones are refused. */
 export const SESSIONS_MAX = 1_000_000;
+/** Agents that a look-up by id alone finds: more than one shows that the id is not enough. */
+export const AGENTS_BY_ID_MAX = 2;
 /** Nodes in a store. Further ones are refused; by replicas as soon as they have counted what others added. */
 export const NODES_MAX = 1_000_000;

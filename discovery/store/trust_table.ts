@@ -1,10 +1,10 @@
 /** The tables behind proofs: whose a mesh id is, what was used already, and the server's secrets. @module */
 import { type Query, query, type Row, rowsOf, type Steps, type Transaction } from "./sql.ts";
-import { type SpendOutcome, SPENT_MAX } from "./store.ts";
+import { type NameRange, type SpendOutcome, SPENT_MAX } from "./store.ts";
 
 const SQL = {
   binding: "SELECT pubkey FROM meshes WHERE mesh_id = ?",
-  bind: `INSERT INTO meshes (mesh_id, pubkey, bound_at) VALUES (?, ?, ?)
+  bind: `INSERT INTO meshes (mesh_id, pubkey, bound_at, used_at) VALUES (?, ?, ?, ?)
     ON CONFLICT (mesh_id) DO NOTHING`,
   spend: `INSERT INTO spent (id, expires_at) VALUES (?, ?)
     ON CONFLICT (id) DO NOTHING RETURNING id`,
@@ -12,6 +12,7 @@ const SQL = {
     (SELECT id FROM spent WHERE expires_at <= ? ORDER BY expires_at LIMIT ?) RETURNING id`,
   offer: "INSERT INTO secrets (name, secret) VALUES (?, ?) ON CONFLICT (name) DO NOTHING",
   secret: "SELECT secret FROM secrets WHERE name = ?",
+  forget: "DELETE FROM secrets WHERE name >= ? AND name < ? RETURNING name",
 } as const;
 
 /** Asks for the binding of a mesh id, among other questions; {@linkcode keyOf} reads the answer. */
@@ -29,7 +30,7 @@ export function* bind(
   { meshId, publicKey }: { readonly meshId: string; readonly publicKey: string },
   { now, transaction }: { readonly now: number; readonly transaction: Transaction },
 ): Steps<void> {
-  yield [query(SQL.bind, meshId, publicKey, now)];
+  yield [query(SQL.bind, meshId, publicKey, now, now)];
   transaction.count("meshes", 1);
 }
 
@@ -64,4 +65,9 @@ export function* secretOf(name: string, fresh: Uint8Array<ArrayBuffer>): Steps<U
   const secret = rows[0]?.["secret"];
   if (!(secret instanceof Uint8Array)) throw new TypeError(`The secret ${name} is none`);
   return Uint8Array.from(secret);
+}
+
+/** Removes the secrets of a range of names. Returns how many. */
+export function* forgetSecrets({ from, before }: NameRange): Steps<number> {
+  return (yield* rowsOf(SQL.forget, from, before)).length;
 }

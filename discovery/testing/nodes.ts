@@ -26,6 +26,9 @@ export function colony(part: Partial<NodeContent> = {}): NodeContent {
     metadata: { site: "home" },
     noRelay: false,
     proven: false,
+    statement: "",
+    sequence: 0,
+    admission: "",
     ...part,
   };
 }

@@ -10,16 +10,24 @@ import type {
   RegisterOutcome,
   SessionRequest,
   Store,
+  StoredRotation,
 } from "../store/store.ts";
+import { testMembers } from "./members_contract.ts";
+import { testMeshes } from "./meshes_contract.ts";
 import { agent, colony, key } from "./nodes.ts";
+import { testOverview } from "./overview_contract.ts";
 
 const TTL_MS = 300_000;
 const NOW = 1_700_000_000_000;
 
 /** Limits that the stores under test are opened with. */
 export interface ContractLimits {
+  /** Members of a mesh. */
+  readonly membersPerMeshMax: number;
   /** Used ids. */
   readonly spentMax: number;
+  /** Given up keys remembered of one mesh. */
+  readonly rotationsPerMeshMax: number;
   /** Nodes per mesh. */
   readonly nodesPerMeshMax: number;
   /** Nodes in all. */
@@ -39,6 +47,8 @@ export function testStore(
 ): void {
   const limits = {
     spentMax: 3,
+    rotationsPerMeshMax: 3,
+    membersPerMeshMax: 3,
     nodesPerMeshMax: 4,
     nodesMax: 6,
     sessionLimits: { perNode: 2, perMesh: 4, inAll: 6 },
@@ -381,6 +391,26 @@ export function testStore(
     assertEquals(registered(await store.register(other, later)).displaced.length, 1);
   });
 
+  test("keeps a signed record from older ones, and from none, while it lives", async (store) => {
+    const options = { now: NOW, ttlMs: TTL_MS };
+    const signed = (statement: string, sequence: number): Promise<RegisterOutcome> =>
+      store.register(agent(2, { statement, sequence }), options);
+    registered(await store.register(agent(2), options));
+    assert(registered(await signed("five", 5)).changed);
+    const first = await store.node(nodeKey(2), NOW);
+    assertEquals([first?.statement, first?.sequence], ["five", 5]);
+    assert(!registered(await signed("five", 5)).changed, "the same again is a refresh");
+    assertEquals(await signed("four", 4), { kind: "older", sequence: 5 });
+    assertEquals(await signed("another", 5), { kind: "older", sequence: 5 });
+    assertEquals(await store.register(agent(2), options), { kind: "unsigned" });
+    assertEquals(await store.node(nodeKey(2), NOW), first, "nothing was lost");
+    assertEquals((await store.agents("reef", NOW))[0]?.statement, "five");
+    assert(registered(await signed("six", 6)).changed);
+    const later = { now: NOW + TTL_MS, ttlMs: TTL_MS };
+    const { record } = registered(await store.register(agent(2), later));
+    assertEquals([record.statement, record.sequence], ["", 0], "a new life");
+  });
+
   test("closes a relay session for its own node, or for one that never proved its key", async (store) => {
     const options = { now: NOW, ttlMs: TTL_MS };
     const named = { sessionId: "s1", meshId: "reef" };
@@ -389,6 +419,86 @@ export function testStore(
     registered(await store.register(agent(2, { proven: true }), options));
     assertEquals(await store.closeSession(named), undefined);
     assertEquals((await store.closeSession({ ...named, publicKey: key(2) }))?.sessionId, "s1");
+  });
+
+  test("moves a mesh id to the key that follows its colony's, and refuses the old one", async (store) => {
+    const options = { now: NOW, ttlMs: TTL_MS };
+    const told: string[] = [];
+    store.listen((event) => {
+      if (event.kind === "removed") told.push(`${event.change.role} ${event.change.publicKey}`);
+    });
+    registered(await store.register(colony({ proven: true }), options));
+    assertEquals(await store.rotate(rotation(1, 11), NOW), { kind: "rotated" });
+    assertEquals(await store.boundKey("reef"), key(11));
+    assertEquals(await store.node(nodeKey(1), NOW), undefined);
+    await store.say("end");
+    for (const proven of [true, false]) {
+      assertEquals(await store.register(colony({ proven }), options), { kind: "retired" });
+      assertEquals(await store.register(agent(1, { proven }), options), { kind: "retired" });
+    }
+    assertEquals((await store.register(colony({ publicKey: key(11) }), options)).kind, "unproven");
+    const next = colony({ publicKey: key(11), proven: true });
+    assertEquals(registered(await store.register(next, options)).record.publicKey, key(11));
+    // Once more, for one that did not hear the answer.
+    assertEquals(await store.rotate(rotation(1, 11), NOW), { kind: "repeated" });
+    assertEquals(await store.boundKey("reef"), key(11));
+    if (!store.shared) assertEquals(told, [`colony ${key(1)}`]);
+  });
+
+  test("moves a colony that is not registered at the moment", async (store) => {
+    registered(await store.register(colony({ proven: true }), { now: NOW, ttlMs: TTL_MS }));
+    await store.remove(nodeKey(1), "colony");
+    assertEquals(await store.rotate(rotation(1, 11), NOW), { kind: "rotated" });
+    assertEquals(await store.boundKey("reef"), key(11));
+  });
+
+  test("refuses a rotation of a key that the mesh does not know, or to one that is somebody's", async (store) => {
+    const options = { now: NOW, ttlMs: TTL_MS };
+    registered(await store.register(colony({ proven: true }), options));
+    registered(await store.register(agent(2, { proven: true }), options));
+    registered(await store.register(agent(3, { proven: true }), options));
+    assertEquals(await store.rotate(rotation(9, 10), NOW), { kind: "unknown" });
+    assertEquals(await store.rotate({ ...rotation(1, 10), meshId: "atoll" }, NOW), {
+      kind: "unknown",
+    });
+    assertEquals(await store.rotate(rotation(1, 2), NOW), { kind: "taken" });
+    assertEquals(await store.rotate(rotation(2, 1), NOW), { kind: "taken" });
+    assertEquals(await store.rotate(rotation(2, 3), NOW), { kind: "taken" });
+    assertEquals(await store.boundKey("reef"), key(1));
+    assertEquals(keys(await store.agents("reef", NOW)).sort(), [key(2), key(3)]);
+    assertEquals(await store.rotate(rotation(2, 12), NOW), { kind: "rotated" });
+    // Neither a key that went nor one that came is anybody's to take.
+    for (const to of [2, 12]) {
+      assertEquals(await store.rotate(rotation(3, to), NOW), { kind: "taken" });
+    }
+    assertEquals(await store.rotate(rotation(2, 13), NOW), { kind: "retired" });
+    assertEquals(keys(await store.agents("reef", NOW)), [key(3)]);
+  });
+
+  test("takes rotations in the order of their sequences, and none again that was left behind", async (store) => {
+    registered(await store.register(colony({ proven: true }), { now: NOW, ttlMs: TTL_MS }));
+    assertEquals(await store.rotate(rotation(1, 11, 5), NOW), { kind: "rotated" });
+    assertEquals(await store.rotate(rotation(11, 12, 5), NOW), { kind: "older" });
+    assertEquals(await store.rotate(rotation(11, 12, 4), NOW), { kind: "older" });
+    assertEquals(await store.boundKey("reef"), key(11));
+    assertEquals(await store.rotate(rotation(11, 12, 6), NOW), { kind: "rotated" });
+    assertEquals(await store.rotate(rotation(1, 11, 5), NOW), { kind: "retired" });
+    assertEquals(await store.rotate(rotation(1, 13, 9), NOW), { kind: "retired" });
+    assertEquals(await store.rotate(rotation(12, 1, 9), NOW), { kind: "taken" });
+    assertEquals(await store.boundKey("reef"), key(12));
+  });
+
+  test("forgets the key that was given up first, where too many were", async (store) => {
+    const options = { now: NOW, ttlMs: TTL_MS };
+    for (let from = 20; from < 24; from++) {
+      registered(await store.register(agent(from, { proven: true }), options));
+      assertEquals((await store.rotate(rotation(from, from + 10), NOW + from)).kind, "rotated");
+    }
+    const kinds = [];
+    for (let from = 20; from < 24; from++) {
+      kinds.push((await store.register(agent(from, { proven: true }), options)).kind);
+    }
+    assertEquals(kinds, ["registered", "retired", "retired", "retired"]);
   });
 
   test("lets an id be used once, until its time is over", async (store) => {
@@ -410,6 +520,21 @@ export function testStore(
     assertEquals(await store.secret("other", new Uint8Array(3)), new Uint8Array(3));
   });
 
+  test("forgets the secrets of a range of names, and no others", async (store) => {
+    const names = ["key 1", "key 2", "key 3", "keyring", "proof"];
+    for (const [i, name] of names.entries()) await store.secret(name, Uint8Array.of(i));
+    assertEquals(await store.forgetSecrets({ from: "key 0", before: "key 3" }), 2);
+    assertEquals(await store.forgetSecrets({ from: "key 0", before: "key 3" }), 0);
+    const fresh = (): Uint8Array<ArrayBuffer> => Uint8Array.of(9);
+    const kept = await Promise.all(names.map((name) => store.secret(name, fresh())));
+    assertEquals(kept.map(([byte]) => byte), [9, 9, 2, 3, 4]);
+  });
+
+  testMeshes(test);
+  testMembers(test);
+
+  testOverview(test);
+
   test("rejects once closed", async (store) => {
     await store.close();
     await assertRejects(store.colony("reef", NOW), { name: "MorayError" });
@@ -419,6 +544,10 @@ export function testStore(
 function session(sessionId: string, seed: number, relayId: string): SessionRequest {
   const agentKey = key(seed);
   return { sessionId, ...nodeKey(seed), agentKey, colonyKey: key(1), relayId };
+}
+
+function rotation(from: number, to: number, sequence = 1): StoredRotation {
+  return { meshId: "reef", oldKey: key(from), newKey: key(to), sequence };
 }
 
 function nodeKey(seed: number): NodeKey {

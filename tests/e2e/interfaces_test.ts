@@ -75,7 +75,7 @@ e2e(
     const url = urlOf(discovery);
     const colony = scope.use(
       await Moray.start(
-        ["colony", "--mesh", "reef", "--discovery", url, "--state", scope.directory()],
+        ["colony", "--open", "--mesh", "reef", "--discovery", url, "--state", scope.directory()],
         { namespace },
       ),
     );

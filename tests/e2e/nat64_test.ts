@@ -77,7 +77,7 @@ e2e(
     const web = await startWebServer(scope, { namespace });
     const colony = scope.use(
       await Moray.start([
-        ...["colony", "--mesh", "reef", "--state", scope.directory()],
+        ...["colony", "--open", "--mesh", "reef", "--state", scope.directory()],
         ...["--discovery", `http://${outsideIp}:8080`, "--expose", `${MESH_PORT}:${web}`],
       ], { namespace }),
     );

@@ -159,13 +159,13 @@ e2e("a running node examines its network, and its colony tells it where it sees 
   const lab = scope.use(await Lab.up("nodecheck", { servers: ["disco:2"], sites }));
   await startDiscovery(lab, (discovery) => scope.use(discovery));
   const url = `http://${lab.address("disco")}:8080`;
-  const start = async (role: string, host: string): Promise<string> => {
+  const start = async (role: string, host: string, ...more: string[]): Promise<string> => {
     const state = scope.directory();
-    const args = [role, "--mesh", "reef", "--discovery", url, "--state", state];
+    const args = [role, "--mesh", "reef", "--discovery", url, "--state", state, ...more];
     scope.use(await Moray.start(args, { namespace: lab.namespace(host) }));
     return state;
   };
-  await start("colony", "c1");
+  await start("colony", "c1", "--open");
   const state = await start("agent", "a1");
   const colony = lab.address("c1");
   const ask = async (): Promise<NetcheckReport | undefined> => {
@@ -205,13 +205,24 @@ e2e("an idle path outlives a NAT that forgets after 5 s, once that has been meas
   const lab = scope.use(await Lab.up("idlepath", { servers: ["disco:2"], sites }));
   await startDiscovery(lab, (discovery) => scope.use(discovery));
   const url = `http://${lab.address("disco")}:8080`;
-  const start = async (role: string, host: string): Promise<string> => {
+  const start = async (role: string, host: string, ...more: string[]): Promise<string> => {
     const state = scope.directory();
-    const args = [role, "--mesh", "reef", "--discovery", url, "--state", state, "--name", host];
+    const args = [
+      role,
+      "--mesh",
+      "reef",
+      "--discovery",
+      url,
+      "--state",
+      state,
+      "--name",
+      host,
+      ...more,
+    ];
     scope.use(await Moray.start(args, { namespace: lab.namespace(host) }));
     return state;
   };
-  const colony = await start("colony", "c1");
+  const colony = await start("colony", "c1", "--open");
   const agent = await start("agent", "a1");
   const ping = async (): Promise<number> => {
     const args = ["ping", "a1", "--count", "1", "--timeout", "1000", "--state", colony];

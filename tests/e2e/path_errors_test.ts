@@ -68,7 +68,16 @@ e2e(
     await late;
     scope.use(
       await Moray.start([
-        ...["colony", "--mesh", mesh.name, "--discovery", url, "--state", mesh.state.colony],
+        ...[
+          "colony",
+          "--open",
+          "--mesh",
+          mesh.name,
+          "--discovery",
+          url,
+          "--state",
+          mesh.state.colony,
+        ],
         ...["--wg-port", `${mesh.colony.port("wg")}`, "--expose", `8080:${mesh.web}`],
       ], { namespace: link.b.namespace }),
     );

@@ -45,6 +45,7 @@ async function startWorld(
   const colony = scope.use(
     await Moray.start([
       "colony",
+      "--open",
       "--mesh",
       "reef",
       "--discovery",

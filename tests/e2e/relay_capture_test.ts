@@ -4,13 +4,17 @@ import { Buffer } from "node:buffer";
 import { block } from "../support/bytes.ts";
 import { Capture, parsePcap, type PayloadKind, payloadKind } from "../support/capture.ts";
 import { run } from "../support/child.ts";
-import { curlDownload, startWebServer } from "../support/http.ts";
-import { startNatWorld } from "../support/nat_mesh.ts";
+import { curl, curlDownload } from "../support/http.ts";
 import { Lab } from "../support/natlab.ts";
-import { e2e, eventually } from "../support/scope.ts";
+import {
+  DELAY,
+  RELAY_PORT as PORT,
+  startRelayWorld,
+  startWalker,
+  startWebColony,
+} from "../support/relayed_pair.ts";
+import { e2e } from "../support/scope.ts";
 
-const PORT = 3480;
-const DELAY = "delay=10ms";
 /** Whole packets, also the long ones that offloading makes. */
 const WHOLE = { bytes: 66_000, filter: "" };
 /** In the request's path, in the page, and at the beginning of a longer one. */
@@ -40,29 +44,13 @@ e2e("a capture at the relay holds TURN and STUN at its port, and no plaintext an
   for (const place of [card, loop, reader]) {
     captures.push(scope.use(await Capture.start({ ...place, ...WHOLE })));
   }
-  const world = await startNatWorld(scope, {
-    lab,
-    discoveryFlags: [
-      "--relay",
-      ...["--relay-listen", `${address}:${PORT}`, "--relay-external-ip", address],
-    ],
-  });
-  const web = await startWebServer(scope, { namespace: lab.namespace("c1") });
-  await world.start("colony", { mesh: "reef", host: "c1", flags: ["--expose", `8080:${web}`] });
-  const walker = await world.start("agent", {
-    mesh: "reef",
-    host: "a1",
-    name: "walker",
-    flags: ["--socks5", "127.0.0.1:0"],
-  });
-  await eventually("the colony to answer", () => walker.echo("colony", 500), {
-    timeoutMs: 20_000,
-    everyMs: 20,
-  });
+  const world = await startRelayWorld(scope, lab);
+  await startWebColony(scope, { lab, world });
+  const walker = await startWalker({ world });
   const proxy = { namespace: lab.namespace("a1"), socks5: walker.process.address("socks5") };
   const page = await run([
-    ...["curl", "--silent", "--fail", "--max-time", "20", "--noproxy", ""],
-    ...["--socks5-hostname", proxy.socks5, `http://colony:8080/hello?note=${REQUEST_MARK}`],
+    ...curl({ ...proxy, timeoutMs: 20_000 }),
+    `http://colony:8080/hello?note=${REQUEST_MARK}`,
   ], { namespace: proxy.namespace });
   assertEquals(page.stdout, `${PAGE_MARK}\n`);
   await curlDownload("http://colony:8080", { ...proxy, mib: BODY_MIB });

@@ -1,17 +1,19 @@
 /** A relay that is told to end while it carries a pair, which another relay carries on. */
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import { testSha256 } from "../support/bytes.ts";
-import { digest } from "../support/child.ts";
-import { startWebServer } from "../support/http.ts";
-import { Moray, SOURCE } from "../support/moray.ts";
+import type { Moray } from "../support/moray.ts";
 import { startNatWorld } from "../support/nat_mesh.ts";
 import { Lab } from "../support/natlab.ts";
+import {
+  DELAY,
+  RELAY_SECRET as SECRET,
+  startLabRelay,
+  startWalker,
+  startWebColony,
+  streamFromColony,
+} from "../support/relayed_pair.ts";
 import { say } from "../support/say.ts";
 import { e2e, eventually } from "../support/scope.ts";
-
-const PORT = 3480;
-const SECRET = "of the lab";
-const DELAY = "delay=10ms";
 
 const CASES = [
   // The nodes give the old relay back half a minute after they have the new one.
@@ -34,36 +36,21 @@ for (const { name, drainSeconds, streamSeconds } of CASES) {
     const url = `http://${lab.address("disco", 4)}:8080`;
     const relays = new Map<string, Moray>();
     for (const id of ["one", "two"]) {
-      const address = lab.address(id, 4);
-      const relay = await Moray.start([
-        ...["relay", "--listen-udp", `${address}:${PORT}`, "--external-ip", address],
-        ...["--secret", SECRET, "--discovery", url, "--relay-id", id],
+      const flags = [
+        ...["--discovery", url, "--relay-id", id],
         ...["--drain-seconds", `${drainSeconds}`],
-      ], { program: SOURCE, namespace: lab.namespace(id), timeoutMs: 60_000 });
-      relays.set(id, scope.use(relay));
+      ];
+      relays.set(id, await startLabRelay(scope, { lab, server: id, flags }));
     }
-    const web = await startWebServer(scope, { namespace: lab.namespace("c1") });
-    await world.start("colony", { mesh: "reef", host: "c1", flags: ["--expose", `8080:${web}`] });
-    const walker = await world.start("agent", {
-      mesh: "reef",
-      host: "a1",
-      name: "walker",
-      flags: ["--socks5", "127.0.0.1:0"],
-    });
-    await eventually("the colony to answer", () => walker.echo("colony", 500), {
-      timeoutMs: 20_000,
-      everyMs: 20,
-    });
+    await startWebColony(scope, { lab, world });
+    const walker = await startWalker({ world });
     const used = (await walker.path("colony"))?.relay ?? "";
     const drained = relays.get(used);
     assert(drained !== undefined, `the path is over ${used}`);
     const other = used === "one" ? "two" : "one";
 
-    const stream = digest([
-      ...["curl", "--silent", "--show-error", "--fail", "--max-time", "90", "--noproxy", ""],
-      ...["--socks5-hostname", walker.process.address("socks5")],
-      `http://colony:8080/stream?seconds=${streamSeconds}&pauseMs=100`,
-    ], { namespace: lab.namespace("a1"), timeoutMs: 90_000 });
+    const options = { lab, seconds: streamSeconds, timeoutMs: 90_000 };
+    const stream = streamFromColony(walker, options);
     let streaming = true;
     const ended = stream.finally(() => streaming = false);
     // Awaited at the end; whatever fails before says more.

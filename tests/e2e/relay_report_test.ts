@@ -41,7 +41,9 @@ e2e(
     const state = scope.directory();
     const mesh = ["--mesh", "reef", "--discovery", url, "--no-port-mapping"];
     scope.use(
-      await Moray.start(["colony", ...mesh, "--state", scope.directory()], { program: SOURCE }),
+      await Moray.start(["colony", "--open", ...mesh, "--state", scope.directory()], {
+        program: SOURCE,
+      }),
     );
     const flags = ["--state", state, "--name", "walker", "--no-direct"];
     scope.use(await Moray.start(["agent", ...mesh, ...flags], { program: SOURCE }));

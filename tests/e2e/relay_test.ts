@@ -1,18 +1,22 @@
 /** Relays behind real NATs: always connected, never decrypted. */
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import { testSha256 } from "../support/bytes.ts";
-import { digest } from "../support/child.ts";
-import { startWebServer } from "../support/http.ts";
 import { Moray, SOURCE } from "../support/moray.ts";
 import { Lab } from "../support/natlab.ts";
-import { LabNode, type NatWorld, startNatWorld } from "../support/nat_mesh.ts";
-import { e2e, eventually, type Scope } from "../support/scope.ts";
+import { startNatWorld } from "../support/nat_mesh.ts";
+import {
+  answers,
+  DELAY,
+  RELAY_PORT as PORT,
+  RELAY_SECRET as SECRET,
+  startLabRelay,
+  startRelayWorld,
+  startWalker,
+  startWebColony,
+  streamFromColony,
+} from "../support/relayed_pair.ts";
+import { e2e, eventually } from "../support/scope.ts";
 import { selfSigned } from "../support/turn.ts";
-
-const PORT = 3480;
-const SECRET = "of the lab";
-/** A little real: 20 ms from a site to the servers and back. */
-const DELAY = "delay=10ms";
 
 /** What stands before whom, and what has to carry. */
 const PAIRS: readonly { readonly colony: string; readonly agent: string; readonly by: string }[] = [
@@ -34,7 +38,7 @@ for (const { colony, agent, by } of PAIRS) {
         sites: [`c=${colony},${DELAY}`, `a=${agent},${DELAY}`],
       }),
     );
-    const world = await relayWorld(scope, lab);
+    const world = await startRelayWorld(scope, lab, { httpPort: 80 });
     await world.start("colony", { mesh: "reef", host: "c1" });
     const walker = await world.start("agent", { mesh: "reef", host: "a1", name: "walker" });
     await answers(walker, 20_000);
@@ -59,7 +63,7 @@ e2e(
         sites: [`c=portrestricted,${DELAY}`, `a=fullcone,${DELAY}`],
       }),
     );
-    const world = await relayWorld(scope, lab);
+    const world = await startRelayWorld(scope, lab, { httpPort: 80 });
     await world.start("colony", { mesh: "reef", host: "c1" });
     const walker = await world.start("agent", { mesh: "reef", host: "a1", name: "walker" });
     await answers(walker, 20_000);
@@ -128,7 +132,7 @@ e2e("a NAT that forgets everything costs a relayed pair 6.5 s at most", {
       sites: [`c=symmetric,${DELAY}`, `a=symmetric,${DELAY}`],
     }),
   );
-  const world = await relayWorld(scope, lab);
+  const world = await startRelayWorld(scope, lab, { httpPort: 80 });
   await world.start("colony", { mesh: "reef", host: "c1" });
   const walker = await world.start("agent", { mesh: "reef", host: "a1", name: "walker" });
   await answers(walker, 20_000);
@@ -151,19 +155,10 @@ e2e(
         sites: [`c=symmetric,${DELAY}`, `a=symmetric,${DELAY}`],
       }),
     );
-    const world = await relayWorld(scope, lab);
-    const web = await startWebServer(scope, { namespace: lab.namespace("c1") });
-    await world.start("colony", { mesh: "reef", host: "c1", flags: ["--expose", `8080:${web}`] });
-    const flags = ["--socks5", "127.0.0.1:0"];
-    const walker = await world.start("agent", { mesh: "reef", host: "a1", name: "walker", flags });
-    await answers(walker, 20_000);
-    const stream = digest([
-      ...["curl", "--silent", "--show-error", "--fail", "--max-time", "60", "--noproxy", ""],
-      ...["--socks5-hostname", walker.process.address("socks5")],
-      "http://colony:8080/stream?seconds=15&pauseMs=100",
-    ], { namespace: lab.namespace("a1"), timeoutMs: 60_000 });
-    // Awaited at the end; whatever fails before says more.
-    stream.catch(() => {});
+    const world = await startRelayWorld(scope, lab, { httpPort: 80 });
+    await startWebColony(scope, { lab, world });
+    const walker = await startWalker({ world });
+    const stream = streamFromColony(walker, { lab, seconds: 15, timeoutMs: 60_000 });
     await answers(walker, 6_500);
     for (const site of ["a", "c"]) {
       await lab.natlab("roam", site);
@@ -189,14 +184,7 @@ e2e("kill -9 of the relay under traffic: the next one carries within 6.5 s", {
   );
   const relays = new Map<string, Moray>();
   for (const name of ["one", "two"]) {
-    const address = lab.address(name, 4);
-    const flags = ["relay", "--listen-udp", `${address}:${PORT}`, "--external-ip", address];
-    const relay = await Moray.start([...flags, "--secret", SECRET], {
-      program: SOURCE,
-      namespace: lab.namespace(name),
-      timeoutMs: 60_000,
-    });
-    relays.set(name, scope.use(relay));
+    relays.set(name, await startLabRelay(scope, { lab, server: name }));
   }
   const world = await startNatWorld(scope, {
     lab,
@@ -221,24 +209,3 @@ e2e("kill -9 of the relay under traffic: the next one carries within 6.5 s", {
   const seconds = (performance.now() - killedAt) / 1000;
   assert(seconds <= 6.5, `${seconds} s`);
 });
-
-/** Discovery with its own relay, all of it also on port 80. */
-function relayWorld(scope: Scope, lab: Lab): Promise<NatWorld> {
-  const address = lab.address("disco", 4);
-  return startNatWorld(scope, {
-    lab,
-    httpPort: 80,
-    discoveryFlags: [
-      "--relay",
-      ...["--relay-listen", `${address}:${PORT}`, "--relay-external-ip", address],
-    ],
-  });
-}
-
-/** Resolves once the colony answers. */
-async function answers(node: LabNode, timeoutMs: number): Promise<void> {
-  await eventually("the colony to answer", () => node.echo("colony", 500), {
-    timeoutMs,
-    everyMs: 20,
-  });
-}

@@ -1,15 +1,18 @@
 /** A pair whose direct path comes and goes while a stream runs. */
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import { testSha256 } from "../support/bytes.ts";
-import { digest } from "../support/child.ts";
-import { startWebServer } from "../support/http.ts";
 import { Lab } from "../support/natlab.ts";
-import { startNatWorld } from "../support/nat_mesh.ts";
+import {
+  DELAY,
+  RELAY_PORT as PORT,
+  startRelayWorld,
+  startWalker,
+  startWebColony,
+  streamFromColony,
+} from "../support/relayed_pair.ts";
 import { say } from "../support/say.ts";
 import { e2e, eventually } from "../support/scope.ts";
 
-const PORT = 3480;
-const DELAY = "delay=10ms";
 /** What becoming relayed again may cost. */
 const OUTAGE_MS_MAX = 6_500;
 
@@ -26,38 +29,15 @@ e2e(
         sites: [`c=portrestricted,${DELAY}`, `a=fullcone,${DELAY}`],
       }),
     );
-    const address = lab.address("disco", 4);
-    const world = await startNatWorld(scope, {
-      lab,
-      discoveryFlags: [
-        "--relay",
-        ...["--relay-listen", `${address}:${PORT}`, "--relay-external-ip", address],
-      ],
-    });
-    const web = await startWebServer(scope, { namespace: lab.namespace("c1") });
+    const world = await startRelayWorld(scope, lab);
     // STUN and the relay alone: the pair begins relayed.
     await lab.ctl("a", `set udpports=3478+${PORT}`);
-    await world.start("colony", { mesh: "reef", host: "c1", flags: ["--expose", `8080:${web}`] });
-    const walker = await world.start("agent", {
-      mesh: "reef",
-      host: "a1",
-      name: "walker",
-      flags: ["--socks5", "127.0.0.1:0"],
-    });
-    await eventually("the colony to answer", () => walker.echo("colony", 500), {
-      timeoutMs: 20_000,
-      everyMs: 20,
-    });
+    await startWebColony(scope, { lab, world });
+    const walker = await startWalker({ world });
     const pathIs = (kind: string) => async (): Promise<true | undefined> =>
       (await walker.path("colony"))?.kind === kind || undefined;
     assertEquals(await pathIs("relayed")(), true);
-    const stream = digest([
-      ...["curl", "--silent", "--show-error", "--fail", "--max-time", "120", "--noproxy", ""],
-      ...["--socks5-hostname", walker.process.address("socks5")],
-      "http://colony:8080/stream?seconds=30&pauseMs=100",
-    ], { namespace: lab.namespace("a1"), timeoutMs: 120_000 });
-    // Awaited at the end; whatever fails before says more.
-    stream.catch(() => {});
+    const stream = streamFromColony(walker, { lab, seconds: 30, timeoutMs: 120_000 });
     let [echoes, lost, slowestMs] = [0, 0, 0];
     const echoUntil = async (done: () => Promise<boolean>): Promise<void> => {
       do {

@@ -1,7 +1,7 @@
 /** Two Discovery services on one PostgreSQL database: what is registered at one is known at the other, and either may die. */
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import { DiscoveryClient } from "../../discovery/mod.ts";
-import { keyPair } from "../support/keys.ts";
+import { freshIdentity } from "../../discovery/testing/identity.ts";
 import { startWebServer } from "../support/http.ts";
 import { MIB } from "../support/bytes.ts";
 import { Child } from "../support/child.ts";
@@ -97,8 +97,6 @@ class Replicas {
     };
     const flags = [
       ...["--listen", listen, "--stun-listen", "127.0.0.1:0", "--log-level", this.#level],
-      // The herds hold no keys.
-      "--allow-unproven",
     ];
     return this.#scope.use(await Moray.start(["discovery", ...flags], { program }));
   }
@@ -139,7 +137,7 @@ e2e(
       ...at.flatMap((i) => ["--discovery", replicas.url(i)]),
     ];
     const colony = scope.use(
-      await Moray.start(["colony", ...joining(1, 0), "--expose", `8080:${web}`]),
+      await Moray.start(["colony", "--open", ...joining(1, 0), "--expose", `8080:${web}`]),
     );
     const startAgent = async (name: string, at: number): Promise<Moray> =>
       scope.use(
@@ -224,12 +222,13 @@ async function killUnderStreams(scope: Scope, victim: number): Promise<void> {
 
 /** Registers an agent in each mesh at a replica where nobody watches. */
 async function newcomers(scope: Scope, url: string): Promise<void> {
-  const client = new DiscoveryClient({ urls: [url], log: () => {} });
-  scope.defer(() => client.close());
   const endpoints = [{ hostname: "192.0.2.9", port: 51820 }];
   for (let mesh = 2; mesh < 2 + MESHES; mesh++) {
-    const { publicKey } = await keyPair();
-    await client.registerAgent({ meshId: `mesh${mesh}`, publicKey, role: "agent", endpoints });
+    const identity = await freshIdentity();
+    const client = new DiscoveryClient({ urls: [url], identity, log: () => {} });
+    scope.defer(() => client.close());
+    const { text: publicKey } = identity;
+    await client.register({ meshId: `mesh${mesh}`, publicKey, role: "agent", endpoints });
   }
 }
 

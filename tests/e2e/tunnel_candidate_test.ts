@@ -2,8 +2,7 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import { loadOrCreateKey } from "../../agent/mod.ts";
 import { parseSocketAddress } from "../../core/mod.ts";
-import { Prover } from "../../discovery/client/prover.ts";
-import type { Fetch } from "../../discovery/mod.ts";
+import { DiscoveryClient, type Fetch, SigningKey } from "../../discovery/mod.ts";
 import { privateCryptoKey } from "../../io/mod.ts";
 import { type LabNode, startNatWorld } from "../support/nat_mesh.ts";
 import { Lab } from "../support/natlab.ts";
@@ -13,7 +12,6 @@ import { e2e, eventually } from "../support/scope.ts";
 const SITE = "portrestricted,v6=on,delay=5ms";
 const WG_PORT = "41820";
 const TUN = "moray0";
-const SERVICE = "coral.discovery.v1.DiscoveryService";
 const DIRECT_MS_MAX = 30_000;
 /** Echoes of the kernel, with time for every schedule of handshakes and probes in between. */
 const ECHOES = ["-c", "20", "-i", "0.5", "-W", "2"];
@@ -74,23 +72,27 @@ async function lie(
   { colony, inside }: { readonly colony: LabNode; readonly inside: string },
 ): Promise<void> {
   const { node } = await colony.status();
-  const body = {
-    meshId: "reef",
-    pubkey: node.publicKey,
-    name: node.name,
-    meshIpv4: node.meshIpv4,
-    meshIpv6: inside,
-    endpoints: [`[${inside}]:${WG_PORT}`, `${node.meshIpv4}:${WG_PORT}`, ...node.endpoints],
-  };
+  const texts = [`[${inside}]:${WG_PORT}`, `${node.meshIpv4}:${WG_PORT}`, ...node.endpoints];
   const { privateKey, publicKey } = await loadOrCreateKey(colony.state);
-  const identity = { publicKey, secret: await privateCryptoKey(privateKey) };
-  const baseUrl = `http://${lab.address("disco")}:8080`;
-  const prover = new Prover({ baseUrl, identity, fetch: curlIn(lab), now: Date.now });
-  const response = await prover.fetch(`${baseUrl}/${SERVICE}/RegisterColony`, {
-    headers: { "content-type": "application/json" },
-    body: new TextEncoder().encode(JSON.stringify(body)),
+  const signer = new SigningKey({
+    privateKey,
+    randomBytes: (count) => crypto.getRandomValues(new Uint8Array(count)),
   });
-  assertEquals(response.status, 200, await response.text());
+  const client = new DiscoveryClient({
+    urls: [`http://${lab.address("disco")}:8080`],
+    identity: { publicKey, secret: await privateCryptoKey(privateKey), signer },
+    fetch: curlIn(lab),
+    log: () => {},
+  });
+  await client.register({
+    meshId: "reef",
+    role: "colony",
+    publicKey: node.publicKey,
+    name: node.name,
+    ...(node.meshIpv4 !== null && { meshIpv4: node.meshIpv4 }),
+    meshIpv6: inside,
+    endpoints: texts.map(parseSocketAddress).filter((address) => address !== undefined),
+  });
 }
 
 /** POST by curl, from the network that Discovery is in. */

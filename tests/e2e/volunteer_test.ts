@@ -5,18 +5,21 @@ import {
   ok as assert,
 } from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import type { RelayOfferStatus } from "../../agent/mod.ts";
+import { connectLocalApi, type RelayOfferStatus } from "../../agent/mod.ts";
 import { Capture, type CapturedDatagram, parsePcap, payloadKind } from "../support/capture.ts";
 import { run } from "../support/child.ts";
-import { startWebServer } from "../support/http.ts";
+import { curl } from "../support/http.ts";
 import { Moray, SOURCE } from "../support/moray.ts";
 import { LabNode, nodeArguments, startNatWorld } from "../support/nat_mesh.ts";
 import { Lab } from "../support/natlab.ts";
+import { DELAY, startWalker, startWebColony } from "../support/relayed_pair.ts";
 import { e2e, eventually } from "../support/scope.ts";
 
-const DELAY = "delay=10ms";
 const PORT = 3490;
 const PAGE = "hello from behind the colony";
+
+/** Issue 8: a revoked node is cut off everywhere within this time. */
+const CUT_OFF_MS_MAX = 5000;
 
 /** Waits until Discovery sends nodes to what a node offers. */
 function offeredBy(node: LabNode): Promise<RelayOfferStatus> {
@@ -38,8 +41,7 @@ e2e(
     );
     // Discovery has no relay of its own.
     const world = await startNatWorld(scope, { lab });
-    const web = await startWebServer(scope, { namespace: lab.namespace("c1") });
-    await world.start("colony", { mesh: "reef", host: "c1", flags: ["--expose", `8080:${web}`] });
+    const colony = await startWebColony(scope, { lab, world });
     const helper = await world.start("agent", {
       mesh: "reef",
       host: "v1",
@@ -57,21 +59,12 @@ e2e(
         filter: "",
       }),
     );
-    const walker = await world.start("agent", {
-      mesh: "reef",
-      host: "a1",
-      name: "walker",
-      flags: ["--socks5", "127.0.0.1:0"],
-    });
-    await eventually("the colony to answer", () => walker.echo("colony", 500), {
-      timeoutMs: 20_000,
-      everyMs: 20,
-    });
+    const walker = await startWalker({ world });
     const { kind, relay } = await walker.path("colony") ?? {};
     assertEquals([kind, relay], ["relayed", offer.id]);
     const page = await run([
-      ...["curl", "--silent", "--fail", "--max-time", "20", "--noproxy", ""],
-      ...["--socks5-hostname", walker.process.address("socks5"), "http://colony:8080/hello"],
+      ...curl({ socks5: walker.process.address("socks5"), timeoutMs: 20_000 }),
+      "http://colony:8080/hello",
     ], { namespace: lab.namespace("a1") });
     assertEquals(page.stdout, `${PAGE}\n`);
 
@@ -118,6 +111,24 @@ e2e(
       const [relay] = (await thief.status()).relays ?? [];
       return relay?.state === "failed" && /^udp: 401 /.test(relay.reason ?? "") ? true : undefined;
     }, { timeoutMs: 20_000 });
+
+    // Who is thrown out of the mesh loses its session there too, long before the next report is due.
+    const flags = ["--no-direct"];
+    const guest = await world.start("agent", { mesh: "reef", host: "a1", name: "guest", flags });
+    const sessions = async (): Promise<number> => (await helper.status()).relayOffer?.sessions ?? 0;
+    const before = await sessions();
+    const { node: { publicKey } } = await guest.status();
+    await eventually("the helper to serve the guest", async () => {
+      const ready = (await guest.status()).relays?.some(({ state }) => state === "ready");
+      return ready === true && await sessions() > before || undefined;
+    }, { timeoutMs: 30_000 });
+    const served = await sessions();
+    using api = await connectLocalApi(colony.state);
+    assertEquals((await api.membership.revoke(publicKey)).published, true);
+    await eventually("the helper to end the guest's session", async () => {
+      return await sessions() < served || undefined;
+    }, { timeoutMs: CUT_OFF_MS_MAX });
+    assertEquals((await walker.path("colony"))?.kind, "relayed");
 
     // It withdraws when it leaves.
     assertEquals(await helper.process.stop(), 0);

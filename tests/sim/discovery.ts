@@ -222,6 +222,7 @@ export class SimDiscovery {
       metadata: {},
       lastSeenAt: now,
       generation: 0,
+      sequence: 0,
     };
     const known = this.#record(publicKey);
     const same = known !== undefined && contentOf(known) === contentOf(peer);
@@ -250,7 +251,8 @@ export class SimDiscovery {
       { kind: "failed", request, code, message }
     );
     if (own === undefined || other === undefined) return failed("refused", "not registered");
-    const attempt = { meshId: own.meshId, from, to };
+    const roles = { fromRole: own.role, toRole: other.role } as const;
+    const attempt = { meshId: own.meshId, from, to, ...roles };
     const refusal = this.#limiter.refusal(this.#wire.now(), attempt);
     if (refusal !== undefined) return failed("limit", refusal);
     const punchId = `punch-${++this.#punches}`;

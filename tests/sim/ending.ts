@@ -15,6 +15,8 @@ const QUIET_PROBE_MS = 4000;
 const STREAMS_MS = 50_000;
 /** In the quiet, the longest time between answers: links lose some. */
 const QUIET_GAP_MS = 30_000;
+/** A pair that talks was answered this lately: the trust in a path (DESIGN 2.4), and the ping before that. */
+const TALKS_MS = 6_500 + QUIET_PROBE_MS;
 /** The tunnel's largest packet in IPv6, UDP and WireGuard. */
 const OUTER_BYTES = 1280 + 80;
 /** Memory of an engine with a handful of peers and streams; it begins with 48 MiB. */
@@ -158,9 +160,9 @@ export class Ending {
     if (memoryBytes > ENGINE_BYTES_MAX) violate(`: its engine has grown to ${memoryBytes} bytes`);
     const { locals } = process.transport;
     const own = this.#stage.pairs.filter((pair) => pair.has(node));
-    // Whoever is not reached directly is guessed for, now and then.
+    // Whoever is not reached directly is guessed for, now and then; so is one who was, by luck, and is not any more.
     const reached = own.every((pair) =>
-      this.#chatter.healMsOf(pair) !== undefined &&
+      pair.heardSince(this.#stage.now() - TALKS_MS) &&
       (this.#stage.relays.size === 0 || pair.isDirect)
     );
     if (reached && locals > own.length * LOCALS_PER_PEER_MAX) {

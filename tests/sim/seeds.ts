@@ -159,6 +159,51 @@ export const FAILED_SEEDS: readonly FailedSeed[] = [
     why:
       "a NAT that counts and a filter by port: nobody tried the random ports of the other's ends",
   },
+  {
+    seed: 2053,
+    why:
+      "7.1 s after a reboot of the NAT: a peer that had slept had answered everything late, and was asked every 6 s",
+  },
+  {
+    seed: 3598,
+    why:
+      "a pair that talked over two ways that do not belong together was guessed for at each punch, with 128 ends",
+  },
+  { seed: 1813, why: "the same" },
+  { seed: 8917, why: "the same, and the size of no path was known: nothing came of bulk" },
+  {
+    seed: 9066,
+    why:
+      "a peer heard one way, whose probes came, was taken for one without probes and followed to each new port: 122 moves",
+  },
+  {
+    seed: 9582,
+    why: "7.0 s after a move, as the average of round trips was still that of a sleep",
+  },
+  {
+    seed: 8891,
+    why: "two NATs that count behind one address were taken for one, as a carrier kept their ports",
+  },
+  {
+    seed: 7699,
+    why:
+      "a pair that guessed again, as it was lost in the last seconds, was held to ends that only a reached one must not have: the check's fault",
+  },
+  {
+    seed: 9470,
+    why:
+      "a host with two cards sent to a public address by the one that was cut, as if it were its neighbour: the simulator's own fault",
+  },
+  {
+    seed: 2859,
+    why:
+      "Discovery had lost its memory while a carrier's NAT restarted: the colony forgot its agent at once, and his streams with him",
+  },
+  {
+    seed: 6343,
+    why:
+      "a NAT that keeps ports had given the looked at ones away, three times: they were not looked at again for ten minutes",
+  },
 ];
 
 /** Seeds that failed with the relays that their worlds have. */

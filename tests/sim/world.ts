@@ -361,7 +361,10 @@ function describe(event: NodeEvent, nameOf: (publicKey: string) => string): stri
     }
     case "linksChanged":
     case "relayConnect":
+    case "stunRefused":
       return event.kind;
+    case "vouched":
+      return `vouched for at ${event.address}`;
     case "stunSilent":
       return "no STUN server answers";
     default:

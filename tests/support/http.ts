@@ -69,7 +69,8 @@ export async function curlUpload(
   return (performance.now() - from) / 1000;
 }
 
-function curl({ socks5, timeoutMs = 120_000 }: TransferOptions): string[] {
+/** The beginning of a command line of curl: through a proxy where there is one, and through no other. */
+export function curl({ socks5, timeoutMs = 120_000 }: Omit<TransferOptions, "mib">): string[] {
   const limit = String(Math.ceil(timeoutMs / 1000));
   return [
     "curl",

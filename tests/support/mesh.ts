@@ -65,7 +65,7 @@ export async function startMesh(scope: Scope, options: MeshOptions): Promise<Mes
   const joining = ["--mesh", name, "--discovery", options.url ?? urlOf(discovery), ...nodeFlags];
   const colony = scope.use(
     await Moray.start(
-      ["colony", ...joining, "--state", state.colony, "--expose", `${MESH_PORT}:${web}`],
+      ["colony", "--open", ...joining, "--state", state.colony, "--expose", `${MESH_PORT}:${web}`],
       place("colony"),
     ),
   );
@@ -117,6 +117,8 @@ export async function startMesh(scope: Scope, options: MeshOptions): Promise<Mes
 export function urlOf(discovery: Moray): string {
   const url = /https?:\/\/[^\s,]+/.exec(discovery.ready)?.[0];
   if (url !== undefined) return url;
+  const [secure] = discovery.addresses("https");
+  if (secure !== undefined) return `https://${secure}`;
   const [address] = ["http", "listen"].flatMap((key) => discovery.addresses(key));
   if (address === undefined) throw new Error(`No address of the service in: ${discovery.ready}`);
   return `http://${address}`;

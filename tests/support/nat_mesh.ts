@@ -219,6 +219,7 @@ export function nodeArguments(
   const server = lab.address("disco", family);
   return [
     ...[role, "--mesh", mesh, "--state", state],
+    ...(role === "colony" ? ["--open"] : []),
     ...["--discovery", `http://${family === 4 ? server : `[${server}]`}:${httpPort}`],
     ...(name === undefined ? [] : ["--name", name]),
     ...flags,

@@ -29,7 +29,21 @@ export type Need =
   | "iperf3"
   | "turnserver"
   | "postgres"
+  | "chromium"
+  | "sshd"
+  | "ssh"
+  | "nc"
+  | "npm"
+  | "python3"
   | "go";
+
+/** Debian's packages of commands that have another name. */
+const PACKAGES: Partial<Record<Need, string>> = {
+  turnserver: "coturn",
+  sshd: "openssh-server",
+  ssh: "openssh-client",
+  nc: "netcat-openbsd",
+};
 
 /** The root of the repository. */
 export const ROOT: string = new URL("../../", import.meta.url).pathname;
@@ -113,7 +127,7 @@ function missing(need: Need): string | undefined {
         ? "needs the compiled program: deno task compile, or MORAY_BIN"
         : undefined;
     default:
-      return command(need, need === "turnserver" ? "coturn" : need);
+      return command(need, PACKAGES[need] ?? need);
   }
 }
 

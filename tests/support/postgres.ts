@@ -11,18 +11,22 @@ export class PostgresServer implements AsyncDisposable {
   /** The port on 127.0.0.1. */
   readonly port: number;
   readonly #folder: string;
+  readonly #namespace: string | undefined;
   #databases = 0;
   #running = true;
 
-  private constructor(folder: string, port: number) {
+  private constructor(folder: string, port: number, namespace: string | undefined) {
     this.#folder = folder;
+    this.#namespace = namespace;
     this.port = port;
   }
 
-  /** Makes a cluster and starts it. */
-  static async start(): Promise<PostgresServer> {
+  /** Makes a cluster and starts it, in a network namespace if one is given, where {@linkcode PostgresServer.query} does not reach. */
+  static async start(
+    { namespace }: { readonly namespace?: string } = {},
+  ): Promise<PostgresServer> {
     const folder = await Deno.makeTempDir({ prefix: "moray-postgres-" });
-    const server = new PostgresServer(folder, freePort());
+    const server = new PostgresServer(folder, freePort(), namespace);
     try {
       await Deno.writeTextFile(`${folder}/password`, PASSWORD);
       await must(["chown", "-R", owner(), folder]);
@@ -47,10 +51,10 @@ export class PostgresServer implements AsyncDisposable {
     return PASSWORD;
   }
 
-  /** Makes an empty database and returns its URL. */
-  async createDatabase(): Promise<string> {
+  /** Makes a database, an empty one or a copy of another that nobody has open, and returns its URL. */
+  async createDatabase(template = "template1"): Promise<string> {
     const name = `test${++this.#databases}`;
-    await this.query("postgres", `CREATE DATABASE ${name}`);
+    await this.query("postgres", `CREATE DATABASE ${name} TEMPLATE ${template}`);
     return this.url(name);
   }
 
@@ -107,7 +111,8 @@ export class PostgresServer implements AsyncDisposable {
     const as = Deno.uid() === 0
       ? ["setpriv", `--reuid=${owner()}`, `--regid=${group()}`, "--clear-groups"]
       : [];
-    await must([...as, path, ...args], { cwd: this.#folder, timeoutMs: 60_000 });
+    const options = { cwd: this.#folder, namespace: this.#namespace, timeoutMs: 60_000 };
+    await must([...as, path, ...args], options);
   }
 }
 

@@ -1,13 +1,15 @@
 /**
- * `watch_herd.ts MESHES NODES FIRST URL URL`: registers NODES nodes in each of MESHES meshes and keeps their Watch streams
- * open. Prints a line of JSON, {@linkcode HerdReport}, whenever something has changed.
+ * `watch_herd.ts MESHES NODES FIRST URL URL`: registers NODES nodes in each of MESHES meshes, which prove their keys and sign
+ * their records, and keeps their Watch streams open. Prints a line of JSON, {@linkcode HerdReport}, whenever something has changed.
  *
  * Each mesh is a site of its own, 127.0.0.FIRST and on, as Discovery's limits are per address.
  *
  * @module
  */
+import { formatBase64 } from "../../core/mod.ts";
 import { DiscoveryClient } from "../../discovery/mod.ts";
-import { keyPair } from "./keys.ts";
+import type { Identity } from "../../discovery/client/prover.ts";
+import { freshIdentity } from "../../discovery/testing/identity.ts";
 import { say } from "./say.ts";
 
 /** Time that a call may take: the nodes share a process, whose work must not count as the server's silence. */
@@ -33,17 +35,19 @@ class HerdNode {
   readonly #client: DiscoveryClient;
 
   constructor(
-    { role, key, urls, http }: {
+    { role, meshId, identity, urls, http }: {
       readonly role: "colony" | "agent";
-      readonly key: { readonly meshId: string; readonly publicKey: string };
+      readonly meshId: string;
+      readonly identity: Identity;
       readonly urls: readonly string[];
       readonly http: Deno.HttpClient;
     },
   ) {
     this.role = role;
-    this.#key = key;
+    this.#key = { meshId, publicKey: formatBase64(identity.publicKey) };
     this.#client = new DiscoveryClient({
       urls,
+      identity,
       log: () => {},
       timeoutMs: CALL_MS,
       fetch: (input, init) => fetch(input, { ...init, client: http }),
@@ -94,11 +98,11 @@ if (import.meta.main) {
     const http = Deno.createHttpClient({ localAddress: `127.0.0.${first + mesh}` });
     const meshId = `mesh${first + mesh}`;
     for (let i = 0; i < perMesh; i++) {
-      const { publicKey } = await keyPair();
+      const identity = await freshIdentity();
       // Half of the nodes prefer either server.
       const order = i % 2 === 0 ? urls : urls.toReversed();
       const role = i === 0 ? "colony" : "agent";
-      const node = new HerdNode({ role, key: { meshId, publicKey }, urls: order, http });
+      const node = new HerdNode({ role, meshId, identity, urls: order, http });
       nodes.push(node);
       await node.register();
     }

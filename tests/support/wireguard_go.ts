@@ -7,6 +7,8 @@ import { eventually } from "./scope.ts";
 const VERSION = "v0.0.0-20260522210424-ecfc5a8d5446";
 /** Downloading and building on a slow machine. */
 const BUILD_MS_MAX = 240_000;
+/** A listening socket's flags in /proc/net/unix: __SO_ACCEPTCON of the kernel's net.h. */
+const ACCEPTS = "00010000";
 
 /** One WireGuard interface with one peer. */
 export interface WireGuardGoOptions {
@@ -82,8 +84,7 @@ export class WireGuardGo implements AsyncDisposable {
     const started = new WireGuardGo(child, device, namespace);
     try {
       await eventually("wireguard-go to take a configuration", async () => {
-        const { code } = await run(["wg", "show", device, "listen-port"], { namespace });
-        return code === 0 || child.ended ? true : undefined;
+        return child.ended || await listens(child.pid, socketOf(device)) ? true : undefined;
       });
       if (child.ended) throw new Error(`${program[0]} has ended: ${child.log.slice(-1_000)}`);
       await started.#configure(options);
@@ -108,7 +109,7 @@ export class WireGuardGo implements AsyncDisposable {
   /** Ends it; the device goes with it. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.child[Symbol.asyncDispose]();
-    await run(["rm", "-f", `/var/run/wireguard/${this.device}.sock`]);
+    await run(["rm", "-f", socketOf(this.device)]);
   }
 
   async #configure(options: WireGuardGoOptions): Promise<void> {
@@ -146,4 +147,21 @@ export class WireGuardGo implements AsyncDisposable {
     }
     await must(["ip", "link", "set", this.device, "mtu", "1420", "up"], { namespace });
   }
+}
+
+/** Where wireguard-go takes its configuration. */
+function socketOf(device: string): string {
+  return `/var/run/wireguard/${device}.sock`;
+}
+
+/**
+ * Whether somebody listens on a unix socket in a process's network namespace. wg(8) must not be asked for it: it removes
+ * a socket that is bound and not listened on yet, as one that a dead process left.
+ */
+async function listens(pid: number, path: string): Promise<boolean> {
+  const sockets = await Deno.readTextFile(`/proc/${pid}/net/unix`).catch(() => "");
+  return sockets.split("\n").some((row) => {
+    const fields = row.trim().split(/\s+/);
+    return fields[3] === ACCEPTS && fields.at(-1) === path;
+  });
 }

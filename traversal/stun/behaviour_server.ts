@@ -9,9 +9,10 @@
  *   host', port'
  * ```
  *
- * CHANGE-REQUEST and RESPONSE-PORT send an answer where or from where nobody asked, so they count only in requests that are
- * signed with credentials of ours; in any other they are attributes that this server does not understand. What RFC 5780
- * adds to an answer is added where the request was long enough: no answer with it is longer than its request.
+ * All of that is for requests that are signed with credentials of ours. CHANGE-REQUEST and RESPONSE-PORT send an answer where or
+ * from where nobody asked: in any other request they are attributes that this server does not understand. Whoever signs gets a
+ * receipt for the address that was seen too, if the credentials are those of a node. What is added to an answer is added where the
+ * request was long enough, the receipt first: no answer with it is longer than its request.
  *
  * @module
  */
@@ -41,6 +42,7 @@ import {
   XOR_MAPPED_ADDRESS,
 } from "./codec.ts";
 import { signStun, verifyStun } from "./integrity.ts";
+import { receiptAttribute } from "./receipt.ts";
 
 /** CHANGE-REQUEST asks for an answer from the other host. */
 export const CHANGE_HOST = 4;
@@ -63,7 +65,25 @@ export interface AnswerBehaviourOptions {
   readonly addresses: BehaviourAddresses | undefined;
   /** Returns the password of a user, or `undefined` for nobody's name or one that has expired. */
   readonly passwordOf: (username: string) => string | undefined;
+  /** What is vouched for with the answer to a signed request. @default nothing */
+  readonly vouch?: (request: SignedRequest) => Voucher;
 }
+
+/** A request that somebody signed whom we know. */
+export interface SignedRequest {
+  /** Its user. */
+  readonly username: string;
+  /** Where it came from. */
+  readonly source: SocketAddress;
+  /** Its transaction, borrowed. */
+  readonly transactionId: Uint8Array;
+}
+
+/** What is vouched for: an address, with these bytes; nothing; or not even an answer is due, as the request is another's. */
+export type Voucher =
+  | { readonly kind: "receipt"; readonly receipt: Uint8Array }
+  | { readonly kind: "none" }
+  | { readonly kind: "silence" };
 
 /** An answer, and the socket that it must leave from. */
 export interface BehaviourAnswer extends Transmit {
@@ -73,6 +93,7 @@ export interface BehaviourAnswer extends Transmit {
 
 /** What anybody's request may hold. PADDING is there to make it longer, and asks for nothing. */
 const KNOWN: ReadonlySet<number> = new Set([...RFC_8489_ATTRIBUTES, PADDING]);
+const NOTHING: Voucher = { kind: "none" };
 
 /** Every socket of a server: four, or two where both addresses have the same host. */
 export function behaviourSockets({ primary, alternate }: BehaviourAddresses): SocketAddress[] {
@@ -92,7 +113,7 @@ export function behaviourSockets({ primary, alternate }: BehaviourAddresses): So
  */
 export function answerBehaviour(
   { source, payload }: Datagram,
-  { local, addresses, passwordOf }: AnswerBehaviourOptions,
+  { local, addresses, passwordOf, vouch = () => NOTHING }: AnswerBehaviourOptions,
 ): BehaviourAnswer | undefined {
   const request = decodeStun(payload);
   if (request?.class !== "request" || request.method !== METHOD_BINDING) return undefined;
@@ -119,7 +140,6 @@ export function answerBehaviour(
       unknownAttributesAttribute(unknown),
     ]);
   }
-  const from = addresses === undefined ? local : changed(local, addresses, asked?.change ?? 0);
   const success = (extra: readonly StunAttribute[]): Uint8Array =>
     seal({
       class: "success",
@@ -127,12 +147,30 @@ export function answerBehaviour(
       transactionId,
       attributes: [{ type: XOR_MAPPED_ADDRESS, value: mapped }, ...extra],
     }, signer?.password);
-  const long = addresses === undefined ? undefined : success(behaviourAttributes(from, {
+  if (signer === undefined) return { from: local, destination: source, payload: success([]) };
+  const from = addresses === undefined ? local : changed(local, addresses, asked?.change ?? 0);
+  const port = asked?.port ?? source.port;
+  // An answer that goes to another port says nothing of that one.
+  const voucher = port === source.port
+    ? vouch({ username: signer.username, source, transactionId })
+    : NOTHING;
+  if (voucher.kind === "silence") return undefined;
+  const receipt = voucher.kind === "receipt" ? [receiptAttribute(voucher.receipt)] : [];
+  const behaviour = addresses === undefined ? [] : behaviourAttributes(from, {
     other: changed(local, addresses, CHANGE_HOST | CHANGE_PORT),
-  }));
-  const answer = long === undefined || long.length > payload.length ? success([]) : long;
-  const destination = { hostname: source.hostname, port: asked?.port ?? source.port };
-  return { from, destination, payload: answer };
+  });
+  const fitting = [[...receipt, ...behaviour], receipt].map(success)
+    .find(({ length }) => length <= payload.length);
+  const destination = { hostname: source.hostname, port };
+  return { from, destination, payload: fitting ?? success([]) };
+}
+
+/** Who signed a request. */
+interface Signer {
+  /** The part of it that is signed. */
+  readonly request: StunMessage;
+  readonly username: string;
+  readonly password: string;
 }
 
 /** Who signed a request, and the part of it that is signed; `undefined` for nobody whom we know. */
@@ -140,14 +178,16 @@ function signerOf(
   payload: Uint8Array,
   request: StunMessage,
   passwordOf: AnswerBehaviourOptions["passwordOf"],
-): { readonly request: StunMessage; readonly password: string } | undefined {
-  const username = findAttribute(request, USERNAME);
-  if (username === undefined || findAttribute(request, MESSAGE_INTEGRITY) === undefined) {
+): Signer | undefined {
+  const name = findAttribute(request, USERNAME);
+  if (name === undefined || findAttribute(request, MESSAGE_INTEGRITY) === undefined) {
     return undefined;
   }
-  const password = passwordOf(new TextDecoder().decode(username));
+  const username = new TextDecoder().decode(name);
+  const password = passwordOf(username);
   const signed = password === undefined ? undefined : verifyStun(payload, request, password);
-  return password === undefined || signed === undefined ? undefined : { request: signed, password };
+  if (password === undefined || signed === undefined) return undefined;
+  return { request: signed, username, password };
 }
 
 /** What a signed request asks for beyond a plain answer. */

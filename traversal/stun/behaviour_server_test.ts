@@ -3,11 +3,14 @@ import { formatSocketAddress, parseSocketAddress, type SocketAddress } from "../
 import { fuzzRuns, mutate, seeded } from "../testing/fuzz.ts";
 import {
   answerBehaviour,
+  type AnswerBehaviourOptions,
   type BehaviourAddresses,
   type BehaviourAnswer,
   behaviourSockets,
   CHANGE_HOST,
   CHANGE_PORT,
+  type SignedRequest,
+  type Voucher,
 } from "./behaviour_server.ts";
 import { answerBinding } from "./binding_server.ts";
 import {
@@ -28,6 +31,7 @@ import {
   xorMappedAddress,
 } from "./codec.ts";
 import { signStun, verifyStun } from "./integrity.ts";
+import { receiptOf } from "./receipt.ts";
 
 const ID = Uint8Array.from({ length: 12 }, (_, i) => 0xa0 + i);
 const CLIENT = address("203.0.113.9:40000");
@@ -39,6 +43,7 @@ const ONE_HOST: BehaviourAddresses = {
   primary: address("198.51.100.1:3478"),
   alternate: address("198.51.100.1:3479"),
 };
+const RECEIPT_BYTES = new Uint8Array(20).fill(7);
 const PASSWORDS = new Map([["alice", "secret"]]);
 
 Deno.test("behaviourSockets are four, or two where both addresses have one host", () => {
@@ -64,9 +69,52 @@ Deno.test("a plain request gets the plain answer, byte for byte", () => {
   }
 });
 
-Deno.test("a request with room learns the origin and the other address, in an answer no longer than itself", () => {
+Deno.test("an unsigned request learns nothing but its address, however much room it has", () => {
   for (const filler of [softwareAttribute("x".repeat(64)), padding(1500)]) {
     const payload = encodeStun(request([filler]));
+    const answer = ask(payload, { vouch: () => ({ kind: "receipt", receipt: RECEIPT_BYTES }) });
+    const plain = encodeStun(request([]));
+    assertEquals(answer?.payload, answerBinding({ source: CLIENT, payload: plain })?.payload);
+  }
+});
+
+Deno.test("a signed request gets a receipt, in an answer no longer than itself", () => {
+  const asked: SignedRequest[] = [];
+  const vouch = (one: SignedRequest): Voucher => {
+    asked.push({ ...one, transactionId: one.transactionId.slice() });
+    return { kind: "receipt", receipt: RECEIPT_BYTES };
+  };
+  const room = signed([padding(64)]);
+  const message = decoded(ask(room, { vouch }));
+  assertEquals(receiptOf(message), RECEIPT_BYTES);
+  assertEquals(addressIn(message, OTHER_ADDRESS), "192.0.2.1:3479");
+  assertEquals(asked, [{ username: "alice", source: CLIENT, transactionId: ID }]);
+  // Where not all of it fits, the receipt goes first, and then nothing but the address is left.
+  for (const [bytes, has] of [[24, true], [0, false]] as const) {
+    const payload = signed(bytes === 0 ? [] : [padding(bytes)]);
+    const answer = ask(payload, { vouch });
+    const short = decoded(answer);
+    assertEquals([receiptOf(short) !== undefined, addressIn(short, OTHER_ADDRESS)], [
+      has,
+      undefined,
+    ]);
+    assertEquals(xorMappedAddress(short), CLIENT);
+    assert((answer?.payload.length ?? 0) <= payload.length);
+  }
+});
+
+Deno.test("a request that is another's gets silence, and one that has its answer sent elsewhere no receipt", () => {
+  assertEquals(ask(signed([padding(64)]), { vouch: () => ({ kind: "silence" }) }), undefined);
+  const answer = ask(signed([responsePort(41000), padding(64)]), {
+    vouch: () => ({ kind: "receipt", receipt: RECEIPT_BYTES }),
+  });
+  assertEquals(answer?.destination.port, 41000);
+  assertEquals(receiptOf(decoded(answer)), undefined);
+});
+
+Deno.test("a signed request with room learns the origin and the other address, in an answer no longer than itself", () => {
+  for (const filler of [softwareAttribute("x".repeat(64)), padding(1500)]) {
+    const payload = signed([filler]);
     const answer = ask(payload);
     const message = decoded(answer);
     assertEquals(addressIn(message, RESPONSE_ORIGIN), "198.51.100.1:3478");
@@ -78,7 +126,7 @@ Deno.test("a request with room learns the origin and the other address, in an an
 
 Deno.test("the other address is seen from whichever socket was asked", () => {
   const others = behaviourSockets(TWO_HOSTS).map((local) => {
-    const message = decoded(ask(encodeStun(request([padding(64)])), { local }));
+    const message = decoded(ask(signed([padding(64)]), { local }));
     return addressIn(message, OTHER_ADDRESS);
   });
   assertEquals(others, [
@@ -196,7 +244,7 @@ Deno.test("no mutation of a signed request moves an answer, and none throws", ()
 
 function ask(
   payload: Uint8Array,
-  options: { local?: SocketAddress; addresses?: BehaviourAddresses | undefined } = {},
+  options: Partial<Omit<AnswerBehaviourOptions, "passwordOf">> = {},
 ): BehaviourAnswer | undefined {
   return answerBehaviour({ source: CLIENT, payload }, {
     local: TWO_HOSTS.primary,

@@ -38,7 +38,14 @@ export class BindingAnswers {
    * silence. The bytes are borrowed until the next call.
    */
   answer(source: SocketAddress, request: Uint8Array): Uint8Array | undefined {
-    if (!isPlain(request)) return answerBinding({ source, payload: request })?.payload;
+    return isPlain(request)
+      ? this.answerPlain(source, request)
+      : answerBinding({ source, payload: request })?.payload;
+  }
+
+  /** As {@linkcode BindingAnswers.answer}; `undefined` too for a request that needs a closer look. */
+  answerPlain(source: SocketAddress, request: Uint8Array): Uint8Array | undefined {
+    if (!isPlain(request)) return undefined;
     const ip = this.#addressOf(source.hostname);
     const { port } = source;
     if (ip === undefined || !Number.isInteger(port) || port < 1 || port > 0xffff) return undefined;

@@ -144,9 +144,18 @@ export class SourceLimiter {
     bucket.tokens--;
     return true;
   }
+
+  /** How long until a source that was refused `now` has a token, in milliseconds; 0 where it has one. */
+  waitMs(now: Instant, hostname: string): number {
+    const bucket = this.#buckets.get(sourceKey(hostname));
+    if (bucket === undefined) return 0;
+    const elapsedMs = Math.max(0, now - bucket.countedAt);
+    return Math.max(0, (1 - bucket.tokens) / this.#perMs - elapsedMs);
+  }
 }
 
-function sourceKey(hostname: string): string {
+/** What a source is counted under: an IPv4 address, the /64 of an IPv6 address, or the text of anything else. */
+export function sourceKey(hostname: string): string {
   if (familyOf(hostname) === 4) return hostname;
   const ip = parseIp(hostname);
   return ip?.length === 16 ? formatIp(ip.fill(0, 8)) : hostname;

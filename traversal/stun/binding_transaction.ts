@@ -31,6 +31,7 @@ import {
   xorMappedAddress,
 } from "./codec.ts";
 import { signStun, type StunCredentials, verifyStun } from "./integrity.ts";
+import { receiptOf } from "./receipt.ts";
 
 /** How a Binding transaction ended. */
 export type BindingOutcome =
@@ -43,6 +44,8 @@ export type BindingOutcome =
     readonly rttMs: number | undefined;
     /** The server's second address (OTHER-ADDRESS of RFC 5780); absent if it named none. */
     readonly otherAddress?: SocketAddress;
+    /** What the server vouches for the address with; only in the answer to a signed request. Absent: it does not. */
+    readonly receipt?: Uint8Array;
   }
   | {
     /** The server answered with an error. */
@@ -135,11 +138,13 @@ export class BindingTransaction implements Machine<BindingOutcome> {
     if (response === undefined || response.method !== METHOD_BINDING) return false;
     if (response.class !== "success" && response.class !== "error") return false;
     if (!equals(response.transactionId, this.#transactionId)) return false;
-    if (response.class === "success" && this.#password !== undefined) {
-      const signed = verifyStun(payload, response, this.#password);
-      if (signed === undefined) return false;
+    const signed = this.#password === undefined
+      ? undefined
+      : verifyStun(payload, response, this.#password);
+    if (response.class === "success" && this.#password !== undefined && signed === undefined) {
+      return false;
     }
-    const outcome = this.#read(now, response);
+    const outcome = this.#read(now, signed ?? response);
     if (outcome !== undefined) this.#end(outcome);
     return true;
   }
@@ -187,7 +192,14 @@ export class BindingTransaction implements Machine<BindingOutcome> {
     const rttMs = this.#attempts === 1 ? now - this.#firstSentAt : undefined;
     const other = findAttribute(response, OTHER_ADDRESS);
     const otherAddress = other && decodeAddress(other);
-    return { kind: "mapped", address, rttMs, ...otherAddress && { otherAddress } };
+    const receipt = this.#password === undefined ? undefined : receiptOf(response);
+    return {
+      kind: "mapped",
+      address,
+      rttMs,
+      ...otherAddress && { otherAddress },
+      ...receipt && { receipt },
+    };
   }
 
   #end(outcome: BindingOutcome): void {

@@ -1,7 +1,7 @@
 /** Migration 006: what makes a registration trustworthy. @module */
 
 /**
- * `meshes` binds a mesh id to the colony key that first proved possession, for ever. `spent` holds what may be used once
+ * `meshes` binds a mesh id to the colony key that first proved possession. `spent` holds what may be used once
  * only, nonces and tokens, until it would be refused for its age. `secrets` holds the server's own, shared by replicas.
  */
 export const SQL = `

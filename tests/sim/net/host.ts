@@ -25,6 +25,8 @@ export interface SocketOwner {
 /** Where ports for sockets without a wish begin (Linux: net.ipv4.ip_local_port_range). */
 const EPHEMERAL_FIRST = 32_768;
 const EPHEMERAL_LAST = 60_999;
+/** What public addresses of hosts begin with: each is of its site's own prefix, though all are written in one. */
+const PUBLIC = "192.0.2.";
 
 /** A host with any number of cards. */
 export class Host implements Sender {
@@ -142,5 +144,6 @@ export class Host implements Sender {
 
 /** The network of an address: its /24, or its /64, which hosts write in the same way. */
 function subnetOf(address: string): string {
+  if (address.startsWith(PUBLIC)) return address;
   return address.slice(0, Math.max(address.lastIndexOf("."), address.indexOf("::")));
 }

@@ -178,6 +178,20 @@ Deno.test("network: a host that moves has another address, and nobody is at the 
   assertEquals(one.heard.length, 1);
 });
 
+Deno.test("network: a host with two cards sends by the first, but to neighbours of the second; public addresses are no neighbours", () => {
+  const lab = new Lab([siteOf("a", "fullcone"), siteOf("b", "none"), siteOf("c", "none")]);
+  const [one, far] = [lab.host("1", "a"), lab.host("2", "c")];
+  lab.topology.plug(one.host, "b", "eth1");
+  one.host.send(9000, { hostname: addressOf(far.host), port: 9000 }, BYTES);
+  lab.pass(100);
+  assertEquals(far.heard, ["203.0.113.1:9000"]);
+  const [two, near] = [lab.host("3", "c"), lab.host("4", "a")];
+  lab.topology.plug(two.host, "a", "eth1");
+  two.host.send(9000, { hostname: addressOf(near.host), port: 9000 }, BYTES);
+  lab.pass(100);
+  assertEquals(near.heard, [`${two.host.interfaces[1]?.address}:9000`]);
+});
+
 Deno.test("link: losses come in bursts of the mean length, and in the share that was asked for", () => {
   const quality = { ...PERFECT, loss: 0.2, burst: 4 };
   const link = new Link(quality, chanceOf(1, "link"));

@@ -5,8 +5,9 @@
 //! All memory that the data path needs is taken at `start`.
 
 use crate::device::{Ask, PeerOptions};
-use crate::engine::{Engine, CLOSED};
+use crate::engine::{Engine, Refusal, CLOSED};
 use crate::event::{Address, Path};
+use crate::filter::ports::{Protocol, Range, RANGES_MAX};
 use crate::peer::Roaming;
 use crate::transmit::Run;
 use std::cell::UnsafeCell;
@@ -84,6 +85,13 @@ fn put_address(at: usize, a: Address) {
 
 fn put_u32(at: usize, v: usize) {
     state().scratch[at..at + 4].copy_from_slice(&(v as u32).to_le_bytes());
+}
+
+/// The host seals and opens from now on, by its functions of module `aead`.
+#[no_mangle]
+pub extern "C" fn offer_aead() {
+    #[cfg(target_arch = "wasm32")]
+    ring::host::offer();
 }
 
 /// Begins an engine with the private key that lies in the scratch area, which is cleared.
@@ -260,6 +268,48 @@ pub extern "C" fn public_key() {
     state().scratch[..32].copy_from_slice(&key);
 }
 
+/// Begins to hold what peers send against what they may reach.
+#[no_mangle]
+pub extern "C" fn filter_open() {
+    engine().filter_open();
+}
+
+/// Says what a peer may reach here: `count` ranges in the scratch area, each protocol, first and last port and two unused bytes, as u16.
+#[no_mangle]
+pub extern "C" fn set_ports(peer: u32, count: usize) {
+    let half = |at: usize| u16::from_le_bytes([state().scratch[at], state().scratch[at + 1]]);
+    let ranges: Vec<Range> = (0..count.min(RANGES_MAX))
+        .filter_map(|i| {
+            let protocol = match half(8 * i) {
+                0 => Protocol::Any,
+                1 => Protocol::Tcp,
+                2 => Protocol::Udp,
+                3 => Protocol::Icmp,
+                _ => return None,
+            };
+            Some(Range { protocol, first: half(8 * i + 2), last: half(8 * i + 4) })
+        })
+        .collect();
+    engine().set_ports(peer, &ranges);
+}
+
+/// Resets the connections of peers that may not be any longer; how many there were.
+#[no_mangle]
+pub extern "C" fn cut_refused() -> usize {
+    engine().cut_refused()
+}
+
+/// Writes to the scratch area how many packets of a peer did not pass, an `f64` for each [`crate::filter::Refusal`]; 0 when there is no
+/// such peer.
+#[no_mangle]
+pub extern "C" fn peer_refused(peer: u32) -> u32 {
+    let Some(refused) = engine().peer_refused(peer) else { return 0 };
+    for (i, n) in refused.iter().enumerate() {
+        state().scratch[8 * i..8 * i + 8].copy_from_slice(&n.to_le_bytes());
+    }
+    1
+}
+
 /// Replaces our addresses by the `count` in the scratch area; 0 when there are too many.
 #[no_mangle]
 pub extern "C" fn set_addresses(count: usize) -> u32 {
@@ -428,33 +478,52 @@ pub extern "C" fn echo(sequence: u32, length: usize) -> u32 {
     u32::from(engine().echo(to, sequence as u16, length))
 }
 
-/// Opens a UDP socket: its number, or -1.
+/// Opens a UDP port; 0 when that is impossible.
 #[no_mangle]
-pub extern "C" fn udp_bind(port: u32) -> i32 {
-    u16::try_from(port).ok().and_then(|p| engine().datagrams().udp_bind(p)).map_or(-1, |id| id as i32)
+pub extern "C" fn udp_bind(port: u32) -> u32 {
+    u32::from(u16::try_from(port).is_ok_and(|p| engine().udp().bind(p)))
 }
 
-/// Closes a UDP socket.
+/// Closes a UDP port.
 #[no_mangle]
-pub extern "C" fn udp_close(id: u32) {
-    engine().datagrams().udp_close(id);
+pub extern "C" fn udp_close(port: u32) {
+    engine().udp().close(port as u16);
 }
 
-/// Sends the `n` bytes at 32 in the scratch area to the address at 0; 0 when there is no room.
+/// Where the host writes the payload of a datagram before [`udp_send`]; there is room for 65,535 bytes.
 #[no_mangle]
-pub extern "C" fn udp_send(id: u32, n: usize) -> u32 {
-    let Some(to) = scratch_address(0).socket_address() else { return 0 };
-    let s = state();
-    let Some(payload) = s.scratch.get(32..32 + n) else { return 0 };
-    u32::from(s.engine.as_mut().is_some_and(|e| e.datagrams().udp_send(id, to, payload)))
+pub extern "C" fn udp_payload_pointer() -> *mut u8 {
+    engine().udp_payload().as_mut_ptr()
 }
 
-/// Takes a datagram into the scratch area at 32, its source at 0: its length, or -1.
+/// Sends `n` bytes of payload from an open port to the address in the scratch area: 0, or a [`crate::engine::Refusal`].
 #[no_mangle]
-pub extern "C" fn udp_receive(id: u32) -> i32 {
-    let s = state();
-    let Some(engine) = s.engine.as_mut() else { return -1 };
-    let Some((n, from)) = engine.datagrams().udp_receive(id, &mut s.scratch[32..]) else { return -1 };
-    put_address(0, from.into());
-    n as i32
+pub extern "C" fn udp_send(port: u32, n: usize) -> i32 {
+    let Some(to) = scratch_address(0).socket_address() else { return Refusal::NoRoute as i32 };
+    engine().udp_send(port as u16, to, n).map_or_else(|r| r as i32, |()| 0)
+}
+
+/// The longest payload that a datagram to the address in the scratch area may have, or a [`crate::engine::Refusal`].
+#[no_mangle]
+pub extern "C" fn udp_limit() -> i32 {
+    let Some(to) = scratch_address(0).ip_address() else { return Refusal::NoRoute as i32 };
+    engine().udp_limit(to).map_or_else(|r| r as i32, |n| n as i32)
+}
+
+/// How many bytes of records there are for UDP ports (see [`crate::udp`]).
+#[no_mangle]
+pub extern "C" fn udp_received() -> usize {
+    engine().udp().received().len()
+}
+
+/// Where they are.
+#[no_mangle]
+pub extern "C" fn udp_received_pointer() -> *const u8 {
+    engine().udp().received().as_ptr()
+}
+
+/// All of them were taken.
+#[no_mangle]
+pub extern "C" fn udp_received_clear() {
+    engine().udp().clear();
 }

@@ -52,6 +52,20 @@ pub enum Counter {
     TunTooBig,
     /// A packet from the kernel's interface that went to its peer in fragments, since the path carries less than every host may send.
     TunFragmented,
+    /// A datagram for an open UDP port that is not as long as it says.
+    UdpMalformed,
+    /// A datagram for an open UDP port that found no room, since the host did not take the others.
+    UdpFull,
+    /// A packet that the policy does not let its peer send here.
+    PolicyRefused,
+    /// A fragment whose datagram the policy did not let in.
+    PolicyFragment,
+    /// A packet whose ports cannot be read, from a peer that may not send everything.
+    PolicyMalformed,
+    /// An answer or an ICMP error that belongs to nothing, from a peer that may not send everything.
+    PolicyStray,
+    /// A flow that was forgotten while it was in use, since there are too many.
+    FlowEvicted,
     /// One more than the last.
     Count,
 }

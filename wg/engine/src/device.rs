@@ -4,6 +4,7 @@
 use crate::allowed_ips::AllowedIps;
 use crate::counter::{Counter, Counters};
 use crate::event::{Event, Events, Kind, Path};
+use crate::filter::Inbound;
 use crate::handshake_limit::HandshakeLimit;
 use crate::peer::{Peer, Roaming};
 use crate::probe::{self, Probe};
@@ -191,8 +192,8 @@ impl Device {
         self.peers.get_mut(slot as usize)?.as_mut()
     }
 
-    /// Takes a datagram from the network. An inner packet for us goes to `inner` with its peer's number.
-    pub fn receive(&mut self, io: &mut Io, from: Path, datagram: &[u8], inner: &mut dyn FnMut(&mut Io, &[u8])) {
+    /// Takes a datagram from the network. An inner packet goes to `inner` with its peer.
+    pub fn receive(&mut self, io: &mut Io, from: Path, datagram: &[u8], inner: &mut dyn FnMut(&mut Io, Inbound)) {
         let Some(source) = from.remote.ip_address() else { return io.counters.add(Counter::Malformed) };
         let slot = match Tunn::parse_incoming_packet(datagram) {
             Err(_) => return io.counters.add(Counter::Malformed),
@@ -276,7 +277,7 @@ impl Device {
         from: Path,
         source: IpAddr,
         datagram: &[u8],
-        inner: &mut dyn FnMut(&mut Io, &[u8]),
+        inner: &mut dyn FnMut(&mut Io, Inbound),
     ) {
         let Some(peer) = self.peers.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let (source, length) = match peer.tunnel.decapsulate(Some(source), datagram, &mut self.plain) {
@@ -320,7 +321,8 @@ impl Device {
         if self.allowed_ips.find(source) != Some(slot) {
             return io.counters.add(Counter::SourceNotAllowed);
         }
-        inner(io, &self.plain[..length]);
+        let Some(peer) = self.peers.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        inner(io, Inbound { packet: &self.plain[..length], slot, peer, allowed_ips: &self.allowed_ips });
     }
 
     /// A packet of `length` bytes in the plain buffer is from the peer's link-local address. A request is answered at once to where it came
@@ -334,6 +336,9 @@ impl Device {
             }
             Some(Probe::Request(_)) if !peer.answers.take(io.now) => io.counters.add(Counter::ProbeLimited),
             Some(Probe::Request(sequence)) => {
+                if !std::mem::replace(&mut peer.probed, true) {
+                    io.events.push(io.counters, Event::from(Kind::Probed, slot, from));
+                }
                 let mut reply = [0; probe::PROBE_BYTES_MIN];
                 Probe::Reply(sequence).write(&self.link_local, &peer.link_local, &mut reply);
                 let Some(space) = io.transmit.space(io.counters, reply.len()) else { return };

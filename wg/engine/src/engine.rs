@@ -3,13 +3,17 @@
 use crate::counter::{Counter, Counters};
 use crate::device::{Ask, Device, Io, PeerOptions};
 use crate::event::{Event, Events, Kind, Path};
-use crate::net::{Datagrams, ADDRESSES_MAX};
+use crate::filter::ports::{Ports, Range};
+use crate::filter::{Filter, REFUSALS};
+use crate::net::{Control, ADDRESSES_MAX};
 use crate::transmit::Transmit;
 use crate::tun::division::{owner, udp_destination, Owner};
 use crate::tun::fragments::Fragments;
 use crate::tun::gso::Split;
 use crate::tun::unreachable::Reason;
 use crate::tun::{self, Tun};
+use crate::udp::{self, Udp};
+use boringtun::noise::Tunn;
 use rand_core::{OsRng, RngCore};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +23,10 @@ use tcp::{Config, Handle, Stack, State};
 
 /// Streams, at most.
 pub const STREAMS_MAX: usize = 4096;
+/// Connections of one port that wait for the application. A thousand at once are taken without a SYN sent again.
+const BACKLOG: usize = 1024;
+/// Of these, those whose handshake is under way: beyond them SYN cookies are used. Only peers get this far.
+const HALF_OPEN: usize = 512;
 /// Bytes that one connection buffers in each direction, at most.
 const STREAM_BUFFER_BYTES: usize = 8 << 20;
 /// Room for one fragment and its padding, before the packet that it is cut from.
@@ -29,16 +37,18 @@ const TCP: u8 = 6;
 const ICMP: u8 = 1;
 const ICMP_V6: u8 = 58;
 
-/// Why a stream could not be opened. The numbers are the contract with `wg/engine.ts`.
+/// Why a stream could not be opened, or a datagram not be sent. The numbers are the contract with `wg/engine.ts`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Refusal {
     /// No peer is responsible for the address.
     NoRoute = -1,
-    /// Too many streams or no free port.
+    /// Too many streams, no free port, or no room to send.
     Full = -2,
     /// We have no address of that family.
     NoAddress = -3,
+    /// The path does not carry a datagram of this size.
+    TooBig = -4,
 }
 
 /// State bits of a stream, the contract with `wg/engine.ts`; the error is in the next byte.
@@ -50,7 +60,8 @@ pub const CLOSED: u32 = 4;
 pub struct Engine {
     device: Device,
     tcp: Stack,
-    datagrams: Datagrams,
+    udp: Udp,
+    control: Control,
     addresses: Vec<IpAddr>,
     streams: Vec<Option<Handle>>,
     stream_of: HashMap<Handle, u32>,
@@ -61,10 +72,13 @@ pub struct Engine {
     /// What was dropped.
     pub counters: Counters,
     now: u64,
+    mtu: usize,
     /// Where an inner packet is built, with room for padding.
     packet: Box<[u8]>,
     /// The kernel's interface, where this node has one.
     tun: Option<Tun>,
+    /// The mesh's policy, where there is one.
+    filter: Option<Filter>,
 }
 
 impl Engine {
@@ -78,11 +92,12 @@ impl Engine {
             receive_buffer_max: STREAM_BUFFER_BYTES,
             ..Config::default()
         };
-        let limits = Limits { connections: STREAMS_MAX, ..Limits::default() };
+        let limits = Limits { connections: STREAMS_MAX, backlog: BACKLOG, half_open: HALF_OPEN, ..Limits::default() };
         Engine {
             device: Device::new(private_key, mtu),
             tcp: Stack::new(config, limits, (OsRng.next_u64(), OsRng.next_u64())),
-            datagrams: Datagrams::new(now, mtu),
+            udp: Udp::default(),
+            control: Control::new(now, mtu),
             addresses: Vec::new(),
             streams: Vec::new(),
             stream_of: HashMap::new(),
@@ -90,8 +105,10 @@ impl Engine {
             events: Events::default(),
             counters: Counters::default(),
             now,
+            mtu,
             packet: vec![0; FRAGMENT_SPACE + 65_536 + 16].into_boxed_slice(),
             tun: None,
+            filter: None,
         }
     }
 
@@ -112,18 +129,51 @@ impl Engine {
             return false;
         }
         self.addresses = addresses.to_vec();
-        self.datagrams.set_addresses(addresses);
+        self.control.set_addresses(addresses);
         true
     }
 
     /// Adds a peer.
     pub fn add_peer(&mut self, options: &PeerOptions) -> Option<u32> {
-        self.device.add_peer(options)
+        let slot = self.device.add_peer(options)?;
+        if let (Some(_), Some(peer)) = (&self.filter, self.device.peer_mut(slot)) {
+            peer.ports = Ports::default(); // until the host says what it may reach
+        }
+        Some(slot)
     }
 
     /// Removes a peer.
     pub fn remove_peer(&mut self, peer: u32) {
         self.device.remove_peer(peer);
+        if let Some(filter) = &mut self.filter {
+            filter.forget_peer(peer);
+        }
+    }
+
+    /// From now on what peers send is held against what they may reach, and what begins here is remembered. Peers that there are may
+    /// reach everything until told otherwise, those to come nothing.
+    pub fn filter_open(&mut self) {
+        self.filter.get_or_insert_default();
+    }
+
+    /// What a peer may reach here from now on.
+    pub fn set_ports(&mut self, peer: u32, ranges: &[Range]) {
+        if let Some(p) = self.device.peer_mut(peer) {
+            p.ports = Ports::of(ranges);
+        }
+    }
+
+    /// Resets the connections of peers that may not be any longer; how many there were.
+    pub fn cut_refused(&mut self) -> usize {
+        let Engine { device, tcp, .. } = self;
+        tcp.cut_where(|local, remote| {
+            device.peer_for(remote.ip()).is_some_and(|(_, peer)| !peer.ports.allow(TCP, local.port()))
+        })
+    }
+
+    /// How many packets of a peer did not pass, by [`crate::filter::Refusal`].
+    pub fn peer_refused(&mut self, peer: u32) -> Option<[f64; REFUSALS]> {
+        self.device.peer_mut(peer).map(|p| p.refused)
     }
 
     /// A peer's endpoint, until it moves.
@@ -170,18 +220,25 @@ impl Engine {
 
     /// Takes one datagram from the network.
     pub fn receive(&mut self, from: Path, datagram: &[u8]) {
-        let Engine { device, tcp, datagrams, addresses, transmit, events, counters, now, tun, .. } = self;
+        let Engine { device, tcp, udp, control, addresses, transmit, events, counters, now, tun, filter, .. } = self;
         let now = *now;
         let mut io = Io { now, transmit, events, counters };
-        device.receive(&mut io, from, datagram, &mut |io, packet| {
+        device.receive(&mut io, from, datagram, &mut |io, mut inbound| {
+            let packet = inbound.packet;
             let to = destination(packet).map(|(to, protocol)| (addresses.contains(&to), protocol));
-            if matches!(to, Some((true, ICMP | ICMP_V6))) && tcp.handle_icmp(now, packet) {
+            if let (Some(filter), true) = (&mut *filter, to.is_some_and(|(ours, _)| ours || tun.is_some())) {
+                if !filter.admit(now, &mut inbound, tcp, (io.counters, io.events)) {
+                    return;
+                }
+            }
+            let icmp = matches!(to, Some((true, ICMP | ICMP_V6)));
+            if icmp && (tcp.handle_icmp(now, packet) || udp.handle_icmp(io.counters, packet)) {
                 return;
             }
             let owner = match (to, &tun) {
                 (None, _) | (Some((false, _)), None) => return io.counters.add(Counter::NotForUs),
                 (Some((false, _)), Some(_)) => Owner::Kernel,
-                (Some(_), Some(_)) => owner(packet, tcp, datagrams),
+                (Some(_), Some(_)) => owner(packet, tcp, udp),
                 (Some((_, TCP)), None) => Owner::Tcp,
                 (Some(_), None) => Owner::Datagrams,
             };
@@ -189,7 +246,11 @@ impl Engine {
                 Owner::Tcp => {
                     tcp.handle_packet(now, packet);
                 }
-                Owner::Datagrams => datagrams.receive(io.counters, packet),
+                Owner::Datagrams => {
+                    if !udp.receive(io.counters, packet) {
+                        control.receive(io.counters, packet);
+                    }
+                }
                 Owner::Kernel => {
                     if !tun.as_mut().is_some_and(|t| t.output.push(packet)) {
                         io.counters.add(Counter::TunFull);
@@ -219,7 +280,7 @@ impl Engine {
     /// Sends the packet of `length` bytes that the host has read from the kernel's interface, virtio header first. True while
     /// the transmit buffer has room for another.
     pub fn tun_send(&mut self, length: usize) -> bool {
-        let Engine { device, addresses, transmit, events, counters, packet, now, tun, .. } = self;
+        let Engine { device, addresses, transmit, events, counters, packet, now, tun, filter, .. } = self;
         let mut io = Io { now: *now, transmit, events, counters };
         let Some(tun) = tun else { return false };
         let Some(split) = tun.input.get(..length).and_then(Split::parse) else {
@@ -247,6 +308,9 @@ impl Engine {
             return true;
         }
         let mtu = peer.tun_mtu;
+        if let Some(filter) = filter {
+            filter.note_leaving(*now, slot, split.packet(), io.counters);
+        }
         if split.longest() <= mtu {
             for i in 0..split.count() {
                 let n = split.write(i, packet);
@@ -276,13 +340,24 @@ impl Engine {
     /// Runs timers and stacks and encrypts what they want to send. True when the transmit buffer is full before
     /// everything was said: flush it and call again.
     pub fn poll(&mut self) -> bool {
-        let Engine { device, tcp, datagrams, transmit, events, counters, packet, now, .. } = self;
+        let Engine { device, tcp, control, transmit, events, counters, packet, now, filter, .. } = self;
         let now = *now;
         device.tick(&mut Io { now, transmit, events, counters });
-        datagrams.poll(now, counters, events, |counters, events, p| {
+        if let Some(filter) = &mut *filter {
+            while let Some((slot, n)) = filter.take_reply(packet) {
+                device.send_to(&mut Io { now, transmit, events, counters }, slot, packet, n);
+            }
+        }
+        control.poll(now, counters, events, |counters, events, p| {
             let n = p.len().min(packet.len() - 16);
             packet[..n].copy_from_slice(&p[..n]);
-            device.send(&mut Io { now, transmit, events, counters }, packet, n);
+            let Some((slot, _)) = Tunn::dst_address(&p).and_then(|to| device.peer_for(to)) else {
+                return counters.add(Counter::NoRoute);
+            };
+            if let Some(filter) = &mut *filter {
+                filter.note_leaving(now, slot, &packet[..n], counters);
+            }
+            device.send_to(&mut Io { now, transmit, events, counters }, slot, packet, n);
         });
         if transmit.has_room() {
             tcp.poll_transmit(now, |burst| {
@@ -338,7 +413,7 @@ impl Engine {
 
     /// When [`poll`](Self::poll) wants to be called, in microseconds; `None` for never.
     pub fn poll_timeout(&mut self) -> Option<u64> {
-        let stacks = [self.tcp.poll_timeout(), self.datagrams.poll_timeout(self.now), self.device.next_tick()];
+        let stacks = [self.tcp.poll_timeout(), self.control.poll_timeout(self.now), self.device.next_tick()];
         stacks.into_iter().flatten().min()
     }
 
@@ -372,7 +447,7 @@ impl Engine {
         *self.streams.get(id as usize)?
     }
 
-    /// State bits, and the error in bits 8 to 15: 1 refused, 2 reset, 3 timed out, 4 aborted.
+    /// State bits, and the error in bits 8 to 15: 1 refused, 2 reset, 3 timed out, 4 aborted, 5 prohibited.
     pub fn stream_state(&self, id: u32) -> u32 {
         let Some(c) = self.handle(id).and_then(|h| self.tcp.get(h)) else { return CLOSED };
         let mut bits = if c.is_established() { ESTABLISHED } else { 0 };
@@ -383,6 +458,7 @@ impl Engine {
             tcp::Error::Reset => 2 << 8,
             tcp::Error::TimedOut => 3 << 8,
             tcp::Error::Aborted => 4 << 8,
+            tcp::Error::Prohibited => 5 << 8,
         })
     }
 
@@ -457,12 +533,47 @@ impl Engine {
 
     /// Sends an echo request.
     pub fn echo(&mut self, to: IpAddr, sequence: u16, length: usize) -> bool {
-        self.device.allowed_ips.find(to).is_some() && self.datagrams.echo(to, sequence, length)
+        self.device.allowed_ips.find(to).is_some() && self.control.echo(to, sequence, length)
     }
 
-    /// UDP and ICMP sockets.
-    pub fn datagrams(&mut self) -> &mut Datagrams {
-        &mut self.datagrams
+    /// UDP ports.
+    pub fn udp(&mut self) -> &mut Udp {
+        &mut self.udp
+    }
+
+    /// Where the host writes the payload of a datagram before [`udp_send`](Self::udp_send).
+    pub fn udp_payload(&mut self) -> &mut [u8] {
+        &mut self.packet[udp::HEADROOM..]
+    }
+
+    /// The longest payload that a datagram to `to` may have now.
+    pub fn udp_limit(&mut self, to: IpAddr) -> Result<usize, Refusal> {
+        self.udp_route(to).map(|(_, _, limit)| limit)
+    }
+
+    /// Our address, the peer, and the longest payload.
+    fn udp_route(&mut self, to: IpAddr) -> Result<(IpAddr, u32, usize), Refusal> {
+        let (slot, peer) = self.device.peer_for(to).ok_or(Refusal::NoRoute)?;
+        let local = self.addresses.iter().find(|a| a.is_ipv4() == to.is_ipv4()).ok_or(Refusal::NoAddress)?;
+        Ok((*local, slot, peer.mtu.min(self.mtu).saturating_sub(udp::overhead(to))))
+    }
+
+    /// Sends the first `length` bytes of [`udp_payload`](Self::udp_payload) from an open port.
+    pub fn udp_send(&mut self, port: u16, to: SocketAddr, length: usize) -> Result<(), Refusal> {
+        let (local, slot, limit) = self.udp_route(to.ip())?;
+        if length > limit {
+            return Err(Refusal::TooBig);
+        }
+        if !self.transmit.has_room() {
+            return Err(Refusal::Full);
+        }
+        let Engine { device, transmit, events, counters, packet, now, filter, .. } = self;
+        let (start, length) = udp::write_headers(packet, SocketAddr::new(local, port), to, length);
+        if let Some(filter) = filter {
+            filter.note_leaving(*now, slot, &packet[start..start + length], counters);
+        }
+        device.send_to(&mut Io { now: *now, transmit, events, counters }, slot, &mut packet[start..], length);
+        Ok(())
     }
 }
 

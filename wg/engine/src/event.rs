@@ -92,10 +92,12 @@ pub enum Kind {
     Accepted = 5,
     /// An echo reply with sequence number `a` from `address`.
     EchoReply = 6,
-    /// UDP socket `a` has a datagram.
-    Datagram = 7,
     /// The peer has answered probe `a`. `address` and local end `b`: where from.
     ProbeReply = 8,
+    /// The peer has sent its first probe of a session, so it knows them. `address` and local end `b`: where from.
+    Probed = 9,
+    /// The policy has refused a peer's packet of IP protocol `a` to port `b`; at most one a second for each peer. `address`: its source.
+    PolicyRefused = 10,
 }
 
 /// One event as the host reads it.

@@ -10,6 +10,7 @@ pub mod counter;
 pub mod device;
 pub mod engine;
 pub mod event;
+pub mod filter;
 pub mod handshake_limit;
 pub mod net;
 pub mod peer;
@@ -17,8 +18,11 @@ pub mod probe;
 pub mod recent_initiations;
 pub mod transmit;
 pub mod tun;
+pub mod udp;
 
 #[cfg(test)]
 mod path_tests;
+#[cfg(test)]
+mod policy_tests;
 #[cfg(test)]
 mod tests;

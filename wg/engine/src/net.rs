@@ -1,27 +1,22 @@
-//! The userspace network inside the tunnel: TCP by the own `tcp` crate, UDP, ICMP and IP by smoltcp.
+//! ICMP and IP inside the tunnel by smoltcp: echoes asked and answered, and what nobody takes refused.
 
 use crate::counter::{Counter, Counters};
 use crate::event::{Event, Events, Kind};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
-use smoltcp::socket::{icmp, udp};
+use smoltcp::socket::icmp;
 use smoltcp::time::Instant;
 use smoltcp::wire::{
     HardwareAddress, Icmpv4Message, Icmpv4Packet, Icmpv4Repr, Icmpv6Message, Icmpv6Packet, Icmpv6Repr, IpAddress,
-    IpCidr, IpEndpoint, Ipv4Address, Ipv6Address,
+    IpCidr, Ipv4Address, Ipv6Address,
 };
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 /// Our addresses inside the tunnel, at most (smoltcp's `iface-max-addr-count`).
 pub const ADDRESSES_MAX: usize = 8;
-/// UDP sockets, at most.
-pub const UDP_SOCKETS_MAX: usize = 256;
 /// Packets waiting on either side of smoltcp; the newest is dropped.
 const QUEUE_MAX: usize = 256;
-/// Datagrams and bytes that a UDP socket buffers in each direction.
-const UDP_PACKETS: usize = 128;
-const UDP_BYTES: usize = 128 << 10;
 /// All echo requests of a node carry this identifier; the sequence number tells them apart.
 pub const ECHO_IDENTIFIER: u16 = 0x6d79;
 /// What the payload of an echo request is filled with.
@@ -75,16 +70,15 @@ impl phy::Device for Queues {
     }
 }
 
-/// UDP, ICMP and IP for the node's own addresses.
-pub struct Datagrams {
+/// ICMP and IP for the node's own addresses. A datagram that comes here has a port that is not open, and is answered so.
+pub struct Control {
     interface: Interface,
     sockets: SocketSet<'static>,
     queues: Queues,
-    udp: Vec<Option<SocketHandle>>,
     echo: SocketHandle,
 }
 
-impl Datagrams {
+impl Control {
     /// A stack without addresses.
     pub fn new(now: u64, mtu: usize) -> Self {
         let mut queues = Queues { received: VecDeque::new(), to_send: VecDeque::new(), mtu };
@@ -94,7 +88,7 @@ impl Datagrams {
         let mut echo = icmp::Socket::new(buffer(), buffer());
         echo.bind(icmp::Endpoint::Ident(ECHO_IDENTIFIER)).expect("a new socket can be bound");
         let echo = sockets.add(echo);
-        Datagrams { interface, sockets, queues, udp: Vec::new(), echo }
+        Control { interface, sockets, queues, echo }
     }
 
     /// Replaces our addresses.
@@ -119,7 +113,7 @@ impl Datagrams {
         }
     }
 
-    /// Takes a packet that is not TCP.
+    /// Takes a packet that is neither TCP nor for an open UDP port.
     pub fn receive(&mut self, counters: &mut Counters, packet: &[u8]) {
         if self.queues.received.len() >= QUEUE_MAX {
             return counters.add(Counter::QueueFull);
@@ -143,11 +137,6 @@ impl Datagrams {
     }
 
     fn report(&mut self, counters: &mut Counters, events: &mut Events) {
-        for (id, handle) in self.udp.iter().enumerate() {
-            if handle.is_some_and(|h| self.sockets.get::<udp::Socket>(h).can_recv()) {
-                events.push(counters, Event { a: id as u32, ..Event::new(Kind::Datagram) });
-            }
-        }
         let socket = self.sockets.get_mut::<icmp::Socket>(self.echo);
         while let Ok((payload, from)) = socket.recv() {
             // A peer's echo requests carry the same identifier, and smoltcp hands them over too.
@@ -196,55 +185,6 @@ impl Datagrams {
             }
             _ => false,
         }
-    }
-
-    /// Opens a UDP socket on a port of every address; `None` when the port is taken or there are too many.
-    pub fn udp_bind(&mut self, port: u16) -> Option<u32> {
-        let taken = self.has_port(port);
-        let slot = self.udp.iter().position(Option::is_none).unwrap_or(self.udp.len());
-        if taken || port == 0 || slot >= UDP_SOCKETS_MAX {
-            return None;
-        }
-        let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; UDP_PACKETS], vec![0; UDP_BYTES]);
-        let mut socket = udp::Socket::new(buffer(), buffer());
-        socket.bind(port).ok()?;
-        let handle = Some(self.sockets.add(socket));
-        if slot == self.udp.len() {
-            self.udp.push(handle);
-        } else {
-            self.udp[slot] = handle;
-        }
-        Some(slot as u32)
-    }
-
-    /// Whether a UDP socket has this port.
-    pub fn has_port(&self, port: u16) -> bool {
-        self.udp.iter().flatten().any(|h| self.sockets.get::<udp::Socket>(*h).endpoint().port == port)
-    }
-
-    /// Closes a UDP socket.
-    pub fn udp_close(&mut self, id: u32) {
-        if let Some(handle) = self.udp.get_mut(id as usize).and_then(Option::take) {
-            self.sockets.remove(handle);
-        }
-    }
-
-    fn udp_socket(&mut self, id: u32) -> Option<&mut udp::Socket<'static>> {
-        let handle = (*self.udp.get(id as usize)?)?;
-        Some(self.sockets.get_mut::<udp::Socket>(handle))
-    }
-
-    /// Sends a datagram; false when the socket is gone, full, or the datagram too long.
-    pub fn udp_send(&mut self, id: u32, to: SocketAddr, payload: &[u8]) -> bool {
-        self.udp_socket(id).is_some_and(|s| s.send_slice(payload, IpEndpoint::from(to)).is_ok())
-    }
-
-    /// Takes the next datagram into `out`: its length, and where it came from.
-    pub fn udp_receive(&mut self, id: u32, out: &mut [u8]) -> Option<(usize, SocketAddr)> {
-        let (payload, meta) = self.udp_socket(id)?.recv().ok()?;
-        let n = payload.len().min(out.len());
-        out[..n].copy_from_slice(&payload[..n]);
-        Some((n, SocketAddr::new(meta.endpoint.addr.into(), meta.endpoint.port)))
     }
 }
 

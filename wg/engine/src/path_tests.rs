@@ -61,6 +61,14 @@ fn a_probe_goes_along_its_path_and_the_answer_to_where_it_came_from() {
     assert_eq!((to, reply.len()), (elsewhere(), PROBE_BYTES_MIN + 32), "short, and at once");
     assert_eq!(w.nodes[1].peer_figures(0).unwrap().1, outer(0), "the endpoint stays");
 
+    let [probed] = events(&mut w.nodes[1], Kind::Probed)[..] else { panic!("the first of the session is told") };
+    assert_eq!((probed.peer, probed.address), (0, elsewhere().remote));
+    assert!(w.nodes[0].probe(0, ask(there, 77_778, 100)));
+    let (_, second) = one(&mut w.nodes[0]);
+    w.nodes[1].receive(elsewhere(), &second);
+    assert_eq!(take(&mut w.nodes[1]).len(), 1, "answered too");
+    assert!(events(&mut w.nodes[1], Kind::Probed).is_empty(), "the first alone");
+
     w.nodes[0].receive(there, &reply);
     let [event] = events(&mut w.nodes[0], Kind::ProbeReply)[..] else { panic!("one reply") };
     assert_eq!((event.peer, event.a, event.b, event.address), (0, 77_777, 9, there.remote));

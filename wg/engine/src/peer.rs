@@ -1,6 +1,7 @@
 //! One peer: boringtun's tunnel and what the protocol leaves to the device around it.
 
 use crate::event::Path;
+use crate::filter::{ports::Ports, REFUSALS};
 use crate::probe::{self, Allowance};
 use boringtun::noise::Tunn;
 
@@ -41,6 +42,16 @@ pub struct Peer {
     pub link_local: [u8; 16],
     /// How many of its probes are answered.
     pub answers: Allowance,
+    /// Whether it has sent one in this session.
+    pub probed: bool,
+    /// What the policy lets it reach here.
+    pub ports: Ports,
+    /// How many of its packets did not pass, by [`crate::filter::Refusal`].
+    pub refused: [f64; REFUSALS],
+    /// How many of them are answered by an error.
+    pub refusals: Allowance,
+    /// When the host was told of one; 0 for never.
+    pub refusal_told_at: u64,
     /// Largest inner packet for the path to the peer.
     pub mtu: usize,
     /// Largest packet that the kernel's interface may send to the peer.
@@ -69,6 +80,11 @@ impl Peer {
             keepalive_seconds,
             link_local: probe::link_local(&public_key),
             answers: Allowance::default(),
+            probed: false,
+            ports: Ports::all(),
+            refused: [0.0; REFUSALS],
+            refusals: Allowance::default(),
+            refusal_told_at: 0,
             mtu: usize::MAX,
             tun_mtu: usize::MAX,
             unconfirmed: Vec::new(),
@@ -120,6 +136,7 @@ impl Peer {
         self.retry = None;
         self.revive_at = 0;
         self.unconfirmed.clear();
+        self.probed = false;
         self.handshake_at = now;
         self.heard_along(now, from);
     }

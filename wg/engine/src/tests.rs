@@ -26,7 +26,7 @@ pub(crate) fn mesh(node: usize) -> IpAddr {
     IpAddr::from([10, 42, 0, node as u8 + 1])
 }
 
-fn mesh6(node: usize) -> IpAddr {
+pub(crate) fn mesh6(node: usize) -> IpAddr {
     IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, node as u16 + 1])
 }
 
@@ -179,18 +179,72 @@ fn echo_is_answered_over_both_families() {
     assert_eq!(w.count(1, Kind::EchoReply), 0, "requests are not taken for replies");
 }
 
+/// Sends a datagram of `length` bytes.
+fn send(engine: &mut Engine, to: SocketAddr, length: usize) -> Result<(), Refusal> {
+    engine.udp_payload()[..length].fill(length as u8);
+    engine.udp_send(5000, to, length)
+}
+
 #[test]
-fn datagrams_cross() {
+fn datagrams_cross_in_both_families_up_to_what_the_path_carries() {
     let mut w = World::new(2, Roaming::Stock, None);
-    let a = w.nodes[0].datagrams().udp_bind(5000).unwrap();
-    let b = w.nodes[1].datagrams().udp_bind(53).unwrap();
-    assert_eq!(w.nodes[1].datagrams().udp_bind(53), None);
-    assert!(w.nodes[0].datagrams().udp_send(a, SocketAddr::new(mesh(1), 53), b"query"));
+    assert!(w.nodes[0].udp().bind(5000) && w.nodes[1].udp().bind(53));
+    for (ip, from, limit) in [(mesh(1), mesh(0), MTU - 28), (mesh6(1), mesh6(0), MTU - 48)] {
+        let to = SocketAddr::new(ip, 53);
+        assert_eq!(w.nodes[0].udp_limit(ip), Ok(limit));
+        for length in [0, 5, limit] {
+            assert_eq!(send(&mut w.nodes[0], to, length), Ok(()));
+            w.run(100_000);
+            let record = w.nodes[1].udp().received();
+            assert_eq!(record.len(), 28 + length.next_multiple_of(4));
+            assert_eq!(record[10..12], 5000u16.to_le_bytes());
+            assert!(record[28..28 + length].iter().all(|b| *b == length as u8));
+            let ip = &record[12..if from.is_ipv4() { 16 } else { 28 }];
+            assert_eq!(
+                ip,
+                match from {
+                    IpAddr::V4(a) => a.octets().to_vec(),
+                    IpAddr::V6(a) => a.octets().to_vec(),
+                }
+            );
+            w.nodes[1].udp().clear();
+        }
+        assert_eq!(send(&mut w.nodes[0], to, limit + 1), Err(Refusal::TooBig));
+    }
+    w.nodes[0].set_peer_mtu(0, 1280, 1280);
+    assert_eq!(w.nodes[0].udp_limit(mesh6(1)), Ok(1232));
+    assert_eq!(send(&mut w.nodes[0], "10.99.0.1:53".parse().unwrap(), 1), Err(Refusal::NoRoute));
+    assert!(w.nodes[0].set_addresses(&[mesh(0)]));
+    assert_eq!(send(&mut w.nodes[0], SocketAddr::new(mesh6(1), 53), 1), Err(Refusal::NoAddress));
+}
+
+#[test]
+fn a_closed_udp_port_says_so() {
+    let mut w = World::new(2, Roaming::Stock, None);
+    w.nodes[0].udp().bind(5000);
+    for ip in [mesh(1), mesh6(1)] {
+        send(&mut w.nodes[0], SocketAddr::new(ip, 53), 1000).unwrap();
+        w.run(100_000);
+        let record = w.nodes[0].udp().received();
+        assert_eq!(record[..8], [0, 0, 0, 0, crate::udp::Kind::Refused as u8, 0, 0x88, 0x13]);
+        assert_eq!(record[10..12], 53u16.to_le_bytes());
+        w.nodes[0].udp().clear();
+    }
+}
+
+#[test]
+fn datagrams_wait_for_room_instead_of_being_lost() {
+    let mut w = World::new(2, Roaming::Stock, None);
+    assert!(w.nodes[0].udp().bind(5000) && w.nodes[1].udp().bind(53));
+    let to = SocketAddr::new(mesh(1), 53);
+    send(&mut w.nodes[0], to, 1).unwrap();
     w.run(100_000);
-    let mut out = [0; 64];
-    let (n, from) = w.nodes[1].datagrams().udp_receive(b, &mut out).expect("a datagram");
-    assert_eq!((&out[..n], from), (&b"query"[..], SocketAddr::new(mesh(0), 5000)));
-    assert!(w.count(1, Kind::Datagram) > 0);
+    w.nodes[1].udp().clear();
+    let sent = (0..).take_while(|_| send(&mut w.nodes[0], to, 1000).is_ok()).count();
+    assert!(sent > 500 && w.nodes[0].counters.value(Counter::TransmitFull) == 0.0);
+    w.run(100_000);
+    assert_eq!(w.nodes[1].udp().received().len(), sent * 1028);
+    assert_eq!(send(&mut w.nodes[0], to, 1000), Ok(()));
 }
 
 #[test]
@@ -401,7 +455,7 @@ pub(crate) fn from_kernel(engine: &mut Engine, protocol: u8, from: IpAddr, to: I
     assert!(engine.tun_send(packet.len()), "there is room");
 }
 
-fn tcp_header(from: u16, to: u16, flags: u8) -> Vec<u8> {
+pub(crate) fn tcp_header(from: u16, to: u16, flags: u8) -> Vec<u8> {
     [&from.to_be_bytes()[..], &to.to_be_bytes(), &[0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 1, 0, 0, 0, 0, 0]].concat()
 }
 

@@ -9,6 +9,8 @@ const BACKENDS: &[(&str, Backend)] = &[
     ("RustCrypto", Backend::Reference),
     #[cfg(not(target_arch = "wasm32"))]
     ("ring", Backend::Published),
+    #[cfg(target_arch = "x86_64")]
+    ("native", Backend::Native),
 ];
 
 const RUNS: usize = 15;

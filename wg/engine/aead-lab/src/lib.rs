@@ -91,6 +91,35 @@ impl Random {
     }
 }
 
+/// The native cipher, which is used only where the machine has AVX2.
+#[cfg(target_arch = "x86_64")]
+pub mod native {
+    use aead_native::Input;
+
+    /// Made only where the machine has what the cipher needs.
+    pub struct Key([u32; 8]);
+
+    pub fn key(key: &[u8; 32]) -> Option<Key> {
+        aead_native::is_supported().then_some(Key(words(key)))
+    }
+
+    fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
+        core::array::from_fn(|i| u32::from_le_bytes([0, 1, 2, 3].map(|j| bytes[4 * i + j])))
+    }
+
+    #[inline(never)]
+    pub fn seal(key: &Key, nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> [u8; 16] {
+        // SAFETY: there is a key
+        unsafe { aead_native::seal(&Input { key: key.0, nonce: words(&nonce) }, aad, text) }
+    }
+
+    #[inline(never)]
+    pub fn open(key: &Key, nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> [u8; 16] {
+        // SAFETY: there is a key
+        unsafe { aead_native::open(&Input { key: key.0, nonce: words(&nonce) }, aad, text) }
+    }
+}
+
 /// What [`bench`] times.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
@@ -98,6 +127,9 @@ pub enum Backend {
     Reference,
     #[cfg(not(target_arch = "wasm32"))]
     Published,
+    /// Its tags are not compared: the engine does that.
+    #[cfg(target_arch = "x86_64")]
+    Native,
 }
 
 /// Seals, or else opens, `count` packets of `length` bytes and says how many came out right. Each packet is copied first, as
@@ -110,6 +142,8 @@ pub fn bench(backend: Backend, opening: bool, length: usize, count: u32) -> u32 
     let (own, reference) = (simd::key(&key), reference::key(&key));
     #[cfg(not(target_arch = "wasm32"))]
     let published = published_ring::key(&key);
+    #[cfg(target_arch = "x86_64")]
+    let native = native::key(&key);
     let mut nonce = [0; 12];
     if opening {
         let tag = reference::seal(&reference, nonce, &[], &mut source[..length]);
@@ -124,6 +158,12 @@ pub fn bench(backend: Backend, opening: bool, length: usize, count: u32) -> u32 
                 Backend::Reference => reference::open(&reference, nonce, &[], &mut packet),
                 #[cfg(not(target_arch = "wasm32"))]
                 Backend::Published => published_ring::open(&published, nonce, &[], &mut packet),
+                #[cfg(target_arch = "x86_64")]
+                Backend::Native => {
+                    let (text, tag) = packet.split_at_mut(length);
+                    let key = native.as_ref().expect("AVX2");
+                    (native::open(key, nonce, &[], text) == *tag).then_some(text)
+                }
             };
             right += u32::from(opened.is_some());
         } else {
@@ -135,6 +175,8 @@ pub fn bench(backend: Backend, opening: bool, length: usize, count: u32) -> u32 
                 Backend::Reference => reference::seal(&reference, nonce, &[], text),
                 #[cfg(not(target_arch = "wasm32"))]
                 Backend::Published => published_ring::seal(&published, nonce, &[], text),
+                #[cfg(target_arch = "x86_64")]
+                Backend::Native => native::seal(native.as_ref().expect("AVX2"), nonce, &[], text),
             };
             tag.copy_from_slice(&sealed);
             right += 1;

@@ -2,7 +2,8 @@
 //! network gets what is its own beyond doubt, the kernel everything else (docs/decisions/0005-kernel-beside-userspace.md).
 
 use super::checksum::{IPV4_BYTES, IPV6_BYTES, TCP, UDP};
-use crate::net::{Datagrams, ECHO_FILL, ECHO_IDENTIFIER};
+use crate::net::{ECHO_FILL, ECHO_IDENTIFIER};
+use crate::udp::Udp;
 use std::net::{IpAddr, SocketAddr};
 use tcp::Stack;
 
@@ -24,7 +25,7 @@ pub enum Owner {
 
 /// The addresses, the protocol and what follows the IP header; `None` for fragments and for what is cut off. Behind IPv6
 /// extension headers, which the userspace network does not send, nothing is looked for.
-fn parse(packet: &[u8]) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
+pub fn parse(packet: &[u8]) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
     match packet.first()? >> 4 {
         4 => {
             let header: &[u8; IPV4_BYTES] = packet.first_chunk()?;
@@ -51,17 +52,17 @@ pub fn udp_destination(packet: &[u8]) -> Option<SocketAddr> {
 }
 
 /// Source and destination port.
-fn ports(transport: &[u8]) -> Option<(u16, u16)> {
+pub fn ports(transport: &[u8]) -> Option<(u16, u16)> {
     let p: &[u8; 4] = transport.first_chunk()?;
     Some((u16::from_be_bytes([p[0], p[1]]), u16::from_be_bytes([p[2], p[3]])))
 }
 
 /// Whose a packet for one of our addresses is.
-pub fn owner(packet: &[u8], tcp: &mut Stack, datagrams: &Datagrams) -> Owner {
-    find(packet, tcp, datagrams).unwrap_or(Owner::Kernel)
+pub fn owner(packet: &[u8], tcp: &mut Stack, udp: &Udp) -> Owner {
+    find(packet, tcp, udp).unwrap_or(Owner::Kernel)
 }
 
-fn find(packet: &[u8], tcp: &mut Stack, datagrams: &Datagrams) -> Option<Owner> {
+fn find(packet: &[u8], tcp: &mut Stack, udp: &Udp) -> Option<Owner> {
     let (from, to, protocol, rest) = parse(packet)?;
     match protocol {
         TCP => {
@@ -70,13 +71,13 @@ fn find(packet: &[u8], tcp: &mut Stack, datagrams: &Datagrams) -> Option<Owner> 
             let ours = tcp.claims(SocketAddr::new(to, local), SocketAddr::new(from, remote), flags);
             ours.then_some(Owner::Tcp)
         }
-        UDP => datagrams.has_port(ports(rest)?.1).then_some(Owner::Datagrams),
+        UDP => udp.has_port(ports(rest)?.1).then_some(Owner::Datagrams),
         ICMP | ICMPV6 => {
             let message: &[u8; 8] = rest.first_chunk()?;
             let reply = if protocol == ICMP { 0 } else { 129 };
             let error = if protocol == ICMP { matches!(message[0], 3 | 4 | 5 | 11 | 12) } else { message[0] < 128 };
             if error {
-                return caused_by(&rest[8..], tcp, datagrams).then_some(Owner::Datagrams);
+                return caused_by(&rest[8..], tcp, udp).then_some(Owner::Datagrams);
             }
             let identifier = u16::from_be_bytes([message[4], message[5]]);
             let filled = rest[8..].iter().take(FILL_BYTES).all(|b| *b == ECHO_FILL);
@@ -87,12 +88,12 @@ fn find(packet: &[u8], tcp: &mut Stack, datagrams: &Datagrams) -> Option<Owner> 
 }
 
 /// Whether an ICMP error is about a packet of the userspace network.
-fn caused_by(packet: &[u8], tcp: &mut Stack, datagrams: &Datagrams) -> bool {
+fn caused_by(packet: &[u8], tcp: &mut Stack, udp: &Udp) -> bool {
     let Some((from, to, protocol, rest)) = parse(packet) else { return false };
     let Some((local, remote)) = ports(rest) else { return false };
     match protocol {
         TCP => tcp.has_connection(SocketAddr::new(from, local), SocketAddr::new(to, remote)),
-        UDP => datagrams.has_port(local),
+        UDP => udp.has_port(local),
         _ => false,
     }
 }

@@ -22,6 +22,8 @@ pub enum Reason {
     Nobody,
     /// The path takes packets of this size.
     TooBig(usize),
+    /// The policy of who has the address does not allow it.
+    Prohibited,
 }
 
 /// Writes the error for a packet whose fixed header is whole; its length, or `None` where there must be none: for ICMP that may be an
@@ -30,7 +32,7 @@ pub enum Reason {
 pub fn write(packet: &[u8], reason: Reason, out: &mut [u8; ERROR_BYTES_MAX]) -> Option<usize> {
     let quoted = &packet[..packet.len().min(QUOTED_BYTES_MAX)];
     let size = match reason {
-        Reason::Nobody => 0,
+        Reason::Nobody | Reason::Prohibited => 0,
         Reason::TooBig(mtu) => mtu as u32,
     };
     let (fixed, kind) = if packet[0] >> 4 == 4 {
@@ -40,15 +42,25 @@ pub fn write(packet: &[u8], reason: Reason, out: &mut [u8; ERROR_BYTES_MAX]) -> 
         if !asks || offset != 0 || packet[16] >= 224 {
             return None;
         }
-        // Destination unreachable: the host, or fragmentation needed.
-        (IPV4_BYTES, [3, if reason == Reason::Nobody { 1 } else { 4 }])
+        // Destination unreachable: the host, fragmentation needed, or prohibited (RFC 1812 section 5.2.7.1).
+        let code = match reason {
+            Reason::Nobody => 1,
+            Reason::TooBig(_) => 4,
+            Reason::Prohibited => 13,
+        };
+        (IPV4_BYTES, [3, code])
     } else {
         let asks = packet[6] != ICMPV6 || packet.get(IPV6_BYTES) == Some(&ECHO_REQUEST_V6);
         if !asks || packet[24] == 0xff {
             return None;
         }
-        // Destination unreachable, the address; or packet too big.
-        (IPV6_BYTES, if reason == Reason::Nobody { [1, 3] } else { [2, 0] })
+        // Destination unreachable, the address or prohibited; or packet too big.
+        let kind = match reason {
+            Reason::Nobody => [1, 3],
+            Reason::TooBig(_) => [2, 0],
+            Reason::Prohibited => [1, 1],
+        };
+        (IPV6_BYTES, kind)
     };
     let length = fixed + ICMP_BYTES + quoted.len();
     let out = &mut out[..length];

@@ -55,6 +55,8 @@ pub enum Error {
     TimedOut,
     /// We reset it, or gave up opening it.
     Aborted,
+    /// Somebody in charge does not allow it: the other end's administrator, or ours.
+    Prohibited,
 }
 
 /// How a connection goes.
@@ -344,10 +346,19 @@ impl Connection {
 
     /// Resets the connection (RFC 9293 section 3.10.5).
     pub fn abort(&mut self) {
+        self.reset_by(Error::Aborted);
+    }
+
+    /// Resets the connection because it may no longer be.
+    pub fn prohibit(&mut self) {
+        self.reset_by(Error::Prohibited);
+    }
+
+    fn reset_by(&mut self, error: Error) {
         if !matches!(self.state, State::Closed | State::SynSent | State::TimeWait) {
             self.reset = Some((wire(self.iss, self.snd.next), true));
         }
-        self.fail(Error::Aborted);
+        self.fail(error);
     }
 
     fn fail(&mut self, error: Error) {

@@ -21,6 +21,8 @@ pub enum Verdict {
     TooBig(usize),
     /// No such port or protocol there: a hard error (RFC 1122 section 4.2.3.9).
     Refused,
+    /// The other end's administrator does not allow it (RFC 1812 section 5.2.7.1, RFC 4443 section 3.1): as hard.
+    Prohibited,
     /// No way there at present: a soft error.
     Unreachable,
 }
@@ -87,6 +89,7 @@ fn verdict_v4(m: &[u8]) -> Option<Verdict> {
     match (m[0], m[1]) {
         (3, 4) => Some(Verdict::TooBig(usize::from(half(m, 6)))),
         (3, 2 | 3) => Some(Verdict::Refused),
+        (3, 9 | 10 | 13) => Some(Verdict::Prohibited),
         (3 | 11 | 12, _) => Some(Verdict::Unreachable),
         _ => None,
     }
@@ -96,6 +99,7 @@ fn verdict_v6(m: &[u8]) -> Option<Verdict> {
     match (m[0], m[1]) {
         (2, _) => Some(Verdict::TooBig(word(m, 4) as usize)),
         (1, 4) => Some(Verdict::Refused),
+        (1, 1) => Some(Verdict::Prohibited),
         (1 | 3 | 4, _) => Some(Verdict::Unreachable),
         _ => None,
     }

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod cookie;
+mod filter;
 mod path;
 mod table;
 
@@ -23,7 +24,7 @@ const PORTS: u16 = 16_384;
 /// Microseconds per tick of the ISN clock (RFC 6528 section 3: 4 microseconds).
 const ISN_TICK: Time = 4;
 /// Resets and cookies waiting to be sent, at most.
-const MAX_REPLIES: usize = 64;
+const MAX_REPLIES: usize = 512;
 /// Stale handles in a queue before it is swept, beside one for each connection.
 const STALE_MAX: usize = 64;
 
@@ -46,6 +47,8 @@ struct Entry {
     connection: Connection,
     /// Port of the listener while the application has not accepted it.
     pending: Option<u16>,
+    /// The other end opened it.
+    passive: bool,
     timer: Option<Time>,
     queued: bool,
     /// In `Stack::activity`.
@@ -324,8 +327,16 @@ impl Stack {
         connection.charge_to(&self.budget);
         connection.set_mtu(self.now, self.path_mtu);
         let key = (connection.local, connection.remote);
-        let entry =
-            Entry { connection, pending, timer: None, queued: false, noticed: false, orphan: false, waiting: false };
+        let entry = Entry {
+            connection,
+            pending,
+            passive: pending.is_some(),
+            timer: None,
+            queued: false,
+            noticed: false,
+            orphan: false,
+            waiting: false,
+        };
         let h = self.table.insert(key, entry);
         self.touch(h);
         h

@@ -297,10 +297,10 @@ fn counters_name_every_refusal() {
     let (mut a, mut b) = (stack(Limits::default(), 1), stack(limits, 9));
     b.listen(80);
     let mut buf = vec![0; 2000];
-    let mut flood = |b: &mut Stack, from: u8, to: u8, port: u16| {
+    let mut flood = |b: &mut Stack, from: u16, to: u16, port: u16| {
         let mut f = stack(Limits::default(), 5);
         for i in from..to {
-            f.connect(SEC, ip(&format!("10.9.9.{i}")), SocketAddr::new(ip("10.0.0.2"), port)).unwrap();
+            f.connect(SEC, ip(&format!("10.9.{}.{}", i >> 8, i & 255)), SocketAddr::new(ip("10.0.0.2"), port)).unwrap();
         }
         f.poll_transmit(SEC, |p| {
             let n = p.write(0, &mut buf);
@@ -308,8 +308,8 @@ fn counters_name_every_refusal() {
             true
         });
     };
-    flood(&mut b, 0, 100, 9);
-    assert_eq!((b.counters().resets_sent, b.counters().refused_replies_dropped), (64, 36));
+    flood(&mut b, 0, 600, 9);
+    assert_eq!((b.counters().resets_sent, b.counters().refused_replies_dropped), (512, 88));
     b.poll_transmit(SEC, |_| true);
     flood(&mut b, 0, 3, 80);
     assert_eq!(b.counters().cookies_sent, 2);

@@ -101,11 +101,16 @@ impl Connection {
                 return false;
             }
             // A hard error ends an attempt; a soft one does not, since it may pass (RFC 1122 section 4.2.3.9).
-            if verdict == Verdict::Refused && self.state == State::SynSent {
-                self.fail(Error::Refused);
-                return true;
+            let error = match verdict {
+                Verdict::Refused => Error::Refused,
+                Verdict::Prohibited => Error::Prohibited,
+                _ => return false,
+            };
+            let opening = self.state == State::SynSent;
+            if opening {
+                self.fail(error);
             }
-            return false;
+            return opening;
         }
         let at = position(self.iss, self.snd.una, seq);
         if !self.is_established() || at < self.snd.una || at >= self.snd.next {
@@ -118,7 +123,7 @@ impl Connection {
                 self.lower_mtu(now, named, RETRY)
             }
             // An open connection outlives hard errors too: anyone can send one (RFC 5927 section 5.2).
-            Verdict::Refused | Verdict::Unreachable => false,
+            Verdict::Refused | Verdict::Prohibited | Verdict::Unreachable => false,
         }
     }
 }
