@@ -259,6 +259,9 @@ export class Gatekeeper implements MembershipHandle {
 
   /** The key of a member or of any node, by its name or the key itself. */
   #keyOf(peer: string): string {
+    if (peer === this.#options.colonyKey) {
+      throw new MorayError("usage", "That is the colony's own key: give that of a node");
+    }
     if (parseKey(peer) !== undefined) return peer;
     const named = this.#book.members.filter(({ name, state }) =>
       name === peer && state === "admitted"

@@ -114,6 +114,16 @@ test("Gatekeeper: an invite lets one key in, which is on the disk and at Discove
   assertEquals(again.around.published, []);
 });
 
+test("Gatekeeper: a colony does not throw itself out, which Discovery would never take", async (gates) => {
+  const { gate, around } = await gates.open();
+  gate.handleRevision(0);
+  await assertRejects(gate.revoke(COLONY.text), { code: "usage" });
+  const { published } = await gate.revoke(OTHER.text);
+  const said = around.published.flatMap(({ members }) => members);
+  assertEquals([published, said.length], [true, 1]);
+  assertEquals((await gate.members()).members.length, 1);
+});
+
 test("Gatekeeper: an admission for another key, mesh or time lets nobody in", async (gates) => {
   const { gate } = await gates.open();
   const { invite } = await gate.invite({ lifeMs: DAY_MS });

@@ -13,7 +13,7 @@ import { isLabel } from "../names.ts";
 export const MEMBERS_MAX = 10_000;
 /** Members and revoked ones that are remembered. The one that was revoked longest ago is forgotten, and cannot come back without an invite. */
 export const REMEMBERED_MAX = 20_000;
-/** Invites that are open at once. A further one is refused. */
+/** Invites that are open at once. A further one is refused; the one used first gives way to it: unknown, it lets nobody in either. */
 export const INVITES_MAX = 256;
 
 /** A node that the colony has decided about. */
@@ -125,6 +125,7 @@ export class MemberBook {
     for (const { key, expiresAt } of this.#invites.values()) {
       if (expiresAt <= now) this.#invites.delete(key);
     }
+    if (this.#invites.size >= INVITES_MAX) this.#forgetUsed();
     if (this.#invites.size >= INVITES_MAX) {
       throw new MorayError("limit", `There are ${INVITES_MAX} invites already: cancel some`);
     }
@@ -194,6 +195,14 @@ export class MemberBook {
     }
     book.#sequence = Math.max(book.#sequence, sequence);
     return book;
+  }
+
+  #forgetUsed(): void {
+    for (const { key, usedBy } of this.#invites.values()) {
+      if (usedBy === "") continue;
+      this.#invites.delete(key);
+      return;
+    }
   }
 
   #forgetRevoked(): void {

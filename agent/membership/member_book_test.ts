@@ -96,6 +96,21 @@ Deno.test("there are so many open invites and no more; those that ended make roo
   assertEquals(book.openInvites(NOW + 1000).length, 1);
 });
 
+Deno.test("an invite that was used takes the place of no open one, and the first of them goes", () => {
+  const book = bookWith();
+  for (let i = 0; i < INVITES_MAX; i++) {
+    book.invite(open(inviteKey(i)), NOW);
+    if (i > 0) book.decide(member(i, { sequence: NOW + i }), { invite: inviteKey(i) });
+  }
+  book.invite(open(inviteKey(INVITES_MAX)), NOW);
+  const openNow = [inviteKey(0), inviteKey(INVITES_MAX)];
+  assertEquals(book.openInvites(NOW).map(({ key }) => key), openNow);
+  const entry = (number: number, invite: number): string =>
+    book.entryOf(keyOf(number), { invite: inviteKey(invite), now: NOW });
+  assertEquals([entry(5000, 1), entry(5000, 2)], ["noInvite", "used"], "neither lets anybody in");
+  assertEquals(MemberBook.parse(book.format(), "reef")?.format(), book.format());
+});
+
 Deno.test("of revoked ones, the oldest decision is forgotten first; nobody who belongs to the mesh is", () => {
   const book = bookWith(member(1), member(2, { state: "revoked" }));
   for (let i = 3; i <= REMEMBERED_MAX + 1; i++) book.decide(member(i, { state: "revoked" }));

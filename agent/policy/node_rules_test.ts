@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import * as fc from "fast-check";
+import { PORT_RANGE } from "../../wg/abi.ts";
 import {
   connects,
   hasKey,
@@ -14,6 +15,7 @@ import {
   DEFAULT_POLICY,
   parsePorts,
   type Policy,
+  POLICY_RULES_PORTS_MAX,
   type PolicyRule,
   type PortRange,
   type Selector,
@@ -142,6 +144,16 @@ Deno.test("portsFor merges what touches and keeps what does not", () => {
   ]);
   assert.deepEqual(portsFor([...rules, rule("*")], "k"), [ALL_PORTS]);
   assert.deepEqual(portsFor([{ ...rule("*"), from: { any: true, keys: ["k"] } }], "k"), []);
+});
+
+Deno.test("the engine takes the most ports that a policy may have, and those that come by themselves", () => {
+  const everyone = [{ kind: "everyone" }] as const;
+  const ports = Array.from({ length: POLICY_RULES_PORTS_MAX }, (_, i): PortRange => {
+    return { protocol: "tcp", first: 2 * i + 1, last: 2 * i + 1 };
+  });
+  const policy = { rules: [{ from: everyone, to: everyone, ports }] };
+  const colony = policyFor(policy, MEMBERS, "kc", { controlPort: 60_000 });
+  assert.equal(portsFor(colony.rules, "k1").length, PORT_RANGE.max);
 });
 
 Deno.test("without a file agents and the colony reach each other, and agents no agent", () => {

@@ -101,7 +101,7 @@ Deno.test("parsePolicy holds its limits", () => {
   const names = Array.from({ length: POLICY_LIST_MAX + 1 }, (_, i) => `"n${i}"`);
   assert.match(refusal(`[[allow]]\nto = ["a"]\nfrom = [${names}]\n`), /:3: more than 1024 in/);
   const ports = `ports = [${Array.from({ length: 1024 }, (_, i) => `"tcp/${i + 1}"`)}]\n`;
-  assert.match(refusal((rule + ports).repeat(5)), /^p\.toml:20: more than 4096 port ranges/);
+  assert.match(refusal((rule + ports).repeat(5)), /^p\.toml:16: more than 4094 port ranges/);
   const groups = Array.from({ length: 257 }, (_, i) => `g${i} = ["a"]`);
   assert.match(refusal(`[groups]\n${groups.join("\n")}\n`), /more than 256 groups/);
   assert.match(refusal("#".repeat(POLICY_CHARACTERS_MAX + 1)), /larger than 1048576/);

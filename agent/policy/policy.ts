@@ -44,8 +44,8 @@ export interface Policy {
 
 /** Rules of a policy. */
 export const POLICY_RULES_MAX = 1000;
-/** Port ranges of all rules: as many as the engine takes for one peer. */
-export const POLICY_RULES_PORTS_MAX = 4096;
+/** Port ranges of all rules: as many as the engine takes for one peer, but for ICMP's and the control port's. */
+export const POLICY_RULES_PORTS_MAX = 4094;
 
 /** Every port of every protocol. */
 export const ALL_PORTS: PortRange = { protocol: "any", first: 0, last: 65_535 };
