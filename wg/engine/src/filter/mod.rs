@@ -21,7 +21,7 @@ use crate::tun::unreachable::{self, ERROR_BYTES_MAX};
 use flows::{Flows, Key, Noted};
 use packet::{Icmp, Packet, Part, TCP, UDP};
 use std::collections::VecDeque;
-use tcp::segment::{FIN, RST};
+use tcp::segment::{ACK, FIN, RST, SYN};
 use tcp::Stack;
 
 /// Flows that began here, at most, and those that peers began.
@@ -202,6 +202,10 @@ impl Filter {
     /// A segment of a flow that began here, by one side: 1 ours, 2 the peer's. False where there is no such flow.
     fn track_tcp(&mut self, now: u64, key: &Key, flags: u8, side: u8) -> bool {
         let Some(flow) = self.opened.find(now, key) else { return false };
+        if side == 1 && flags & (SYN | ACK | RST) == SYN {
+            // Ports that are used again: another connection.
+            (flow.ended, flow.answered) = (0, false);
+        }
         if flags & RST != 0 {
             flow.ended = 3;
         } else if flags & FIN != 0 {

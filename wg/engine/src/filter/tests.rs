@@ -8,7 +8,6 @@ use crate::tun::checksum::renew_ipv4;
 use boringtun::noise::Tunn;
 use boringtun::x25519::{PublicKey, StaticSecret};
 use std::net::{IpAddr, SocketAddr};
-use tcp::segment::{ACK, SYN};
 use tcp::stack::Limits;
 use tcp::Config;
 
@@ -281,6 +280,29 @@ fn a_tcp_connection_of_the_kernel_lasts_as_long_as_its_parts() {
     n.now += 5 * MINUTE;
     assert!(!n.passes(TCP, &segment(22, 4001, SYN | ACK)), "never answered");
     assert!(n.passes(TCP, &segment(22, 4001, RST)), "a reset opens nothing");
+}
+
+#[test]
+fn ports_that_are_used_again_are_another_connection() {
+    let mut n = Node::new(&[]);
+    for flags in [FIN | ACK, RST] {
+        n.send(TCP, &segment(4000, 22, SYN));
+        assert!(n.passes(TCP, &segment(22, 4000, SYN | ACK)));
+        n.send(TCP, &segment(4000, 22, flags));
+        assert!(n.passes(TCP, &segment(22, 4000, flags)));
+        n.now += MINUTE;
+    }
+    n.send(TCP, &segment(4000, 22, SYN));
+    n.now += 3 * MINUTE;
+    assert!(n.passes(TCP, &segment(22, 4000, SYN | ACK)));
+    n.send(TCP, &segment(4000, 22, ACK));
+    n.now += 120 * MINUTE;
+    assert!(n.passes(TCP, &segment(22, 4000, ACK)), "idle for two hours");
+    n.send(TCP, &segment(4000, 22, FIN | ACK));
+    assert!(n.passes(TCP, &segment(22, 4000, FIN | ACK)));
+    n.send(TCP, &segment(4000, 22, SYN));
+    n.now += 5 * MINUTE;
+    assert!(!n.passes(TCP, &segment(22, 4000, SYN | ACK)), "never answered");
 }
 
 #[test]
