@@ -280,11 +280,13 @@ Deno.test("attack: go on in a mesh that has thrown one out: it knows at once, wh
   const ended = new AbortController();
   const connected = Promise.withResolvers<void>();
   const told = Promise.withResolvers<Membership>();
+  const back = Promise.withResolvers<Membership>();
   const watching = client.watch({
     meshId: MESH,
     publicKey: member.publicKey,
     onEvent: ({ kind }) => kind === "synchronized" ? connected.resolve() : undefined,
-    onMembership: (membership) => told.resolve(membership),
+    onMembership: (membership) =>
+      (membership.state === "revoked" ? told : back).resolve(membership),
     signal: ended.signal,
   });
   await connected.promise;
@@ -292,8 +294,6 @@ Deno.test("attack: go on in a mesh that has thrown one out: it knows at once, wh
   assertEquals(await closed.publish([signed]), "ok");
   const { publicKey, state, sequence } = await told.promise;
   assertEquals([publicKey, state], [node.publicKey, "revoked"]);
-  ended.abort();
-  await watching;
   // Who was away reads it; nothing is told twice, and of oneself what holds.
   const news = await client.membershipNews({ meshId: MESH, since: 0 });
   const about = (list: readonly Membership[]): string[][] =>
@@ -313,6 +313,14 @@ Deno.test("attack: go on in a mesh that has thrown one out: it knows at once, wh
       out.bootstrapToken({ meshId: MESH, agentId: node.publicKey }),
     ]
   ) assertEquals((await outcome(call)).split(":")[0], "refused");
+  // Once it is let in again everybody knows that too, who was away as well.
+  assertEquals(await closed.publish([await closed.signed(node, "admitted")]), "ok");
+  const { publicKey: returned, sequence: later } = await back.promise;
+  assertEquals([returned, later > sequence], [node.publicKey, true]);
+  const since = await client.membershipNews({ meshId: MESH, since: sequence });
+  assertEquals(about(since), [own, [node.publicKey, "admitted"]].sort());
+  ended.abort();
+  await watching;
   await closed.assertWhole();
 });
 

@@ -14,8 +14,8 @@ export type MemberWord =
   /** What the colony says of a node now. */
   | ({
     readonly kind: "membership";
-    /** Whether it throws the node out: that concerns the whole mesh. */
-    readonly revoked: boolean;
+    /** Whether it throws the node out, or lets one in who was: that concerns the whole mesh. */
+    readonly forAll: boolean;
     /** The SignedStatement in base64. */
     readonly statement: string;
   } & NodeKey)
@@ -41,8 +41,8 @@ export function encodeMemberWord(word: MemberWord): readonly string[] {
       return [JSON.stringify({ expelled: { meshId, publicKey } })];
     }
     case "membership": {
-      const { meshId, publicKey, revoked, statement } = word;
-      const text = JSON.stringify({ membership: { meshId, publicKey, revoked, statement } });
+      const { meshId, publicKey, forAll, statement } = word;
+      const text = JSON.stringify({ membership: { meshId, publicKey, forAll, statement } });
       // ListMembers has it.
       return text.length <= SAID_BYTES_MAX ? [text] : [];
     }
@@ -75,10 +75,10 @@ export function decodeMemberWord(text: string): MemberWord | undefined {
     return { kind: "expelled", meshId, publicKey };
   }
   if (isNode(membership)) {
-    const { meshId, publicKey, revoked, statement } = membership;
-    if (typeof revoked !== "boolean" || typeof statement !== "string") return undefined;
+    const { meshId, publicKey, forAll, statement } = membership;
+    if (typeof forAll !== "boolean" || typeof statement !== "string") return undefined;
     if (parseBase64(statement) === undefined) return undefined;
-    return { kind: "membership", meshId, publicKey, revoked, statement };
+    return { kind: "membership", meshId, publicKey, forAll, statement };
   }
   if (!Array.isArray(ended) || !ended.every(isPair)) return undefined;
   return {
@@ -89,7 +89,7 @@ export function decodeMemberWord(text: string): MemberWord | undefined {
 
 function isNode(
   value: unknown,
-): value is { meshId: string; publicKey: string; revoked?: unknown; statement?: unknown } {
+): value is { meshId: string; publicKey: string; forAll?: unknown; statement?: unknown } {
   if (typeof value !== "object" || value === null) return false;
   const { meshId, publicKey } = value as Record<"meshId" | "publicKey", unknown>;
   return typeof meshId === "string" && typeof publicKey === "string";

@@ -11,8 +11,8 @@ Deno.test("encodeMemberWord: what is said is heard", () => {
   const sessions = [{ relayId: "embedded", sessionId: "ab12" }];
   const words: MemberWord[] = [
     { kind: "expelled", ...NODE },
-    { kind: "membership", ...NODE, revoked: true, statement: STATEMENT },
-    { kind: "membership", ...NODE, revoked: false, statement: STATEMENT },
+    { kind: "membership", ...NODE, forAll: true, statement: STATEMENT },
+    { kind: "membership", ...NODE, forAll: false, statement: STATEMENT },
     { kind: "ended", sessions },
   ];
   for (const word of words) {
@@ -33,7 +33,7 @@ Deno.test("encodeMemberWord keeps within what a replica may say", () => {
     word?.kind === "ended" ? word.sessions : []
   );
   assertEquals(heard, sessions);
-  const long = { ...NODE, revoked: true, statement: "A".repeat(SAID_BYTES_MAX) };
+  const long = { ...NODE, forAll: true, statement: "A".repeat(SAID_BYTES_MAX) };
   assertEquals(encodeMemberWord({ kind: "membership", ...long }), []);
 });
 
@@ -43,8 +43,8 @@ Deno.test("decodeMemberWord takes what others say, and nonsense, for nothing", (
       '{"punch":{"id":"1"}}',
       '{"expelled":{"meshId":"reef"}}',
       '{"expelled":',
-      '{"membership":{"meshId":"reef","publicKey":"k","revoked":1,"statement":""}}',
-      '{"membership":{"meshId":"reef","publicKey":"k","revoked":true,"statement":"%"}}',
+      '{"membership":{"meshId":"reef","publicKey":"k","forAll":1,"statement":""}}',
+      '{"membership":{"meshId":"reef","publicKey":"k","forAll":true,"statement":"%"}}',
       '{"ended":[["a"]]}',
       '{"ended":[["a",1]]}',
       '{"ended":{}}',

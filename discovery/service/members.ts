@@ -42,7 +42,7 @@ export interface MemberServiceOptions {
   readonly onExpelled: (node: NodeKey) => Promise<void>;
   /** Called with each statement that was news: what it says comes first. */
   readonly onDecided: (
-    word: NodeKey & { readonly revoked: boolean; readonly statement: string },
+    word: NodeKey & { readonly forAll: boolean; readonly statement: string },
   ) => Promise<void>;
 }
 
@@ -159,15 +159,16 @@ export class MemberService {
       default:
         return outcome satisfies never;
     }
-    const { admitted, revoked } = outcome;
-    const stored = admitted.length + revoked.length;
+    const { admitted, readmitted, revoked } = outcome;
+    const forAll = new Set([...readmitted, ...revoked]);
+    const stored = admitted.length + forAll.size;
     this.#counters.membersPublished += stored;
     this.#counters.membersRevoked += revoked.length;
     for (const publicKey of revoked) await onExpelled({ meshId, publicKey });
-    const fresh = new Set([...admitted, ...revoked]);
-    for (const { publicKey, state, statement } of members) {
+    const fresh = new Set([...admitted, ...forAll]);
+    for (const { publicKey, statement } of members) {
       if (!fresh.has(publicKey)) continue;
-      await onDecided({ meshId, publicKey, revoked: state === "revoked", statement });
+      await onDecided({ meshId, publicKey, forAll: forAll.has(publicKey), statement });
     }
     return create(PublishMembershipResponseSchema, { stored });
   }

@@ -223,17 +223,17 @@ export class WatchHub {
     }
   }
 
-  /** The colony has said something of a node: that hears it, and of one that is thrown out the whole mesh does. */
+  /** The colony has said something of a node: that hears it, or the whole mesh, which knows it as thrown out from now on or until now. */
   membership(
-    { meshId, publicKey, revoked, statement }: NodeKey & {
-      readonly revoked: boolean;
+    { meshId, publicKey, forAll, statement }: NodeKey & {
+      readonly forAll: boolean;
       /** The SignedStatement in base64. */
       readonly statement: string;
     },
   ): void {
     const watchers = this.#channels.get(meshId)?.watchers;
     if (watchers === undefined) return;
-    const to = revoked ? [...watchers.colony, ...watchers.agent] : this.#own({ meshId, publicKey });
+    const to = forAll ? [...watchers.colony, ...watchers.agent] : this.#own({ meshId, publicKey });
     if (to.length === 0) return;
     const value = fromBinary(SignedStatementSchema, parseBase64(statement) ?? new Uint8Array());
     const events = {

@@ -191,9 +191,9 @@ Deno.test("WatchHub tells a node what its colony says of it, and everybody who i
   const signed = create(SignedStatementSchema, { statement: new Uint8Array([7]) });
   const statement = formatBase64(toBinary(SignedStatementSchema, signed));
   const about = { meshId: "reef", publicKey: key(2), statement };
-  h.membership({ ...about, revoked: false });
-  h.membership({ ...about, revoked: true });
-  h.membership({ ...about, meshId: "nowhere", revoked: true });
+  h.membership({ ...about, forAll: false });
+  h.membership({ ...about, forAll: true });
+  h.membership({ ...about, meshId: "nowhere", forAll: true });
   h.heartbeat();
   assertEquals(await events(toColony), ["membership", "heartbeat"]);
   assertEquals(await events(toOther), ["membership", "heartbeat"]);

@@ -49,8 +49,10 @@ export interface MembershipNews {
 export type MembershipOutcome =
   | {
     readonly kind: "published";
-    /** Keys that were admitted by it. */
+    /** Keys that were admitted by it, and were never revoked. */
     readonly admitted: readonly string[];
+    /** Keys that were admitted by it, and were revoked before. */
+    readonly readmitted: readonly string[];
     /** Keys that were revoked by it. */
     readonly revoked: readonly string[];
   }
@@ -65,7 +67,7 @@ export interface MemberRange {
   readonly after: string;
   /** At most so many. */
   readonly max: number;
-  /** Only those that were revoked by a later statement than this, and one key, whatever is said of it. @default all */
+  /** Only those that were ever revoked, and said something of later than this, and one key, whatever is said of it. @default all */
   readonly news?: { readonly since: number; readonly of: string };
 }
 

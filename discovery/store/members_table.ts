@@ -16,7 +16,6 @@ import {
   type ListedMember,
   type MemberLimits,
   type MemberRange,
-  type MemberRow,
   MEMBERS_MAX,
   MEMBERS_PER_MESH_MAX,
   type MembershipNews,
@@ -25,11 +24,13 @@ import {
 
 const ADMITTED = 1;
 const REVOKED = 2;
+/** Admitted, and was revoked before: who heard of that must hear of this. */
+const READMITTED = 3;
 
-const hasState = (state: number): string =>
+const hasState = (condition: string): string =>
   `EXISTS (SELECT 1 FROM members
-  WHERE members.mesh_id = ? AND members.pubkey = ? AND members.state = ${state})`;
-const [IS_MEMBER, IS_REVOKED] = [hasState(ADMITTED), hasState(REVOKED)];
+  WHERE members.mesh_id = ? AND members.pubkey = ? AND members.state ${condition})`;
+const [IS_MEMBER, IS_REVOKED] = [hasState(`<> ${REVOKED}`), hasState(`= ${REVOKED}`)];
 
 const SQL = {
   access: "SELECT pubkey, closed FROM meshes WHERE mesh_id = ?",
@@ -46,12 +47,14 @@ const SQL = {
   count: "SELECT count(*) FROM members WHERE mesh_id = ?",
   put: `INSERT INTO members (mesh_id, pubkey, state, sequence, statement) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (mesh_id, pubkey) DO UPDATE SET
-      state = excluded.state, sequence = excluded.sequence, statement = excluded.statement
-    WHERE members.sequence < excluded.sequence RETURNING pubkey`,
+      state = CASE WHEN excluded.state = ${ADMITTED} AND members.state <> ${ADMITTED}
+        THEN ${READMITTED} ELSE excluded.state END,
+      sequence = excluded.sequence, statement = excluded.statement
+    WHERE members.sequence < excluded.sequence RETURNING state`,
   list: `SELECT pubkey, statement FROM members WHERE mesh_id = ? AND pubkey > ?
     ORDER BY pubkey LIMIT ?`,
   listNews: `SELECT pubkey, statement FROM members WHERE mesh_id = ? AND pubkey > ?
-    AND (state = ${REVOKED} AND sequence > ? OR pubkey = ?) ORDER BY pubkey LIMIT ?`,
+    AND (state <> ${ADMITTED} AND sequence > ? OR pubkey = ?) ORDER BY pubkey LIMIT ?`,
   closeInvites: "UPDATE invites SET expires_at = 0 WHERE mesh_id = ?",
   putInvite: `INSERT INTO invites (mesh_id, invite, expires_at) VALUES (?, ?, ?)
     ON CONFLICT (mesh_id, invite) DO UPDATE SET expires_at = excluded.expires_at`,
@@ -78,7 +81,7 @@ export function* entry(
   const state = Number(member?.["state"] ?? 0);
   const expelled = state === REVOKED;
   const closed = Number(mesh?.["closed"] ?? 0) === 1;
-  if (!expelled && state === ADMITTED) return { uses: false };
+  if (state === ADMITTED || state === READMITTED) return { uses: false };
   // An open mesh asks for no invite. One that is good is used all the same: who holds it is a member when the mesh closes.
   const refused = (why: Barred): { readonly barred: Barred } | { readonly uses: false } =>
     closed || expelled ? { barred: expelled && why !== "used" ? "revoked" : why } : { uses: false };
@@ -162,13 +165,14 @@ export class MembersTable {
       ...revision > 0 ? [query(SQL.revise, revision, meshId)] : [],
     ];
     transaction.count("members", added);
-    const fresh = members.filter((_, at) => (stored[at] ?? []).length > 0);
-    const keysOf = (is: MemberRow["state"]): readonly string[] =>
-      fresh.filter(({ state }) => state === is).map(({ publicKey }) => publicKey);
+    const keysOf = (is: number): readonly string[] =>
+      members.filter((_, at) => Number(stored[at]?.[0]?.["state"]) === is)
+        .map(({ publicKey }) => publicKey);
     return {
       kind: "published",
-      admitted: keysOf("admitted"),
-      revoked: keysOf("revoked"),
+      admitted: keysOf(ADMITTED),
+      readmitted: keysOf(READMITTED),
+      revoked: keysOf(REVOKED),
     };
   }
 }

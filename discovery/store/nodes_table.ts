@@ -87,7 +87,7 @@ const SQL = {
     AND expires_at <= ? RETURNING ${ALL}`,
   sweepMesh: `DELETE FROM nodes WHERE mesh_id = ? AND expires_at <= ? RETURNING ${ALL}`,
   expel: `DELETE FROM nodes WHERE mesh_id = ? AND role = 2 AND NOT EXISTS (SELECT 1 FROM members
-    WHERE members.mesh_id = nodes.mesh_id AND members.pubkey = nodes.pubkey AND members.state = 1)
+    WHERE members.mesh_id = nodes.mesh_id AND members.pubkey = nodes.pubkey AND members.state <> 2)
     RETURNING ${ALL}`,
   // The sign keeps SQLite from going through every node by its expiry: colonies have an index of their own, and are few.
   colonyCount: "SELECT count(*) FROM nodes WHERE role = 1 AND +expires_at > ?",

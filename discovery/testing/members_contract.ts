@@ -38,7 +38,7 @@ export function testMembers(
     await store.register(OWNER, { ...OPTIONS, open: false });
     assertEquals(whyOf(await store.register(agent(2), OPTIONS)), "closed");
     const published = await store.publishMembers(news({ members: [member(2)] }));
-    assertEquals(published, { kind: "published", admitted: [key(2)], revoked: [] });
+    assertEquals(published, { kind: "published", admitted: [key(2)], readmitted: [], revoked: [] });
     assertEquals(whyOf(await store.register(agent(2), OPTIONS)), "registered");
     assertEquals(whyOf(await store.register(agent(3), OPTIONS)), "closed");
     // Whether the colony lives or not.
@@ -138,12 +138,14 @@ export function testMembers(
     await store.register(agent(2), OPTIONS);
     const members = [member(2, { state: "revoked", sequence: 5 }), member(3)];
     const outcome = await store.publishMembers(news({ members, revision: 7 }));
-    assertEquals(outcome, { kind: "published", admitted: [key(3)], revoked: [key(2)] });
+    const kind = "published";
+    const done = { kind, admitted: [key(3)], readmitted: [], revoked: [key(2)] };
+    assertEquals(outcome, done);
     assertEquals(await store.agents("reef", NOW), []);
     assertEquals(whyOf(await store.register(agent(2), OPTIONS)), "revoked");
     // An older word changes nothing.
     const older = await store.publishMembers(news({ members: [member(2, { sequence: 4 })] }));
-    assertEquals(older, { kind: "published", admitted: [], revoked: [] });
+    assertEquals(older, { kind, admitted: [], readmitted: [], revoked: [] });
     assertEquals(whyOf(await store.register(agent(2), OPTIONS)), "revoked");
     assertEquals(await store.membersRevision("reef"), 7);
     assertEquals(await store.membersRevision("atoll"), 0);
@@ -152,8 +154,12 @@ export function testMembers(
     assertEquals(whyOf(await store.register(agent(2), options)), "revoked");
     await store.publishMembers(news({ invites: [{ key: INVITE, expiresAt: NOW + 1 }] }));
     assertEquals(whyOf(await store.register(agent(2), options)), "registered");
-    await store.publishMembers(news({ members: [member(2, { sequence: 6 })] }));
+    const again = await store.publishMembers(news({ members: [member(2, { sequence: 6 })] }));
+    assertEquals(again, { kind, admitted: [], readmitted: [key(2)], revoked: [] });
     assertEquals(whyOf(await store.register(agent(2), OPTIONS)), "registered");
+    await store.register(OWNER, { ...OPTIONS, open: false });
+    assertEquals(whyOf(await store.register(agent(2), OPTIONS)), "registered", "it is a member");
+    assertEquals(await store.hides({ meshId: "reef", publicKey: key(2) }, NOW), false);
   });
 
   test("uses an invite in an open mesh too, so that who came by it is let in when the mesh closes", async (store) => {
@@ -200,6 +206,11 @@ export function testMembers(
     assertEquals(await list(6, ""), ["statement 4"]);
     assertEquals(await list(9, key(2)), ["statement 2"]);
     assertEquals(await list(0, key(3), key(3)), ["statement 4"]);
+    // Who heard that one was thrown out is told that it has come back.
+    const back = member(4, { sequence: 12, statement: "back" });
+    await store.publishMembers(news({ members: [back, member(2, { sequence: 13 })] }));
+    assertEquals(await list(9, ""), ["back"]);
+    assertEquals(await list(12, ""), []);
     assertEquals(
       await store.members("atoll", { after: "", max: 9, news: { since: 0, of: "" } }),
       [],

@@ -2,7 +2,7 @@
 
 /**
  * `meshes.closed`: only members, and who holds an invite, may register; `members_revision` is what the colony calls the list that it
- * published last, 0 for none. `members` holds what the colony has signed of each node (`state` 1 admitted, 2 revoked; `statement` a
+ * published last, 0 for none. `members` holds what the colony has signed of each node (`state` 1 admitted, 2 revoked, 3 admitted again; `statement` a
  * SignedStatement in base64), `invites` the public keys of its open invites and who has taken one. `nodes.admission` is how a
  * node that is no member yet shows its invite, empty for none.
  */

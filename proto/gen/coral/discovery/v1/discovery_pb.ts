@@ -2409,7 +2409,7 @@ export type ListMembersRequest = Message<"coral.discovery.v1.ListMembersRequest"
   after: string;
 
   /**
-   * Only nodes that were thrown out, and the caller itself.
+   * Only nodes that were ever thrown out, and the caller itself.
    *
    * @generated from field: bool revoked = 3;
    */
