@@ -1,8 +1,8 @@
 /**
- * The engine's cipher as native code, on x86-64 Linux with AVX2: `wg/aead-x86_64.so`, loaded by FFI.
+ * The engine's cipher as native code, on x86-64 Linux with AVX2 or AVX-512: `wg/aead-x86_64.so`, loaded by FFI.
  *
- * It takes half the time of the same cipher in wasm (docs/decisions/0001-simd-aead.md), and works on the engine's memory only. Where
- * it cannot be loaded, the engine does without.
+ * It takes a half or a quarter of the time of the same cipher in wasm (docs/decisions/0036-native-cipher.md), and works on the
+ * engine's memory only. Where it cannot be loaded, the engine does without.
  *
  * @module
  */
@@ -13,6 +13,8 @@ const SYMBOLS = {
   aead_supported: { parameters: [], result: "u32" },
   aead_seal: { parameters: ["u32", "u32", "u32", "u32"], result: "u32" },
   aead_open: { parameters: ["u32", "u32", "u32", "u32"], result: "u32" },
+  aead_seal_wide: { parameters: ["u32", "u32", "u32", "u32"], result: "u32" },
+  aead_open_wide: { parameters: ["u32", "u32", "u32", "u32"], result: "u32" },
 } as const;
 
 /** memfd_create(2): gone with the next `exec`. */
@@ -37,8 +39,29 @@ export type NativeAeadFile = { readonly path: string } | {
   readonly bytes: Uint8Array<ArrayBuffer>;
 };
 
+/** What the library's file is known to be. */
+export interface NativeAeadDigest {
+  /** Its length in bytes. */
+  readonly bytes: number;
+  /** SHA-256, in hexadecimal. */
+  readonly sha256: string;
+}
+
+/** How the library computes: `wide` with AVX-512, `narrow` with AVX2. */
+export type NativeAeadForm = "wide" | "narrow";
+
+/** How to load the cipher. */
+export interface NativeAeadOptions {
+  /** What the file is known to be; another is not given to the system's loader, which a damaged one would end the process in. */
+  readonly known: NativeAeadDigest;
+  /** How it computes. @default "wide" where the processor can */
+  readonly form?: NativeAeadForm;
+}
+
 /** The cipher. */
 export class NativeAead implements Disposable {
+  /** How it computes. */
+  readonly form: NativeAeadForm;
   /** Seals what the call at `at` names, in the memory of `pages` at the address `high:low`; 1 when it is done. */
   readonly seal: (low: number, high: number, pages: number, at: number) => number;
   /** Opens, in the same way. */
@@ -46,30 +69,44 @@ export class NativeAead implements Disposable {
   readonly #library: Deno.DynamicLibrary<typeof SYMBOLS>;
   readonly #libc: Libc;
 
-  private constructor(library: Deno.DynamicLibrary<typeof SYMBOLS>, libc: Libc) {
+  private constructor(
+    library: Deno.DynamicLibrary<typeof SYMBOLS>,
+    libc: Libc,
+    form: NativeAeadForm,
+  ) {
+    const { aead_seal, aead_open, aead_seal_wide, aead_open_wide } = library.symbols;
     this.#library = library;
     this.#libc = libc;
-    this.seal = library.symbols.aead_seal;
-    this.open = library.symbols.aead_open;
+    this.form = form;
+    [this.seal, this.open] = form === "wide"
+      ? [aead_seal_wide, aead_open_wide]
+      : [aead_seal, aead_open];
   }
 
   /**
-   * Loads the library from its own file, for which a permission can be given, or else from a copy of its bytes in memory. Throws
-   * `unsupported` with the reason: another system or machine, no permission, or a wrong result.
+   * Loads the library from its own file, for which a permission can be given, or else from a copy of its bytes in memory. Rejects
+   * with `unsupported` and the reason: another system or machine, no permission, another file than is known, or a wrong result.
    */
-  static load(file: NativeAeadFile): NativeAead {
+  static async load(
+    file: NativeAeadFile,
+    { known, form }: NativeAeadOptions,
+  ): Promise<NativeAead> {
     const { os, arch } = Deno.build;
     if (os !== "linux" || arch !== "x86_64") {
       throw new MorayError("unsupported", `not on ${os} ${arch}`);
     }
+    if ("path" in file) allow(file.path);
+    await check(file, known);
     using opened = new DisposableStack();
     const libc = opened.use(Libc.open());
     const library = "path" in file ? loadFile(file.path) : loadCopy(libc, file.bytes);
     opened.defer(() => library.close());
-    if (library.symbols.aead_supported() !== 1) {
-      throw new MorayError("unsupported", "this processor has no AVX2");
+    const supported = library.symbols.aead_supported();
+    if (supported === 0) throw new MorayError("unsupported", "this processor has no AVX2");
+    if (form === "wide" && supported < 2) {
+      throw new MorayError("unsupported", "this processor has no AVX-512");
     }
-    const aead = new NativeAead(library, libc);
+    const aead = new NativeAead(library, libc, form ?? (supported < 2 ? "narrow" : "wide"));
     if (!isRight(aead)) throw new MorayError("unsupported", "the native cipher computes wrongly");
     opened.move();
     return aead;
@@ -87,10 +124,32 @@ export class NativeAead implements Disposable {
   }
 }
 
-function loadFile(path: string): Deno.DynamicLibrary<typeof SYMBOLS> {
+/** Throws unless the library at the path may be loaded. */
+function allow(path: string): void {
   if (Deno.permissions.querySync({ name: "ffi", path }).state !== "granted") {
     throw new MorayError("unsupported", `no permission: --allow-ffi=${path}`);
   }
+}
+
+/** Rejects if it is not the library that is known. Whoever can write to the file can still change it after that. */
+async function check(file: NativeAeadFile, known: NativeAeadDigest): Promise<void> {
+  try {
+    const size = "path" in file ? (await Deno.stat(file.path)).size : file.bytes.length;
+    if (size !== known.bytes) {
+      throw new MorayError("unsupported", `its file has ${size} bytes, not ${known.bytes}`);
+    }
+    const bytes = "path" in file ? await Deno.readFile(file.path) : file.bytes;
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+    if (digest.toHex() === known.sha256) return;
+  } catch (error) {
+    if (error instanceof MorayError) throw error;
+    throw new MorayError("unsupported", messageOf(error), error);
+  }
+  throw new MorayError("unsupported", "its file is damaged, or of another version");
+}
+
+function loadFile(path: string): Deno.DynamicLibrary<typeof SYMBOLS> {
+  allow(path);
   try {
     return Deno.dlopen(path, SYMBOLS);
   } catch (error) {
@@ -122,7 +181,7 @@ function loadCopy(
   }
 }
 
-/** Whether a text of two batches comes out as OpenSSL seals it, and comes back. */
+/** Whether a text of more than one batch comes out as OpenSSL seals it, and comes back. */
 function isRight(aead: NativeAead): boolean {
   const memory = new Uint8Array(PAGE);
   const address = aead.addressOf(memory);

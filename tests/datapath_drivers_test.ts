@@ -1,5 +1,6 @@
 /** One contract for both drivers of the datapath, on real sockets and in real Workers. */
 import { deepStrictEqual as assertEquals, ok as assert, rejects } from "node:assert/strict";
+import { cp } from "node:fs/promises";
 import { startDatapath } from "../agent/datapath/start.ts";
 import { FastDriver } from "../agent/datapath/fast_driver.ts";
 import type { PathError } from "../agent/datapath/error_queue.ts";
@@ -8,6 +9,7 @@ import { LOCALS_MAX } from "../agent/datapath/transport.ts";
 import { TunnelNetwork } from "../agent/tunnel_network.ts";
 import { EventFd } from "../io/mod.ts";
 import { formatBase64, MorayError, type SocketAddress } from "../core/mod.ts";
+import { AEAD_DIGEST } from "../wg/mod.ts";
 import { nativeReason } from "./support/native_cipher.ts";
 import { say } from "./support/say.ts";
 import { eventually } from "./support/scope.ts";
@@ -141,8 +143,9 @@ const libc = [LIBC, "/lib64/libc.so.6", "/usr/lib/libc.so.6"].find((path) => {
 });
 
 /** Whether the engine's cipher is native here. */
-const native = nativeReason === undefined;
-if (nativeReason !== undefined) say(`skipped: the native cipher: ${nativeReason}`);
+const noNative = await nativeReason();
+const native = noNative === undefined;
+if (noNative !== undefined) say(`skipped: the native cipher: ${noNative}`);
 if (libc === undefined) {
   say("skipped: the fast driver needs the permission for libc alone: no glibc at a known path");
 }
@@ -479,6 +482,48 @@ Deno.test({
     const aead = new URL("../wg/aead-x86_64.so", import.meta.url).pathname;
     const cipher = native ? `wasm (no permission: --allow-ffi=${aead})` : "wasm";
     assertEquals(new TextDecoder().decode(stdout), `fast, ${cipher}\n`);
+  },
+});
+
+Deno.test({
+  name: "a native cipher cut short leaves the engine its own, and status says why",
+  ignore: unsupported !== undefined || !native,
+  fn: async () => {
+    const root = new URL("..", import.meta.url).pathname;
+    const copy = await Deno.makeTempDir();
+    try {
+      const folders = [
+        "agent",
+        "core",
+        "discovery",
+        "io",
+        "proto",
+        "relay",
+        "traversal",
+        "tests/support",
+      ];
+      const files = ["deno.json", "deno.lock"];
+      await Deno.mkdir(`${copy}/tests`);
+      await Deno.mkdir(`${copy}/wg`);
+      for await (const { name, isFile } of Deno.readDir(`${root}wg`)) {
+        if (isFile) files.push(`wg/${name}`);
+      }
+      for (const name of files) await Deno.copyFile(`${root}${name}`, `${copy}/${name}`);
+      for (const name of folders) {
+        await cp(`${root}${name}`, `${copy}/${name}`, { recursive: true });
+      }
+      await Deno.truncate(`${copy}/wg/aead-x86_64.so`, 4096);
+      const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: ["run", "--no-check", "-A", "--unstable-net", `${copy}/tests/support/driver_name.ts`],
+        stdin: "null",
+        env: { NO_COLOR: "1" },
+      }).output();
+      assertEquals(code, 0, new TextDecoder().decode(stderr));
+      const reason = `its file has 4096 bytes, not ${AEAD_DIGEST.bytes}`;
+      assertEquals(new TextDecoder().decode(stdout), `fast, wasm (${reason})\n`);
+    } finally {
+      await Deno.remove(copy, { recursive: true });
+    }
   },
 });
 

@@ -9,6 +9,7 @@
  *
  * @module
  */
+export * from "./aead_digest.ts";
 export * from "./counters.ts";
 export * from "./engine.ts";
 export * from "./engine_types.ts";

@@ -23,7 +23,7 @@ import {
   systemRng,
 } from "../../io/mod.ts";
 import { isVirtualInterface } from "../../traversal/mod.ts";
-import { Engine } from "../../wg/mod.ts";
+import { AEAD_DIGEST, Engine } from "../../wg/mod.ts";
 import { SharedArena } from "../shared/mod.ts";
 import { Datapath } from "./datapath.ts";
 import { FastDriver } from "./fast_driver.ts";
@@ -100,9 +100,9 @@ let timer: ReturnType<typeof setTimeout> | undefined;
 let timerAt = Infinity;
 let stepping = false;
 
-addEventListener("message", ({ data }: MessageEvent<WorkerStart | 0>) => {
+addEventListener("message", async ({ data }: MessageEvent<WorkerStart | 0>) => {
   if (data !== 0) {
-    postMessage(start(data));
+    postMessage(await start(data));
     if (running?.driver instanceof FastDriver) loop(running, running.driver);
     return;
   }
@@ -110,7 +110,7 @@ addEventListener("message", ({ data }: MessageEvent<WorkerStart | 0>) => {
   stepSoon();
 });
 
-function start(options: WorkerStart): WorkerHello {
+async function start(options: WorkerStart): Promise<WorkerHello> {
   // The descriptors of libc are the process's: they would outlive this Worker, and hold the port.
   using opened = new DisposableStack();
   try {
@@ -118,7 +118,7 @@ function start(options: WorkerStart): WorkerHello {
     opened.defer(() => driver.close());
     const tun = openTun(driver, options);
     opened.defer(() => tun?.close());
-    const aead = driver instanceof FastDriver ? openAead(options) : "wasm";
+    const aead = driver instanceof FastDriver ? await openAead(options) : "wasm";
     if (typeof aead !== "string") opened.use(aead);
     const host = {
       wallClockMs,
@@ -188,10 +188,10 @@ function openLinks(driver: FastDriver, own: string | undefined): LinkMonitor | u
 }
 
 /** The native cipher; where it cannot be had, the name of the engine's own, for `status`, and why. */
-function openAead({ aead: file, driver }: WorkerStart): NativeAead | string {
+async function openAead({ aead: file, driver }: WorkerStart): Promise<NativeAead | string> {
   if (file === undefined || driver === "wasm") return "wasm";
   try {
-    return NativeAead.load(file);
+    return await NativeAead.load(file, { known: AEAD_DIGEST });
   } catch (error) {
     if (error instanceof MorayError && error.code === "unsupported") {
       return `wasm (${error.message})`;

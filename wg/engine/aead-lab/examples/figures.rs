@@ -10,7 +10,9 @@ const BACKENDS: &[(&str, Backend)] = &[
     #[cfg(not(target_arch = "wasm32"))]
     ("ring", Backend::Published),
     #[cfg(target_arch = "x86_64")]
-    ("native", Backend::Native),
+    ("AVX2", Backend::Native(aead_lab::native::Form::Avx2)),
+    #[cfg(target_arch = "x86_64")]
+    ("AVX-512", Backend::Native(aead_lab::native::Form::Avx512)),
 ];
 
 const RUNS: usize = 15;

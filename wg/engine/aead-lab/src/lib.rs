@@ -91,16 +91,27 @@ impl Random {
     }
 }
 
-/// The native cipher, which is used only where the machine has AVX2.
+/// The native cipher, which is used only where the machine has AVX2, and one of its forms where it has AVX-512.
 #[cfg(target_arch = "x86_64")]
 pub mod native {
     use aead_native::Input;
 
-    /// Made only where the machine has what the cipher needs.
-    pub struct Key([u32; 8]);
+    /// Which of its forms.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Form {
+        Avx2,
+        Avx512,
+    }
 
-    pub fn key(key: &[u8; 32]) -> Option<Key> {
-        aead_native::is_supported().then_some(Key(words(key)))
+    /// Made only where the machine has what the form needs.
+    pub struct Key(Form, [u32; 8]);
+
+    pub fn key(form: Form, key: &[u8; 32]) -> Option<Key> {
+        let has = match form {
+            Form::Avx2 => aead_native::is_supported(),
+            Form::Avx512 => aead_native::is_wide(),
+        };
+        has.then_some(Key(form, words(key)))
     }
 
     fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
@@ -109,14 +120,26 @@ pub mod native {
 
     #[inline(never)]
     pub fn seal(key: &Key, nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> [u8; 16] {
-        // SAFETY: there is a key
-        unsafe { aead_native::seal(&Input { key: key.0, nonce: words(&nonce) }, aad, text) }
+        let input = Input { key: key.1, nonce: words(&nonce) };
+        // SAFETY: there is a key of that form
+        unsafe {
+            match key.0 {
+                Form::Avx2 => aead_native::seal(&input, aad, text),
+                Form::Avx512 => aead_native::seal_wide(&input, aad, text),
+            }
+        }
     }
 
     #[inline(never)]
     pub fn open(key: &Key, nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> [u8; 16] {
-        // SAFETY: there is a key
-        unsafe { aead_native::open(&Input { key: key.0, nonce: words(&nonce) }, aad, text) }
+        let input = Input { key: key.1, nonce: words(&nonce) };
+        // SAFETY: there is a key of that form
+        unsafe {
+            match key.0 {
+                Form::Avx2 => aead_native::open(&input, aad, text),
+                Form::Avx512 => aead_native::open_wide(&input, aad, text),
+            }
+        }
     }
 }
 
@@ -129,7 +152,7 @@ pub enum Backend {
     Published,
     /// Its tags are not compared: the engine does that.
     #[cfg(target_arch = "x86_64")]
-    Native,
+    Native(native::Form),
 }
 
 /// Seals, or else opens, `count` packets of `length` bytes and says how many came out right. Each packet is copied first, as
@@ -143,7 +166,10 @@ pub fn bench(backend: Backend, opening: bool, length: usize, count: u32) -> u32 
     #[cfg(not(target_arch = "wasm32"))]
     let published = published_ring::key(&key);
     #[cfg(target_arch = "x86_64")]
-    let native = native::key(&key);
+    let native = match backend {
+        Backend::Native(form) => native::key(form, &key),
+        _ => None,
+    };
     let mut nonce = [0; 12];
     if opening {
         let tag = reference::seal(&reference, nonce, &[], &mut source[..length]);
@@ -159,9 +185,9 @@ pub fn bench(backend: Backend, opening: bool, length: usize, count: u32) -> u32 
                 #[cfg(not(target_arch = "wasm32"))]
                 Backend::Published => published_ring::open(&published, nonce, &[], &mut packet),
                 #[cfg(target_arch = "x86_64")]
-                Backend::Native => {
+                Backend::Native(_) => {
                     let (text, tag) = packet.split_at_mut(length);
-                    let key = native.as_ref().expect("AVX2");
+                    let key = native.as_ref().expect("the machine has it");
                     (native::open(key, nonce, &[], text) == *tag).then_some(text)
                 }
             };
@@ -176,7 +202,7 @@ pub fn bench(backend: Backend, opening: bool, length: usize, count: u32) -> u32 
                 #[cfg(not(target_arch = "wasm32"))]
                 Backend::Published => published_ring::seal(&published, nonce, &[], text),
                 #[cfg(target_arch = "x86_64")]
-                Backend::Native => native::seal(native.as_ref().expect("AVX2"), nonce, &[], text),
+                Backend::Native(_) => native::seal(native.as_ref().expect("the machine has it"), nonce, &[], text),
             };
             tag.copy_from_slice(&sealed);
             right += 1;

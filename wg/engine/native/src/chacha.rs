@@ -14,6 +14,7 @@ const PER_ROUND: usize = 3;
 pub type State = [__m256i; 16];
 
 /// What the key stream comes from, as little-endian words.
+#[repr(C)]
 pub struct Input {
     pub key: [u32; 8],
     pub nonce: [u32; 3],

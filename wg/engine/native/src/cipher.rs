@@ -50,6 +50,7 @@ fn start(input: &Input, aad: &[u8]) -> (Poly, State) {
 
 /// Encrypts and returns the tag.
 #[target_feature(enable = "avx2,bmi2")]
+#[inline(never)]
 pub fn seal(input: &Input, aad: &[u8], text: &mut [u8]) -> [u8; 16] {
     let n = text.len();
     let (mut poly, ks) = start(input, aad);
@@ -69,6 +70,7 @@ pub fn seal(input: &Input, aad: &[u8], text: &mut [u8]) -> [u8; 16] {
 
 /// Decrypts and returns what the tag should be.
 #[target_feature(enable = "avx2,bmi2")]
+#[inline(never)]
 pub fn open(input: &Input, aad: &[u8], text: &mut [u8]) -> [u8; 16] {
     let n = text.len();
     let (mut poly, ks) = start(input, aad);

@@ -8,8 +8,8 @@
 
 /// The sum so far, and the key.
 pub struct Poly {
-    h: [u64; 3],
-    r: [u64; 2],
+    pub(crate) h: [u64; 3],
+    pub(crate) r: [u64; 2],
     /// `(r[1] >> 2) * 5`
     q: u64,
     s: [u64; 2],
@@ -81,7 +81,7 @@ impl Poly {
     }
 
     #[inline(always)]
-    fn tag(self) -> [u8; 16] {
+    pub(crate) fn tag(self) -> [u8; 16] {
         let [h0, h1, h2] = self.h;
         // h is below 2p: it is reduced once, if h + 5 reaches 2^130.
         let (g0, c) = h0.overflowing_add(5);
