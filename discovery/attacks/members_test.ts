@@ -1,7 +1,7 @@
 /** Attacks on closed meshes: coming in without an invite, with another's, or again; seeing in; speaking for the colony. Real HTTP. */
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import { create } from "@bufbuild/protobuf";
-import { formatHex } from "../../core/mod.ts";
+import { formatBase64, formatHex } from "../../core/mod.ts";
 import { SignedStatementSchema } from "../../proto/mod.ts";
 import { RecordBook } from "../client/record_book.ts";
 import {
@@ -110,6 +110,31 @@ Deno.test("attack: come into a closed mesh without an invite", async () => {
   );
   // The long one is not looked at.
   assertEquals(closed.world.counters()["admissionsRefused"], 4);
+  await closed.assertWhole();
+});
+
+Deno.test("attack: have Discovery verify signatures without end for a mesh that is not one's own", async () => {
+  await using closed = await Closed.start();
+  const { world } = closed;
+  const stranger = await world.node(3);
+  const signed = async (count: number): Promise<MembershipList["members"]> => {
+    const { signer } = await identityOf(3);
+    return await Promise.all(Array.from({ length: count }, (_, i) => {
+      const publicKey = formatBase64(new Uint8Array(32).fill(i + 9));
+      const state = "admitted";
+      return signMembership(signer, { meshId: MESH, publicKey, state, sequence: 1, name: "" });
+    }));
+  };
+  const many = await signed(51);
+  const calls = await Promise.all(
+    Array.from({ length: 150 }, () => closed.publish(many, { as: stranger, of: stranger })),
+  );
+  const limited = calls.filter((one) => one.includes("too many members")).length;
+  assertEquals(limited, 150 - 128);
+  assert((world.counters()["membershipsLimited"] ?? 0) >= limited, "a client asks again");
+  const few = many.slice(0, 50);
+  const again = await closed.publish(few, { as: stranger, of: stranger });
+  assert(again.includes("not found"), again);
   await closed.assertWhole();
 });
 

@@ -5,7 +5,7 @@
  */
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { formatBase64, parseBase64, parseKey } from "../../core/mod.ts";
+import { formatBase64, type Instant, parseBase64, parseKey } from "../../core/mod.ts";
 import {
   type ListMembersRequest,
   type ListMembersResponse,
@@ -15,18 +15,27 @@ import {
   PublishMembershipResponseSchema,
   SignedStatementSchema,
 } from "../../proto/mod.ts";
+import { SourceLimiter, type SourceLimiterOptions } from "../../traversal/mod.ts";
 import { type Admission, openAdmission } from "../membership/admission.ts";
 import { openMembership } from "../membership/statement.ts";
 import { type Barred, type MemberRow } from "../store/members.ts";
 import type { NodeContent, NodeKey, Store } from "../store/store.ts";
 import type { Caller, Gate } from "./proven.ts";
 import { MEMBERS_PER_CALL_MAX, parseMembersPage, parsePublication } from "./requests.ts";
+import { tooMany } from "./request_limits.ts";
 import { invalid } from "./validate.ts";
 
 /** How often it is looked for meshes that nobody uses: they end after months. */
 const MESHES_EVERY_MS = 3_600_000;
 /** Meshes that end in one step, as each may have thousands of members. */
 const MESHES_SWEEP_MAX = 32;
+/** Statements from which on a publication counts as long. */
+const LONG_PUBLICATION = 50;
+/**
+ * Long publications of one address: three whole meshes at once, then one after the other. Anybody may sign statements for a mesh of his
+ * own, and 500 signatures take some 30 ms to verify.
+ */
+const LONG_LIMIT: SourceLimiterOptions = { ratePerSecond: 8, burst: 128, sourcesMax: 10_000 };
 
 /** Options of {@linkcode MemberService}. */
 export interface MemberServiceOptions {
@@ -49,6 +58,7 @@ export interface MemberServiceOptions {
 /** Knows who belongs to which mesh. */
 export class MemberService {
   readonly #options: MemberServiceOptions;
+  readonly #long = new SourceLimiter(LONG_LIMIT);
   readonly #counters = {
     membersPublished: 0,
     membersRevoked: 0,
@@ -74,7 +84,7 @@ export class MemberService {
 
   /** Counters by name. */
   counters(): Record<string, number> {
-    return { ...this.#counters };
+    return { ...this.#counters, membershipsLimited: this.#long.refused };
   }
 
   /** The invite that an agent's registration shows; empty for none that is good for it. */
@@ -102,10 +112,10 @@ export class MemberService {
     return hidden;
   }
 
-  /** Stores what a colony says. Throws `ConnectError`. */
+  /** Stores what a colony says, from an address. Throws `ConnectError`. */
   async publish(
     request: PublishMembershipRequest,
-    caller: Caller,
+    caller: Caller & { readonly address: string },
   ): Promise<PublishMembershipResponse> {
     try {
       return await this.#publish(request, caller);
@@ -136,12 +146,13 @@ export class MemberService {
 
   async #publish(
     request: PublishMembershipRequest,
-    caller: Caller,
+    caller: Caller & { readonly address: string },
   ): Promise<PublishMembershipResponse> {
     const { store, gate, guarded, onExpelled, onDecided } = this.#options;
     const { meshId, colonyKey, ...rest } = parsePublication(request);
     // The mesh id is bound to a proven key: who proves none is not its colony.
     if (gate.callerFor(caller, colonyKey) === "") throw noColony(meshId);
+    this.#admit(request, caller.address);
     const members = await checkMembers(request, { meshId, colonyKey });
     const news = { meshId, colonyKey, members, ...rest };
     const outcome = await guarded(() => store.publishMembers(news));
@@ -171,6 +182,12 @@ export class MemberService {
       await onDecided({ meshId, publicKey, forAll: forAll.has(publicKey), statement });
     }
     return create(PublishMembershipResponseSchema, { stored });
+  }
+
+  #admit({ members }: PublishMembershipRequest, address: string): void {
+    const now = this.#options.now() as Instant;
+    if (members.length <= LONG_PUBLICATION || this.#long.admit(now, address)) return;
+    throw tooMany("too many members from this address", this.#long.waitMs(now, address));
   }
 }
 

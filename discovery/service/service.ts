@@ -300,7 +300,8 @@ export class Service {
       registerRelay: (request, { values }) =>
         this.#withRelays().register(request, { values, address: values.get(remoteAddress) }),
       rotateKey: (request, context) => this.#rotations.rotate(request, context),
-      publishMembership: (request, context) => this.#members.publish(request, context),
+      publishMembership: (request, { values }) =>
+        this.#members.publish(request, { values, address: values.get(remoteAddress) }),
       listMembers: (request, context) => this.#members.list(request, context),
       createBootstrapToken: (request, context) => this.#tokens.create(request, context),
       reportPath: (request, context) => this.paths.report(request, context),
