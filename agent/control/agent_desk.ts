@@ -7,7 +7,6 @@ import type { Fellow } from "../fellows.ts";
 import type { MeshPeer } from "../mesh_peers.ts";
 import { CONNECT_PORT } from "../mesh_settings.ts";
 import type { Network, TunnelConn } from "../network.ts";
-import type { Policy } from "../policy/mod.ts";
 import { ControlClient } from "./control_client.ts";
 import type { Assigned, ControlOptions, ControlSide, ControlSurroundings } from "./control_side.ts";
 import { MeshBook } from "./mesh_book.ts";
@@ -69,9 +68,6 @@ export class AgentDesk implements ControlSide {
   get fellows(): readonly Fellow[] {
     return this.#book.fellows;
   }
-
-  /** Nothing: the colony says what nodes may do. */
-  setPolicy(_policy: Policy | undefined): void {}
 
   /** What the colony says of a member. */
   assignedTo(publicKey: string): Assigned | undefined {

@@ -151,7 +151,7 @@ export class ColonyDesk implements ControlSide {
       keyAt: (address) => around.peerAt(address)?.publicKey,
       watch: (watch) => this.#watch(watch),
     });
-    this.#policyFile?.watch((policy) => this.setPolicy(policy));
+    this.#policyFile?.watch((policy) => this.#setPolicy(policy));
     this.#tellOwn();
     this.#sweep = setInterval(() => this.#sweepAway(), SWEEP_MS);
     Deno.unrefTimer(this.#sweep);
@@ -169,8 +169,8 @@ export class ColonyDesk implements ControlSide {
     void this.#file.save();
   }
 
-  /** From now on this says what nodes may do; everybody is told. Absent: agents talk to their colony alone. */
-  setPolicy(policy: Policy | undefined): void {
+  /** From now on this says what nodes may do; everybody is told. */
+  #setPolicy(policy: Policy): void {
     this.#policy = policy;
     this.#policyRevision++;
     this.#wake();

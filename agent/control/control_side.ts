@@ -5,7 +5,7 @@ import type { MeshPeer, Role } from "../mesh_peers.ts";
 import type { NameTable } from "../names.ts";
 import type { Network } from "../network.ts";
 import type { Log } from "../options.ts";
-import type { NodeRules, Policy } from "../policy/mod.ts";
+import type { NodeRules } from "../policy/mod.ts";
 import type { MeshMember } from "./mesh_view.ts";
 
 /** What a node of the mesh is called, and its IPv4 address. */
@@ -78,8 +78,6 @@ export interface ControlSide {
   readonly members: readonly MeshMember[];
   /** Agent only: the other agents that it may talk to, as far as it knows. */
   readonly fellows: readonly Fellow[];
-  /** Colony only: from now on this says what nodes may do. Absent: agents talk to their colony alone. */
-  setPolicy(policy: Policy | undefined): void;
   /** What a member is called, and its IPv4 address; `undefined` for who is none. */
   assignedTo(publicKey: string): Assigned | undefined;
   /** Begins, once the node has its addresses. */

@@ -63,13 +63,27 @@ export class Pipe {
 
   /** As {@linkcode TunnelConn.write}. */
   async write(source: Uint8Array): Promise<number> {
+    return await this.#write((room) => source.slice(0, room), source.length === 0);
+  }
+
+  /** As {@linkcode TunnelConn.writeWith}. */
+  async writeWith(fill: (room: Uint8Array) => number): Promise<number> {
+    return await this.#write((bytes) => {
+      const room = new Uint8Array(bytes);
+      return room.slice(0, fill(room));
+    });
+  }
+
+  /** Waits for room, unless nothing is written, and sends what is taken for so many bytes at most. */
+  async #write(take: (room: number) => Uint8Array, isEmpty = false): Promise<number> {
     for (;;) {
       if (this.#writeError !== undefined) throw this.#writeError;
       if (this.#closing) throw closed();
-      const n = Math.min(source.length, PIPE_BYTES_MAX - this.#held);
-      if (n > 0 || source.length === 0) {
+      const room = PIPE_BYTES_MAX - this.#held;
+      if (room > 0 || isEmpty) {
+        const bytes = take(room);
+        const n = bytes.length;
         this.#held += n;
-        const bytes = source.slice(0, n);
         this.#carry(() => {
           if (n > 0) this.#arrived.push(bytes);
           this.#onArrival(n);
@@ -173,8 +187,7 @@ export class MemoryConn implements TunnelConn {
   }
 
   writeWith(fill: (room: Uint8Array) => number): Promise<number> {
-    const room = new Uint8Array(PIPE_BYTES_MAX);
-    return this.#options.outgoing.write(room.subarray(0, fill(room)));
+    return this.#options.outgoing.writeWith(fill);
   }
 
   closeWrite(): Promise<void> {
