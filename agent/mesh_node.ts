@@ -183,8 +183,8 @@ class MeshNode implements RunningNode {
     this.#access = access;
     access.attach({
       client: this.#discovery,
-      onExpelled: (key) => {
-        desk.handleExpelled(key);
+      onExpelled: (key, next) => {
+        desk.handleExpelled(key, next);
         this.#do((now) => {
           this.#control.handleExpelled(now, key);
           this.#control.relays.drop(now, volunteerId({ meshId: mesh, publicKey: key }));

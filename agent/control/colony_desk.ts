@@ -160,12 +160,14 @@ export class ColonyDesk implements ControlSide {
   /** Nothing: agents come by themselves. */
   handleConnected(_peer: MeshPeer): void {}
 
-  /** Frees what it had, and tells everybody. */
-  handleExpelled(publicKey: string): void {
+  /** Frees what it had, or leaves it to the key that it goes on with, and tells everybody. */
+  handleExpelled(publicKey: string, next?: string): void {
     this.#streams.get(publicKey)?.abort(new MorayError("closed", "the node was thrown out"));
-    const released = this.#book.release(publicKey);
-    if (released === undefined) return;
-    this.#forget(released);
+    if (next === undefined || !this.#move(publicKey, next)) {
+      const released = this.#book.release(publicKey);
+      if (released === undefined) return;
+      this.#forget(released);
+    }
     void this.#file.save();
   }
 
@@ -285,6 +287,7 @@ export class ColonyDesk implements ControlSide {
     if (assigned === undefined) {
       throw new ConnectError("every address belongs to another node", Code.ResourceExhausted);
     }
+    const added = this.#list.find(publicKey) === undefined;
     const news = assigned.name !== before?.name || assigned.ipv4 !== before.ipv4;
     if (news) await this.#file.save();
     // Meanwhile it may have been thrown out.
@@ -293,7 +296,7 @@ export class ColonyDesk implements ControlSide {
     }
     this.#around?.onAssigned(publicKey, assigned);
     const changed = this.#list.set(this.#memberOf(assigned, true));
-    if (news) this.#policyRevision++;
+    if (news || added) this.#policyRevision++;
     if (changed) this.#wake();
   }
 
@@ -301,10 +304,17 @@ export class ColonyDesk implements ControlSide {
   #follow(publicKey: string): void {
     const { earlierKeys = [] } = this.#around?.peerAt(this.#ipv6Of(publicKey))?.record ?? {};
     for (const earlier of earlierKeys) {
-      if (!this.#book.move(earlier, publicKey)) continue;
-      this.#list.delete(earlier);
+      if (!this.#move(earlier, publicKey)) continue;
       this.#streams.get(earlier)?.abort(new MorayError("closed", "the node has another key"));
     }
+  }
+
+  /** What a key has is another one's. Returns whether it had anything, and the other key nothing. */
+  #move(from: string, to: string): boolean {
+    const known = this.#book.find(from);
+    if (known === undefined || !this.#book.move(from, to)) return false;
+    this.#forget(known);
+    return true;
   }
 
   #leaves(publicKey: string, ms: number): void {

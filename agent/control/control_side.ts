@@ -84,8 +84,8 @@ export interface ControlSide {
   start(network: Network, around: ControlSurroundings): void;
   /** A peer has been reached that was not connected. */
   handleConnected(peer: MeshPeer): void;
-  /** A node may be in the mesh no more. */
-  handleExpelled(publicKey: string): void;
+  /** A key may be in the mesh no more; `next`: its node goes on with that one. */
+  handleExpelled(publicKey: string, next?: string): void;
   /** Counters by name; only what is not zero. */
   counters(): Record<string, number>;
   /** Ends it. Never rejects. */

@@ -64,8 +64,8 @@ export interface GatekeeperOptions {
 export interface GateSurroundings {
   /** Where memberships are published, and read. */
   readonly client: Pick<DiscoveryClient, "features" | "membershipNews" | "publishMembership">;
-  /** Called when a node was thrown out. */
-  readonly onExpelled: (publicKey: string) => void;
+  /** Called when a key was thrown out; `next`: its node goes on with that one. */
+  readonly onExpelled: (publicKey: string, next?: string) => void;
   /** Called when Discovery has ended what such a node had there, relay sessions too. */
   readonly onEnded: () => void;
 }
@@ -158,7 +158,7 @@ export class Gatekeeper implements MembershipHandle {
         if (entry === "member") return false;
         if (entry !== "admitted") return this.#refuse(publicKey, entry);
         const name = this.#book.nameOf(invite) || peer.name;
-        await this.#decide({ publicKey, name, state: "admitted" }, invite);
+        await this.#decide({ publicKey, name, state: "admitted" }, { invite });
         this.#counters.admissions++;
         log("info", `let ${name || "a node"} in by an invite`, { publicKey });
         return true;
@@ -182,7 +182,8 @@ export class Gatekeeper implements MembershipHandle {
         if (member?.state !== "admitted") return false;
         const { name } = member;
         await this.#decide({ publicKey, name, state: "admitted" });
-        await this.#decide({ publicKey: member.publicKey, name, state: "revoked" });
+        const earlier = { publicKey: member.publicKey, name, state: "revoked" } as const;
+        await this.#decide(earlier, { next: publicKey });
         return true;
       });
     } catch (error) {
@@ -281,14 +282,14 @@ export class Gatekeeper implements MembershipHandle {
   /** Signs a decision, writes it down, and then acts on it. */
   async #decide(
     { publicKey, name, state }: Pick<Member, "publicKey" | "name" | "state">,
-    invite?: string,
+    { invite, next }: { readonly invite?: string; readonly next?: string } = {},
   ): Promise<void> {
     const { mesh: meshId, signer, now } = this.#options;
     const sequence = this.#book.nextSequence(now());
     const signed = await signMembership(signer, { meshId, publicKey, name, state, sequence });
     const member = { publicKey, name, state, sequence, signed };
     await this.#change((book) => book.decide(member, invite === undefined ? {} : { invite }));
-    if (state === "revoked") this.#around?.onExpelled(publicKey);
+    if (state === "revoked") this.#around?.onExpelled(publicKey, next);
     void this.#publish();
   }
 

@@ -170,7 +170,7 @@ test("Gatekeeper: a key that follows a member's takes its place", async (gates) 
   await gate.examine(await comes(AGENT, { invite }));
   assertEquals(await gate.examine(await comes(OTHER, { earlierKeys: [AGENT.text] })), true);
   assertEquals([gate.admits(AGENT.text), gate.admits(OTHER.text)], [false, true]);
-  assertEquals(around.expelled, [AGENT.text]);
+  assertEquals([around.expelled, around.successors], [[AGENT.text], [OTHER.text]]);
   const { members } = await gate.members();
   assertEquals(members.map(({ name, state }) => [name, state]), [
     ["laptop", "admitted"],

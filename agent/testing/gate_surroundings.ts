@@ -17,6 +17,8 @@ export class RecordedSurroundings implements GateSurroundings {
   readonly published: MembershipList[] = [];
   /** The keys that were thrown out. */
   readonly expelled: string[] = [];
+  /** The key that each of them gave way to. */
+  readonly successors: (string | undefined)[] = [];
   /** Which news were asked for. */
   readonly asked: NewsQuery[] = [];
   /** How often something of a node that is out was said to have ended. */
@@ -47,7 +49,10 @@ export class RecordedSurroundings implements GateSurroundings {
   }
 
   /** A node was thrown out. */
-  readonly onExpelled = (publicKey: string): void => void this.expelled.push(publicKey);
+  readonly onExpelled = (publicKey: string, next?: string): void => {
+    this.expelled.push(publicKey);
+    this.successors.push(next);
+  };
 
   /** What it had at Discovery has ended. */
   readonly onEnded = (): void => void this.ended++;
