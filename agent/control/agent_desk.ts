@@ -27,6 +27,8 @@ export class AgentDesk implements ControlSide {
   #http: MeshHttpClient | undefined;
   #client: ControlClient | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** The write that is under way, or the last one. */
+  #written: Promise<void> = Promise.resolve();
 
   private constructor(options: ControlOptions) {
     this.#options = options;
@@ -133,9 +135,8 @@ export class AgentDesk implements ControlSide {
   async stop(): Promise<void> {
     await this.#client?.stop();
     await this.#http?.stop();
-    if (this.#timer === undefined) return;
-    clearTimeout(this.#timer);
-    await this.#write();
+    if (this.#timer !== undefined) this.#save();
+    await this.#written;
   }
 
   #take(view: MeshView): void {
@@ -151,7 +152,7 @@ export class AgentDesk implements ControlSide {
     if (this.name !== name || this.ipv4 !== ipv4) this.#around?.onOwn();
     this.#tell();
     if (this.#timer !== undefined) return;
-    this.#timer = setTimeout(() => void this.#write(), WRITE_MS);
+    this.#timer = setTimeout(() => this.#save(), WRITE_MS);
     Deno.unrefTimer(this.#timer);
   }
 
@@ -162,8 +163,14 @@ export class AgentDesk implements ControlSide {
     this.#around?.onMesh({ members, fellows, ...(rules && { rules }) });
   }
 
-  async #write(): Promise<void> {
+  /** Writes what is known, after what is being written. */
+  #save(): void {
+    clearTimeout(this.#timer);
     this.#timer = undefined;
+    this.#written = this.#written.then(() => this.#write());
+  }
+
+  async #write(): Promise<void> {
     const text = this.#book.format();
     if (text === undefined) return;
     try {

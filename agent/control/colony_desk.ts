@@ -12,13 +12,14 @@
  */
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { assert, formatBase64, MorayError, parseKey } from "../../core/mod.ts";
+import { assert, formatBase64, type Instant, MorayError, parseKey } from "../../core/mod.ts";
 import {
   HeartbeatSchema,
   type WatchMeshResponse,
   WatchMeshResponseSchema,
 } from "../../proto/control.ts";
 import { delay } from "../../discovery/mod.ts";
+import { SourceLimiter, type SourceLimiterOptions } from "../../traversal/mod.ts";
 import { meshIpv6Of } from "../addressing.ts";
 import type { Fellow } from "../fellows.ts";
 import type { MeshPeer } from "../mesh_peers.ts";
@@ -36,6 +37,8 @@ import { policyMessage } from "../policy/policy_message.ts";
 
 /** Streams that stay open: each holds one of the node's 1,024. Further agents are told once, and ask again after a minute. */
 export const STREAMS_MAX = 256;
+/** Requests of one node: each may cost a view of everything, and a name that everybody hears of. Clients ask once a second at most. */
+const REQUEST_LIMIT: SourceLimiterOptions = { ratePerSecond: 1, burst: 20, sourcesMax: 10_000 };
 /** How often a stream says that it is alive. */
 export const HEARTBEAT_MS = 10_000;
 /** How long changes are collected before they are told. */
@@ -77,6 +80,7 @@ export class ColonyDesk implements ControlSide {
   #around: ControlSurroundings | undefined;
   #server: ControlServer | undefined;
   #sweep: ReturnType<typeof setInterval> | undefined;
+  readonly #limiter = new SourceLimiter(REQUEST_LIMIT);
   #unwatched = 0;
 
   private constructor(
@@ -184,6 +188,7 @@ export class ColonyDesk implements ControlSide {
       addressesRefused: this.#book.refused,
       addressesNotKept: this.#file.failed,
       controlStreamsRefused: this.#unwatched,
+      controlRequestsLimited: this.#limiter.refused,
       controlStrangers: this.#server?.strangers ?? 0,
     };
     return Object.fromEntries(Object.entries(all).filter(([, count]) => count > 0));
@@ -202,9 +207,12 @@ export class ColonyDesk implements ControlSide {
     await this.#file.save();
   }
 
-  /** Views and heartbeats until the stream ends. Throws `ConnectError` where there is no address left. */
+  /** Views and heartbeats until the stream ends. Throws `ConnectError` where there is no address left, and for too many requests. */
   async *#watch(watch: MeshWatch): AsyncGenerator<WatchMeshResponse> {
     const { publicKey } = watch;
+    if (!this.#limiter.admit(this.#options.now() as Instant, publicKey)) {
+      throw new ConnectError("too many requests by this node", Code.ResourceExhausted);
+    }
     const own = new AbortController();
     this.#streams.get(publicKey)?.abort(new MorayError("closed", "a newer stream"));
     const stays = this.#streams.has(publicKey) || this.#streams.size < STREAMS_MAX;

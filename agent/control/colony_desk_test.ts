@@ -1,6 +1,10 @@
 import { deepStrictEqual as assertEquals } from "node:assert/strict";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-web";
 import { formatBase64, KEY_BYTES } from "../../core/mod.ts";
+import { ControlService } from "../../proto/control.ts";
 import { meshIpv6Of } from "../addressing.ts";
+import { MeshHttpClient } from "../embed/mesh_fetch.ts";
 import type { MeshPeer } from "../mesh_peers.ts";
 import { NameTable } from "../names.ts";
 import { MemoryMesh } from "../testing/memory_network.ts";
@@ -106,6 +110,39 @@ class World implements AsyncDisposable {
     return [agent.name, agent.ipv4];
   }
 
+  /** Asks the service by hand, under one name after the other: `told`, or how that is refused. */
+  async answersTo(keys: Keys, names: readonly string[]): Promise<readonly string[]> {
+    this.#peers.set(keys.meshIpv6, peerOf(keys, "agent"));
+    const network = this.#mesh.node("walker", keys.meshIpv6);
+    const http = new MeshHttpClient({ network, ...optionsOf(keys, "", this.names) });
+    const calls = createClient(
+      ControlService,
+      createConnectTransport({
+        baseUrl: `http://[${COLONY.meshIpv6}]:${PORT}`,
+        fetch: (input, init) => fetch(input, { ...init, client: http.client }),
+        useBinaryFormat: true,
+      }),
+    );
+    const answers: string[] = [];
+    const streams: AsyncIterator<unknown>[] = [];
+    for (const name of names) {
+      const stream = calls.watchMesh({ name })[Symbol.asyncIterator]();
+      streams.push(stream);
+      try {
+        const { value } = await stream.next();
+        answers.push(value?.event.case ?? "nothing");
+      } catch (error) {
+        answers.push(Code[ConnectError.from(error).code]);
+      }
+    }
+    await this.colony.stop();
+    for (const stream of streams) {
+      while (await stream.next().then(({ done }) => done !== true, () => false));
+    }
+    await http.stop();
+    return answers;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.colony.stop();
     await Deno.remove(this.#state, { recursive: true });
@@ -127,6 +164,15 @@ for (const closed of [false, true]) {
     assertEquals(agents.map(({ publicKey }) => publicKey), [NEXT.publicKey]);
   });
 }
+
+Deno.test("ColonyDesk: a node that asks for ever other names is told to wait, before it costs anybody anything", async () => {
+  await using world = await World.start();
+  const asked = Array.from({ length: 30 }, (_, i) => `walker${i}`);
+  const answers = await world.answersTo(WALKER, asked);
+  assertEquals(answers, [...Array(20).fill("view"), ...Array(10).fill("ResourceExhausted")]);
+  assertEquals(world.colony.counters(), { controlRequestsLimited: 10 });
+  assertEquals(world.colony.members.map(({ name }) => name), ["colony", "walker19"]);
+});
 
 Deno.test("ColonyDesk: who is thrown out leaves name and address to others", async () => {
   await using world = await World.start();
