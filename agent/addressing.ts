@@ -36,11 +36,6 @@ export function meshIpv6Of(meshId: string, publicKey: Uint8Array): string {
   return join(meshIpv6Subnet(meshId).address, publicKey);
 }
 
-/** Returns a node's link-local address inside the tunnel. `publicKey` has 32 bytes. */
-export function linkLocalOf(publicKey: Uint8Array): string {
-  return join(Uint8Array.of(0xfe, 0x80, 0, 0, 0, 0, 0, 0), publicKey);
-}
-
 function join(network: Uint8Array, publicKey: Uint8Array): string {
   assert(publicKey.length === KEY_BYTES, "a public key has 32 bytes");
   return formatIp(

@@ -1,6 +1,6 @@
 import { deepStrictEqual as assertEquals, ok, throws } from "node:assert/strict";
 import { cidrContains, formatCidr, parseIp } from "../core/mod.ts";
-import { COLONY_IPV4, linkLocalOf, MESH_IPV4_SUBNET } from "./addressing.ts";
+import { COLONY_IPV4, MESH_IPV4_SUBNET } from "./addressing.ts";
 import { meshIpv6Of, meshIpv6Subnet } from "./addressing.ts";
 
 const KEY = Uint8Array.from({ length: 32 }, (_, i) => i);
@@ -9,7 +9,6 @@ Deno.test("meshIpv6Of follows the byte table", () => {
   // printf 'moray mesh coral' | sha256sum; printf '\x00\x01...\x1f' | sha256sum
   assertEquals(formatCidr(meshIpv6Subnet("coral")), "fdfa:3e8d:b0a::/64");
   assertEquals(meshIpv6Of("coral", KEY), "fdfa:3e8d:b0a:0:630d:cd29:66c4:3366");
-  assertEquals(linkLocalOf(KEY), "fe80::630d:cd29:66c4:3366");
 });
 
 Deno.test("meshIpv6Of differs by mesh and by key, inside its mesh's subnet", () => {

@@ -64,9 +64,6 @@ export type Socks5Event =
     readonly reason: string;
   };
 
-/** Longest request: a name of 255 bytes. Longer input is never kept. */
-export const SOCKS5_REQUEST_BYTES_MAX: number = 4 + 1 + 255 + 2;
-
 /** Longest message: version, name and password with their lengths. */
 const MESSAGE_BYTES_MAX = 1 + 256 + 256;
 

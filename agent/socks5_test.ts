@@ -1,5 +1,5 @@
 import { deepStrictEqual as assertEquals, ok } from "node:assert/strict";
-import { encodeSocks5Reply, SOCKS5_REQUEST_BYTES_MAX, Socks5Handshake } from "./socks5.ts";
+import { encodeSocks5Reply, Socks5Handshake } from "./socks5.ts";
 import { type Socks5Event, socks5ReplyOf } from "./socks5.ts";
 
 const GREETING = [5, 1, 0];
@@ -153,7 +153,6 @@ Deno.test("Socks5Handshake takes the longest name and ignores what comes after t
   const handshake = new Socks5Handshake();
   handshake.handleInput(Uint8Array.of(5, 255, ...new Uint8Array(255)));
   const request = Uint8Array.of(5, 1, 0, 3, 255, ...new Uint8Array(255).fill(97), 0, 80);
-  assertEquals(request.length, SOCKS5_REQUEST_BYTES_MAX);
   handshake.handleInput(request);
   assertEquals(handshake.pollEvent(), connect("a".repeat(255), 80));
   handshake.handleInput(request);

@@ -108,8 +108,6 @@ export const ERROR_UNKNOWN_ATTRIBUTE = 420;
 
 /** 438: the NONCE is too old; the answer has a new one. */
 export const ERROR_STALE_NONCE = 438;
-/** 500: the server failed; later it may not. */
-export const ERROR_SERVER = 500;
 
 /** What a message is. */
 export type StunClass = "request" | "indication" | "success" | "error";
