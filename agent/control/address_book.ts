@@ -79,13 +79,13 @@ export class AddressBook {
   }
 
   /**
-   * What a node has from now on: what it had, and another name only where it asks for another. `undefined` where every address belongs to a
+   * What a node has from now on: what it had, and another name only where it asks for another or its own was taken. `undefined` where every address belongs to a
    * node that is there.
    */
   assign(publicKey: string, options: AssignOptions): Assignment | undefined {
     const { asked, now, isTaken = () => false } = options;
     const known = this.#byKey.get(publicKey);
-    if (known?.asked === asked) return this.#put({ ...known, seenAt: now });
+    if (known?.asked === asked && !isTaken(known.name)) return this.#put({ ...known, seenAt: now });
     const ipv4 = known?.ipv4 ?? this.#free(publicKey, options);
     if (ipv4 === undefined) {
       this.#refused++;

@@ -56,6 +56,15 @@ Deno.test("AddressBook keeps an address when its node asks for another name", ()
   assertEquals(book.assign(key(2), { asked: "walker", now: NOW })?.name, "walker");
 });
 
+Deno.test("AddressBook keeps an address and not its name when the colony is called so now", () => {
+  const book = new AddressBook(WIDE);
+  const before = book.assign(key(1), { asked: "walker", now: NOW });
+  const isTaken = (name: string): boolean => name === "walker";
+  const after = book.assign(key(1), { asked: "walker", now: NOW, isTaken });
+  assertEquals([after?.ipv4, after?.name], [before?.ipv4, "walker-2"]);
+  assertEquals(book.assign(key(1), { asked: "walker", now: NOW, isTaken })?.name, "walker-2");
+});
+
 Deno.test("AddressBook calls nobody by a name that somebody outside the book has, and no name is longer than a label", () => {
   const book = new AddressBook(WIDE);
   const isTaken = (name: string): boolean => name === "colony";
