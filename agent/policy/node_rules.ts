@@ -35,9 +35,17 @@ export interface PolicyMember {
   readonly role: "colony" | "agent";
 }
 
+/** The keys of long sets, which are asked for each peer and rule. */
+const LONG = new WeakMap<readonly string[], ReadonlySet<string>>();
+/** From so many keys on a set is long. */
+const LONG_KEYS = 16;
+
 /** Whether a set has a key. */
 export function hasKey({ any, keys }: KeySet, publicKey: string): boolean {
-  return keys.includes(publicKey) !== any;
+  if (keys.length < LONG_KEYS) return keys.includes(publicKey) !== any;
+  let known = LONG.get(keys);
+  if (known === undefined) LONG.set(keys, known = new Set(keys));
+  return known.has(publicKey) !== any;
 }
 
 /** What is the same for all members. */
@@ -86,9 +94,27 @@ export function portsFor(rules: readonly NodeRule[], publicKey: string): readonl
   return merged;
 }
 
-/** A policy and the members of a mesh as they are now. Names that nobody has, or several have, match nobody. */
+/** Selectors, as the members of a mesh are now. */
+interface Meant {
+  /** Whether every member is meant. */
+  readonly everyone: boolean;
+  /** Whether every agent is. */
+  readonly agents: boolean;
+  /** Who is, besides. */
+  readonly keys: ReadonlySet<string>;
+}
+
+/**
+ * A policy and the members of a mesh as they are now. Names that nobody has, or several have, match nobody.
+ *
+ * What selectors mean is found out once for all members: a policy may name as many as 10,000 of them a hundred times.
+ */
 export class MeshPolicy {
-  readonly #policy: Policy;
+  readonly #rules: readonly {
+    readonly from: Meant;
+    readonly to: Meant;
+    readonly ports: readonly PortRange[];
+  }[];
   readonly #controlPort: number | undefined;
   readonly #members = new Map<string, PolicyMember>();
   readonly #colonies: readonly string[];
@@ -97,7 +123,6 @@ export class MeshPolicy {
 
   /** Puts a policy and members together. */
   constructor(policy: Policy, members: readonly PolicyMember[], options: PolicyForOptions = {}) {
-    this.#policy = policy;
     this.#controlPort = options.controlPort;
     this.#colonies = members.filter(({ role }) => role === "colony").map((one) => one.publicKey);
     for (const member of members) {
@@ -105,6 +130,8 @@ export class MeshPolicy {
       this.#members.set(publicKey, member);
       this.#byName.set(name, this.#byName.has(name) ? undefined : publicKey);
     }
+    this.#rules = policy.rules.filter(({ ports }) => ports.length > 0)
+      .map(({ from, to, ports }) => ({ from: this.#meant(from), to: this.#meant(to), ports }));
   }
 
   /** What the policy means for the node with a key; nothing and nobody for one that is no member. */
@@ -112,16 +139,17 @@ export class MeshPolicy {
     const own = this.#members.get(publicKey);
     if (own === undefined) return { rules: [], reachable: { any: false, keys: [] } };
     const rules: NodeRule[] = [];
-    const targets: Selector[] = [];
-    for (const { from, to, ports } of this.#policy.rules) {
-      if (ports.length === 0) continue;
-      if (this.#means(from, own)) targets.push(...to);
-      if (!this.#means(to, own)) continue;
-      const sources = this.#select(from, own);
+    const targets: Meant[] = [];
+    for (const { from, to, ports } of this.#rules) {
+      if (includes(from, own)) targets.push(to);
+      if (!includes(to, own)) continue;
+      const sources = this.#select([from], own);
       if (sources.any || sources.keys.length > 0) rules.push({ from: sources, ports });
     }
     const port = this.#controlPort;
-    if (port !== undefined && own.role === "agent") targets.push({ kind: "role", role: "colony" });
+    if (port !== undefined && own.role === "agent") {
+      targets.push(this.#meant([{ kind: "role", role: "colony" }]));
+    }
     if (port !== undefined && own.role === "colony") {
       const ports: PortRange[] = [{ protocol: "tcp", first: port, last: port }];
       rules.push({ from: { any: true, keys: [] }, ports });
@@ -129,41 +157,41 @@ export class MeshPolicy {
     return { rules, reachable: this.#select(targets, own) };
   }
 
-  /** Whether a member is meant. */
-  #means(selectors: readonly Selector[], { publicKey, role }: PolicyMember): boolean {
-    return selectors.some((selector) => {
+  #meant(selectors: readonly Selector[]): Meant {
+    const keys = new Set<string>();
+    let [everyone, agents] = [false, false];
+    for (const selector of selectors) {
       switch (selector.kind) {
         case "everyone":
-          return true;
+          everyone = true;
+          break;
         case "role":
-          return selector.role === role;
-        case "name":
-          return this.#byName.get(selector.name) === publicKey;
+          if (selector.role === "agent") agents = true;
+          else this.#colonies.forEach((key) => keys.add(key));
+          break;
+        case "name": {
+          const key = this.#byName.get(selector.name);
+          if (key !== undefined) keys.add(key);
+          break;
+        }
         case "key":
-          return selector.publicKey === publicKey;
+          keys.add(selector.publicKey);
       }
-    });
+    }
+    return { everyone, agents, keys };
   }
 
   /** Who but `own` is meant. */
-  #select(selectors: readonly Selector[], own: PolicyMember): KeySet {
-    const everyone = selectors.some(({ kind }) => kind === "everyone");
-    const agents = selectors.some((one) => one.kind === "role" && one.role === "agent");
-    const keys = new Set(selectors.flatMap((selector) => {
-      switch (selector.kind) {
-        case "everyone":
-          return [];
-        case "role":
-          return selector.role === "colony" ? this.#colonies : [];
-        case "name":
-          return this.#byName.get(selector.name) ?? [];
-        case "key":
-          return selector.publicKey;
-      }
-    }));
-    const any = everyone || agents;
+  #select(meant: readonly Meant[], own: PolicyMember): KeySet {
+    const everyone = meant.some((one) => one.everyone);
+    const any = everyone || meant.some((one) => one.agents);
+    const keys = new Set(everyone ? [] : meant.flatMap((one) => [...one.keys]));
     const except = everyone ? [] : this.#colonies.filter((key) => !keys.has(key));
     const named = any ? except : [...keys];
     return { any, keys: named.filter((key) => key !== own.publicKey).toSorted() };
   }
+}
+
+function includes({ everyone, agents, keys }: Meant, { publicKey, role }: PolicyMember): boolean {
+  return everyone || agents && role === "agent" || keys.has(publicKey);
 }

@@ -129,6 +129,17 @@ Deno.test("MeshPolicy says a node is reachable exactly where some port of it is"
   }));
 });
 
+Deno.test("hasKey says of long sets what it says of short ones", () => {
+  for (const count of [0, 1, 15, 16, 17, 1000]) {
+    const keys = Array.from({ length: count }, (_, i) => `k${i}`);
+    for (const any of [false, true]) {
+      const set = { any, keys };
+      assert.deepEqual(keys.filter((key) => hasKey(set, key) === any), []);
+      assert.equal(hasKey(set, "another"), any);
+    }
+  }
+});
+
 Deno.test("portsFor merges what touches and keeps what does not", () => {
   const rule = (...texts: readonly string[]): NodeRule => ({
     from: { any: true, keys: [] },
