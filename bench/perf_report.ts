@@ -44,8 +44,12 @@ export function parsePerfReport(text: string): readonly Sample[] {
   });
 }
 
+/** The native cipher: its own file, or in the compiled program a file in memory. Its symbols are stripped. */
+const CIPHER = /aead/;
+
 /** What kind of work a symbol is. */
-export function kindOf({ symbol }: Sample): Kind {
+export function kindOf({ object, symbol }: Sample): Kind {
+  if (CIPHER.test(object)) return "encryption";
   return RULES.find(([, pattern]) => pattern.test(symbol))?.[0] ?? "runtime";
 }
 

@@ -50,3 +50,10 @@ Deno.test("kindOf knows the names of Go as well", () => {
   assertEquals(kind("[.] runtime.memmove"), "copies");
   assertEquals(kind("[.] runtime.schedule"), "runtime");
 });
+
+Deno.test("kindOf knows the native cipher, whose symbols have no names, by its file", () => {
+  for (const object of ["aead-x86_64.so", "memfd:moray-aead (deleted)"]) {
+    const symbol = "[.] 0x0000000000003439";
+    assertEquals(kindOf({ percent: 1, object, symbol }), "encryption");
+  }
+});
