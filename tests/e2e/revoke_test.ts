@@ -224,3 +224,46 @@ e2e(
     assertEquals(colonyFound?.role, "colony");
   },
 );
+
+e2e("a node that was thrown out and is invited again reaches its fellows again", {
+  needs: ["full", "curl"],
+  timeoutMs: 180_000,
+}, async (scope) => {
+  const start = async (args: readonly string[]): Promise<Moray> => {
+    const process = scope.use(await Moray.start(args, { timeoutMs: START_MS_MAX }));
+    scope.explain(() => Promise.resolve(`--- ${args[0]}\n${process.child.log.slice(-2500)}`));
+    return process;
+  };
+  const local = ["--listen", "127.0.0.1:0", "--stun-listen", "127.0.0.1:0"];
+  const url = urlOf(await start(["discovery", ...local, "--store", ":memory:"]));
+  const colonyState = scope.directory();
+  const policy = `${scope.directory()}/policy.toml`;
+  await Deno.writeTextFile(policy, '[[allow]]\nfrom = ["*"]\nto = ["*"]\n');
+  const joining = ["--discovery", url, "--no-port-mapping"];
+  const own = ["--mesh", MESH, "--state", colonyState, "--policy", policy];
+  await start(["colony", ...joining, ...own]);
+  const colony = await connectLocalApi(colonyState);
+  scope.defer(() => colony[Symbol.dispose]());
+  const join = async (name: string, state: string, rest: readonly string[]): Promise<Moray> => {
+    const { invite } = await colony.membership.invite({ name, lifeMs: 600_000 });
+    return await start(["agent", ...joining, "--join", invite, "--state", state, ...rest]);
+  };
+  const web = await startWebServer(scope, {});
+  const phone = await join("phone", scope.directory(), ["--expose", `8080:${web}`]);
+  const state = scope.directory();
+  const proxy = ["--socks5", "127.0.0.1:0"];
+  const reaches = async (laptop: Moray): Promise<void> => {
+    const socks5 = laptop.address("socks5");
+    const page = [...curl({ socks5, timeoutMs: 3000 }), "http://phone:8080/hello"];
+    await eventually("the fellow's page", async () => (await run(page)).code === 0 || undefined, {
+      timeoutMs: START_MS_MAX,
+    });
+  };
+  const before = await join("laptop", state, proxy);
+  await reaches(before);
+  const { publicKey } = await colony.membership.revoke("laptop");
+  const told = `thrown a node out publicKey="${publicKey}"`;
+  await eventually("the fellow to know", () => phone.child.log.includes(told) || undefined);
+  assertEquals(await before.stop(), 0);
+  await reaches(await join("laptop", state, proxy));
+});
