@@ -22,6 +22,7 @@ import {
   signMembership,
 } from "../../discovery/mod.ts";
 import { readTextFile, systemRng, writePrivateFile } from "../../io/mod.ts";
+import { isLabel } from "../names.ts";
 import type { Log } from "../options.ts";
 import { formatInvite } from "./invite.ts";
 import { type Member, MemberBook } from "./member_book.ts";
@@ -192,12 +193,15 @@ export class Gatekeeper implements MembershipHandle {
     }
   }
 
-  /** Makes an invite. Throws `limit` where there are as many as there may be. */
+  /** Makes an invite. Throws `limit` where there are as many as there may be, and `usage` for a name that is none. */
   async invite({ name = "", lifeMs }: InviteRequest): Promise<IssuedInvite> {
     const { mesh, colonyKey, discovery, now } = this.#options;
+    if (name !== "" && !isLabel(name)) {
+      throw new MorayError("usage", "That is no name: 1 to 63 of a-z, 0-9 and -");
+    }
     const seed = Uint8Array.from(systemRng.bytes(32));
     const key = await inviteKeyOf(seed);
-    const expiresAt = now() + Math.min(lifeMs, INVITE_LIFE_MS_MAX);
+    const expiresAt = Math.ceil(now() + Math.min(lifeMs, INVITE_LIFE_MS_MAX));
     await this.#next(async () => {
       await this.#change((book) => book.invite({ key, name, expiresAt, usedBy: "" }, now()));
     });

@@ -114,6 +114,15 @@ test("Gatekeeper: an invite lets one key in, which is on the disk and at Discove
   assertEquals(again.around.published, []);
 });
 
+test("Gatekeeper: an invite for part of a millisecond, or for no name, leaves the allow-list readable", async (gates) => {
+  const { gate } = await gates.open();
+  const { invite, expiresAt } = await gate.invite({ lifeMs: 1000.5 });
+  assertEquals([expiresAt, parseInvite(invite).expiresAt], [NOW + 1001, NOW + 1001]);
+  await assertRejects(gate.invite({ name: "No Name", lifeMs: DAY_MS }), { code: "usage" });
+  const { gate: next } = await gates.open();
+  assertEquals((await next.members()).invites.length, 1);
+});
+
 test("Gatekeeper: a colony does not throw itself out, which Discovery would never take", async (gates) => {
   const { gate, around } = await gates.open();
   gate.handleRevision(0);

@@ -14,7 +14,7 @@ import { isLabel } from "../names.ts";
 
 /** Longest string that is looked at, in characters. */
 export const INVITE_LENGTH_MAX = 4096;
-/** Discovery URLs in one invite. */
+/** Discovery URLs in one invite; further ones are left out. */
 const URLS_MAX = 8;
 const PREFIX = "moray1.";
 
@@ -41,7 +41,7 @@ export function formatInvite(
   const value = {
     m: mesh,
     k: colonyKey,
-    d: discovery,
+    d: discovery.slice(0, URLS_MAX),
     s: formatBase64(seed),
     e: expiresAt,
     ...(name !== undefined && { n: name }),

@@ -81,3 +81,9 @@ function without(invite: Invite, _key: "name"): Invite {
   const { name: _, ...rest } = invite;
   return rest;
 }
+
+Deno.test("an invite of a colony with many Discoveries names as many as one may", () => {
+  const discovery = Array.from({ length: 12 }, (_, i) => `https://discovery${i}.example.com`);
+  const text = formatInvite({ ...INVITE, discovery });
+  assertEquals(parseInvite(text).discovery, discovery.slice(0, 8));
+});
