@@ -80,6 +80,8 @@ export class MemoryNode implements RunningNode, Network {
   readonly #listeners = new Map<number, MemoryListener>();
   readonly #datagrams = new Map<number, DatagramHandler>();
   readonly #conns = new Set<MemoryConn>();
+  /** What ends those who wait for an answer. */
+  readonly #waiting = new Set<() => void>();
   readonly #subscribers: ((change: PathChange) => void)[] = [];
   /** Bytes that have come to each peer from here. */
   readonly #sent = new Map<MemoryNode, number>();
@@ -118,10 +120,13 @@ export class MemoryNode implements RunningNode, Network {
       if (!waiting) return;
       waiting = false;
       forget();
+      this.#waiting.delete(onStop);
       signal?.removeEventListener("abort", onAbort);
       how();
     };
     const onAbort = (): void => settle(() => reject(signal?.reason));
+    const onStop = (): void => settle(() => reject(closed()));
+    this.#waiting.add(onStop);
     const forget = this.#mesh.time.in(CONNECT_MS, () => {
       const what = `${peer.name} port ${port} does not answer`;
       settle(() => reject(new MorayError("timedOut", what)));
@@ -215,10 +220,16 @@ export class MemoryNode implements RunningNode, Network {
     }
     const { time } = this.#mesh;
     const link = this.#mesh.link(this, node);
-    const { promise, resolve } = Promise.withResolvers<PingReply>();
+    const { promise, resolve, reject } = Promise.withResolvers<PingReply>();
     const from = time.now;
+    const onStop = (): void => {
+      forget();
+      reject(closed());
+    };
+    this.#waiting.add(onStop);
     const told = (rttMs: number | null): void => {
       forget();
+      this.#waiting.delete(onStop);
       const path = this.#pathTo(node);
       resolve({ sequence, rttMs, path, reason: path.kind === "none" ? "the link is cut" : null });
     };
@@ -256,6 +267,8 @@ export class MemoryNode implements RunningNode, Network {
       this.#datagrams.delete(port);
       handler.closed?.(closed());
     }
+    for (const end of [...this.#waiting]) end();
+    this.#waiting.clear();
     for (const conn of [...this.#conns]) {
       conn.fail(new MorayError("closed", "The node has stopped"));
     }

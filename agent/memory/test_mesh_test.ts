@@ -213,3 +213,19 @@ Deno.test("HTTP: serve and fetch, with the permission for both, over a slow link
   assert(mesh.now >= 2000, `two round trips at least: ${mesh.now}`);
   assert(performance.now() - from < 1900, "nobody waits for them");
 });
+
+Deno.test(
+  "whoever connects or pings from a node that stops hears of it, though time stands still",
+  QUIET,
+  async () => {
+    await using mesh = await TestMesh.start({ time: "manual" });
+    const node = mesh.node("agent");
+    using listener = mesh.node("colony").listen({ port: 7 });
+    const connecting = node.connect({ hostname: "colony", port: listener.addr.port });
+    const pinging = node.ping("colony");
+    const refused = assertRejects(connecting);
+    const unanswered = assertRejects(pinging);
+    await node.stop();
+    await Promise.all([refused, unanswered]);
+  },
+);
