@@ -7,8 +7,6 @@ pub const BATCH: usize = 512;
 
 /// RFC 8439 section 2.3: 20 rounds.
 const DOUBLE_ROUNDS: usize = 10;
-/// Poly1305 blocks that go along with each double round; the rest follow the rounds.
-const PER_ROUND: usize = 3;
 
 /// 16 words of eight blocks, or eight blocks in 16 pieces.
 pub type State = [__m256i; 16];
@@ -77,10 +75,10 @@ impl Input {
     }
 
     /// The key stream of the eight blocks from `counter`: 16 pieces of 32 bytes, in order. The Poly1305 blocks in `mac` go
-    /// through `poly` meanwhile, so that the multiplications fill the integer units while the rounds wait on the vector units.
+    /// through `poly` meanwhile, `PER_ROUND` of them with each double round and the rest behind, so that the multiplications fill the integer units while the rounds wait on the vector units.
     #[target_feature(enable = "avx2,bmi2")]
     #[inline]
-    pub(crate) fn stream(&self, counter: u32, poly: &mut Poly, mac: &[[u8; 16]]) -> State {
+    pub(crate) fn stream<const PER_ROUND: usize>(&self, counter: u32, poly: &mut Poly, mac: &[[u8; 16]]) -> State {
         let r16 = _mm256_setr_epi8(
             2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13,
         );
