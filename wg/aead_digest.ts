@@ -2,6 +2,6 @@
 
 /** Its length, and its SHA-256 in hexadecimal. */
 export const AEAD_DIGEST = {
-  bytes: 24480,
-  sha256: "53458729e88f9ad31caecc231d1f9bc12db558a357a9ebfde545138017065ac3",
+  bytes: 27896,
+  sha256: "0d83ab32c830cb0ece6784e92631b28030960a717151e0f04ac8c2915ec76fb8",
 } as const;

@@ -75,7 +75,8 @@ impl Input {
     }
 
     /// The key stream of the eight blocks from `counter`: 16 pieces of 32 bytes, in order. The Poly1305 blocks in `mac` go
-    /// through `poly` meanwhile, `PER_ROUND` of them with each double round and the rest behind, so that the multiplications fill the integer units while the rounds wait on the vector units.
+    /// through `poly` meanwhile, `PER_ROUND` of them with each double round and the rest behind, so that the multiplications fill
+    /// the integer units while the rounds wait on the vector units.
     #[target_feature(enable = "avx2,bmi2")]
     #[inline]
     pub(crate) fn stream<const PER_ROUND: usize>(&self, counter: u32, poly: &mut Poly, mac: &[[u8; 16]]) -> State {
