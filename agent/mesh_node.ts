@@ -281,7 +281,7 @@ class MeshNode implements RunningNode {
   }
 
   async start(privateKey: Uint8Array, loading: LoadingDatapath): Promise<void> {
-    const { state, log, mesh, publicEndpoint, stunServers = [] } = this.#options;
+    const { state, log, mesh, publicEndpoint, dns, stunServers = [] } = this.#options;
     const { noGuess, noDirect } = this.#options;
     const publicKey = parseKey(this.#publicKey);
     assert(publicKey !== undefined, "the node's own key is one");
@@ -307,6 +307,7 @@ class MeshNode implements RunningNode {
       names: this.#names,
       onEvent: (event) => this.#handle(event),
       ...(publicEndpoint && { publicEndpoint }),
+      ...(dns && { dns: { listen: dns, mesh } }),
       ...(noGuess !== undefined && { noGuess }),
       ...(noDirect !== undefined && { noDirect }),
     });

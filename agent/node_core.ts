@@ -35,6 +35,8 @@ export interface NodeCoreParts {
   readonly names: NameTable;
   /** A fixed public endpoint. */
   readonly publicEndpoint?: SocketAddress;
+  /** A DNS server for the names of a mesh. Absent: none. */
+  readonly dns?: { readonly listen: SocketAddress; readonly mesh: string };
   /** Guess no ports. @default false */
   readonly noGuess?: boolean;
   /** Reach peers through relays only. @default false */
@@ -52,6 +54,7 @@ export class NodeCore {
   /** Streams inside the mesh. */
   readonly network: TunnelNetwork;
   readonly #options: CommonOptions;
+  readonly #parts: NodeCoreParts;
   readonly #relayStreams: RelayStreams;
   readonly #services: Stoppable[] = [];
   readonly #counted: (() => Readonly<Record<string, number>>)[] = [];
@@ -61,17 +64,18 @@ export class NodeCore {
   #stopping: Promise<void> | undefined;
 
   private constructor(
-    { datapath, options, names }: {
+    { datapath, options, parts }: {
       datapath: RunningDatapath;
       options: CommonOptions;
-      names: NameTable;
+      parts: NodeCoreParts;
     },
   ) {
     this.datapath = datapath;
     this.#options = options;
+    this.#parts = parts;
     this.network = new TunnelNetwork({
       client: datapath.client,
-      resolve: (name) => names.resolve(name),
+      resolve: (name) => parts.names.resolve(name),
     });
     this.#relayStreams = new RelayStreams({
       client: datapath.client,
@@ -100,7 +104,7 @@ export class NodeCore {
       ...(options.tun !== undefined && { tun: options.tun }),
       onEvent: (event) => handle(event),
     }, loading);
-    const core = new NodeCore({ datapath, options, names: parts.names });
+    const core = new NodeCore({ datapath, options, parts });
     handle = (event) => core.#handle(event, parts.onEvent);
     early.forEach(handle);
     return core;
@@ -139,6 +143,17 @@ export class NodeCore {
     if (httpProxy !== undefined) {
       const proxy = startHttpProxy({ listen: httpProxy, network, log });
       this.own(proxy, `http-proxy=${formatSocketAddress(proxy.address)}`);
+    }
+    const { dns, names } = this.#parts;
+    if (dns !== undefined) {
+      // Few want one, and its library takes time to load.
+      const { startDns } = await import("./dns/server.ts");
+      const server = await startDns({ ...dns, names, log });
+      this.#counted.push(() => {
+        const { answered: _, noName: _none, ...losses } = server.counters;
+        return named("dns", losses);
+      });
+      this.own(server, `dns=${formatSocketAddress(server.address)}`);
     }
     for (const rule of forwards) await this.#startForward(rule);
     for (const rule of exposes) {

@@ -93,6 +93,10 @@ export interface MeshNodeOptions extends CommonOptions {
   readonly state: string;
   /** Node name, a DNS label. @default `colony`, or the host's name */
   readonly name?: string;
+  /**
+   * Local DNS server, by UDP and TCP: addresses of `<node>.<mesh>.internal`, names of addresses of nodes, and nothing else. Absent: none.
+   */
+  readonly dns?: SocketAddress;
   /** STUN servers as `host:port`. Empty: the ones that Discovery names. @default [] */
   readonly stunServers?: readonly string[];
   /** Whether to ask the gateways for a port (PCP, NAT-PMP, UPnP-IGD). @default true */

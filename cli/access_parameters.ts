@@ -55,6 +55,14 @@ export const ACCESS = {
   }),
 } as const satisfies Parameters;
 
+/** `--dns` of a node of a mesh. */
+export const DNS = optional("dns", LISTEN, {
+  group: "Access",
+  description: "Listen here, by UDP and TCP, as a DNS server for NODE.MESH.internal; what is not " +
+    "of the mesh is refused. Port 0 lets the system choose.",
+  fallback: "no DNS server",
+});
+
 /** `--forward` of a node of a mesh. */
 export const FORWARDS = repeated("forward", FORWARD, {
   group: "Access",

@@ -8,6 +8,7 @@ const NODE = ["--mesh", "--discovery", "--state", "--name", "--wg-port", "--data
 const MORE = [
   "--http-proxy",
   "--tun",
+  "--dns",
   "--public-endpoint",
   "--stun-servers",
   "--no-port-mapping",

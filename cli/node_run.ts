@@ -48,6 +48,7 @@ export async function meshOptions(
     discovery: settings.discovery,
     state: settings.state,
     name: settings.name,
+    dns: settings.dns,
     stunServers: settings.stunServers,
     portMapping: settings.noPortMapping === true ? false : undefined,
     publicEndpoint: settings.publicEndpoint,

@@ -5,7 +5,14 @@
  *
  * @module
  */
-import { ACCESS, EXPOSE, EXPOSE_ADDRESS, FORWARDS, FORWARDS_ADDRESS } from "./access_parameters.ts";
+import {
+  ACCESS,
+  DNS,
+  EXPOSE,
+  EXPOSE_ADDRESS,
+  FORWARDS,
+  FORWARDS_ADDRESS,
+} from "./access_parameters.ts";
 import { COLONY_NODE } from "./colony_parameters.ts";
 import { DISCOVERY_SERVICE, METRICS } from "./discovery_parameters.ts";
 import { LOG_LEVELS } from "./log.ts";
@@ -124,6 +131,7 @@ export const MESH_NODE = {
     fallback: "the ones that Discovery names",
     commas: true,
   }),
+  dns: DNS,
   noPortMapping: NO_PORT_MAPPING,
   noReport: toggle("no-report", {
     group: "Mesh",

@@ -20,10 +20,10 @@ import {
 import { resolveSettings, splitList } from "./settings.ts";
 import {
   COLONY_CASES,
+  LOCAL_CASES,
   OFFER_RELAY_CASES,
   SERVICE_CASES,
   type SettingCase,
-  SOCKS5_CASES,
 } from "./testing/setting_case.ts";
 
 const MISSING = Symbol("missing");
@@ -42,7 +42,7 @@ const CASES: readonly SettingCase[] = [
   ...COLONY_CASES,
   ...OFFER_RELAY_CASES,
   ...SERVICE_CASES,
-  ...SOCKS5_CASES,
+  ...LOCAL_CASES,
   {
     parameter: MESH_NODE.mesh,
     flag: ["--mesh", "one"],

@@ -80,8 +80,20 @@ const STATUS_TOKEN_CASE: SettingCase = {
   absent: undefined,
 };
 
-/** The flags of who may use the SOCKS5 proxy. */
-export const SOCKS5_CASES: readonly SettingCase[] = [
+/** The flags of who may use the SOCKS5 proxy, and of the DNS server. */
+export const LOCAL_CASES: readonly SettingCase[] = [
+  {
+    parameter: MESH_NODE.dns,
+    flag: ["--dns", "127.0.0.1:53"],
+    env: "[::1]:53",
+    toml: '"127.0.0.1:0"',
+    values: [
+      { hostname: "127.0.0.1", port: 53 },
+      { hostname: "::1", port: 53 },
+      { hostname: "127.0.0.1", port: 0 },
+    ],
+    absent: undefined,
+  },
   {
     parameter: MESH_NODE.socks5User,
     flag: ["--socks5-user", "a"],

@@ -5,12 +5,12 @@ import {
   ok as assert,
 } from "node:assert/strict";
 import type { PingReply } from "../../agent/status.ts";
-import { Child } from "../support/child.ts";
+import { Child, must } from "../support/child.ts";
 import { MIB, sha256Of, testSha256, testStream } from "../support/bytes.ts";
 import { assertStatusShape, startMesh } from "../support/mesh.ts";
 import { moray, type Program } from "../support/moray.ts";
 import type { Need } from "../support/needs.ts";
-import { e2e, type Scope } from "../support/scope.ts";
+import { e2e, eventually, type Scope } from "../support/scope.ts";
 
 /** Everything on the loopback interface, ports chosen by the system. */
 export const LOOPBACK = {
@@ -75,6 +75,39 @@ export function loopbackTests(
       for (const part of [mesh.agent, mesh.colony, mesh.discovery]) {
         assertEquals(await part.stop(STOP_MS_MAX), 0, part.child.log);
       }
+    },
+  );
+
+  e2e(
+    `${title}, loopback: names of the mesh by DNS, as dig asks for them`,
+    { needs: [...needs, "dig"], timeoutMs: 60_000 },
+    async (scope) => {
+      const program = makeProgram(scope);
+      const nodeFlags = ["--dns", "127.0.0.1:0"];
+      const mesh = await startMesh(scope, { ...LOOPBACK, program, nodeFlags });
+      const { node } = await eventually("the agent to have an IPv4 address", async () => {
+        const status = await mesh.status("agent");
+        return status.node.meshIpv4 === null ? undefined : status;
+      });
+      for (const part of [mesh.agent, mesh.colony]) {
+        const [host = "", port = ""] = part.address("dns").split(":");
+        const dig = async (...words: string[]): Promise<string[]> => {
+          const command = ["dig", `@${host}`, "-p", port, "+tries=1", "+noall", ...words];
+          return (await must(command)).trim().split("\n");
+        };
+        for (const way of ["+notcp", "+tcp"]) {
+          assertEquals(await dig(way, "+short", "walker.reef.internal", "A"), [node.meshIpv4]);
+          assertEquals(await dig(way, "+short", "walker.reef.internal", "AAAA"), [node.meshIpv6]);
+          for (const address of [node.meshIpv4, node.meshIpv6]) {
+            const name = await dig(way, "+short", "-x", `${address}`);
+            assertEquals(name, ["walker.reef.internal."]);
+          }
+        }
+        assertMatch((await dig("+comments", "nobody.reef.internal")).join(" "), /NXDOMAIN.* aa/);
+        assertMatch((await dig("+comments", "example.com")).join(" "), /status: REFUSED/);
+      }
+      const { counters } = await mesh.status("agent");
+      assertEquals(counters["dnsRefused"], 1);
     },
   );
 

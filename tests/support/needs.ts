@@ -33,6 +33,7 @@ export type Need =
   | "sshd"
   | "ssh"
   | "nc"
+  | "dig"
   | "npm"
   | "python3"
   | "go";
@@ -43,6 +44,7 @@ const PACKAGES: Partial<Record<Need, string>> = {
   sshd: "openssh-server",
   ssh: "openssh-client",
   nc: "netcat-openbsd",
+  dig: "bind9-dnsutils",
 };
 
 /** The root of the repository. */
