@@ -1,6 +1,6 @@
 /**
  * `deno task bench:discovery [--runs N] [--seconds S] [--cases A,B] [--json]`: calls of `moray discovery` with 10,000 registered
- * nodes on SQLite and PostgreSQL, and its STUN answers beside coturn's.
+ * nodes on SQLite and PostgreSQL, beside a server that reads the same requests and says something, and its STUN answers beside coturn's.
  *
  * Every registration and lookup proves the node's key. Requests are made beforehand, and a native program sends them, each
  * connection from an address of its own, as the service limits what one address may ask.
@@ -19,6 +19,7 @@ import {
   memoryOfStreams,
   registerAll,
   rest,
+  startBare,
   startCoturn,
   stunStep,
 } from "./cases/discovery.ts";
@@ -87,6 +88,14 @@ const TARGETS: readonly Target[] = [
     },
     { title: `lookups per second (${ours})`, measure: "lookup", ours, atLeast: 20_000 },
   ]),
+  ...["lookup", "register"].map((measure): Target => ({
+    title: `${
+      measure === "lookup" ? "lookups" : "proven registrations"
+    } over what Deno.serve alone answers`,
+    measure,
+    ours: "sqlite",
+    theirs: "bare",
+  })),
   {
     title: "STUN answers over coturn's",
     measure: "stun",
@@ -100,7 +109,7 @@ if (import.meta.main) {
   const args = readArguments({
     runs: 3,
     seconds: 4,
-    cases: ["sqlite", "postgres", "stun", "coturn"],
+    cases: ["bare", "sqlite", "postgres", "stun", "coturn"],
   });
   await runBenchmark({
     name: "discovery",
@@ -150,6 +159,23 @@ function discoveryCases(seconds: number): readonly Case[] {
     },
   });
   return [
+    {
+      name: "bare",
+      title: "Deno.serve alone",
+      ours: false,
+      unmet: async () => unbuildable(await nativeProgram("http_load")),
+      open: async (scope) => {
+        herd ??= makeHerd({ meshes: MESHES, agents: AGENTS_PER_MESH });
+        const { pid, host } = await startBare(scope);
+        // Nobody looks at the proofs: what counts is that they are as long.
+        const writer = new RequestWriter({
+          host,
+          serverKey: new Uint8Array(32).fill(9),
+          aheadMs: 0,
+        });
+        return callSteps({ scope, pid, host, writer, herd: await herd, seconds });
+      },
+    },
     storeCase({
       name: "sqlite",
       title: "SQLite",

@@ -1,6 +1,7 @@
 /** What is measured of a Discovery that runs as a process: its calls, its STUN answers, and what it keeps. @module */
 import { formatSocketAddress } from "../../core/mod.ts";
 import { Child, must } from "../../tests/support/child.ts";
+import { ROOT } from "../../tests/support/needs.ts";
 import type { Moray } from "../../tests/support/moray.ts";
 import type { Scope } from "../../tests/support/scope.ts";
 import { type Herd, type HerdNode, RequestWriter, writeRequests } from "../load/herd.ts";
@@ -149,6 +150,17 @@ export async function startCoturn(scope: Scope, port: number): Promise<Child> {
   );
   await server.line(/IPv4\. UDP listener opened on|SQLite DB connection success/);
   return server;
+}
+
+/** Starts a server that reads requests and answers them all alike: what no Discovery under Deno can exceed. */
+export async function startBare(
+  scope: Scope,
+): Promise<{ readonly pid: number; readonly host: string }> {
+  const server = scope.use(
+    new Child([Deno.execPath(), "run", "--allow-net", `${ROOT}bench/bare_server.ts`]),
+  );
+  const [, host = ""] = /http=(\S+)/.exec(await server.line(/^ready\b/)) ?? [];
+  return { pid: server.pid, host };
 }
 
 /** Where a service listens, as `HOST:PORT`. */
