@@ -215,7 +215,7 @@ Deno.test("attack: find out which meshes and agents there are where nobody need 
     const [words, statements] = await ask(nowhere);
     const named = words.replace(NO_MESH, MESH).replace(NO_AGENT, AGENT);
     assertEquals(await ask(hidden), [named, statements]);
-    assert(/^5 .* not found$/.test(words) && statements.length > 1, words);
+    assert(/^5 .* not found$/.test(words) && statements.length > 0, words);
   }
   // An open mesh is shown to them.
   assertEquals((await ask((it) => it.lookupAgent({ agentId: "a5" })))[0], "found");

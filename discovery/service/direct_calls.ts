@@ -17,16 +17,10 @@ import {
   toBinary,
   toJsonString,
 } from "@bufbuild/protobuf";
-import {
-  Code,
-  ConnectError,
-  type ContextValues,
-  createHandlerContext,
-  type HandlerContext,
-  type ServiceImpl,
-} from "@connectrpc/connect";
+import { Code, ConnectError, type ContextValues, type ServiceImpl } from "@connectrpc/connect";
 import { codeToHttpStatus, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
 import { DiscoveryService } from "../../proto/mod.ts";
+import type { Caller } from "./proven.ts";
 
 /** Methods that take one message and give one, and look at nothing but the request and its values. */
 const METHODS = [
@@ -36,6 +30,7 @@ const METHODS = [
   "lookupAgent",
   "health",
 ] as const;
+const LOOKUP = DiscoveryService.method.lookupColony.name;
 /** As Connect reads JSON. */
 const JSON_OPTIONS = { ignoreUnknownFields: true };
 /** Headers of a call whose value this path knows; any other value is for Connect. */
@@ -59,16 +54,26 @@ export interface DirectCall {
 /** Throws for a call that is one too many. */
 export type Admission = (message: Message, values: ContextValues) => void;
 
-type Implementation = (request: Message, context: HandlerContext) => Message | Promise<Message>;
+/** Those methods as they are implemented: with less than Connect's context, which costs more to make than most calls. */
+export type FrequentMethods = {
+  readonly [Name in typeof METHODS[number]]: (
+    request: Parameters<Methods[Name]>[0],
+    caller: Caller,
+  ) => ReturnType<Methods[Name]>;
+};
+type Methods = ServiceImpl<typeof DiscoveryService>;
+type Implementation = (request: Message, caller: Caller) => Message | Promise<Message>;
 
 /** Answers the frequent calls. */
 export class DirectCalls {
   readonly #methods = new Map<string, { readonly method: DescMethod; run: Implementation }>();
 
   readonly #admit: Admission;
+  /** Answers to look-ups as they were sent last. */
+  readonly #texts = new WeakMap<Message, string>();
 
   /** Answers with these methods those that are let in. */
-  constructor(methods: ServiceImpl<typeof DiscoveryService>, admit: Admission) {
+  constructor(methods: FrequentMethods, admit: Admission) {
     this.#admit = admit;
     for (const name of METHODS) {
       const path = `/${DiscoveryService.typeName}/${DiscoveryService.method[name].name}`;
@@ -85,32 +90,42 @@ export class DirectCalls {
     return Object.entries(KNOWN).every(([name, form]) => form.test(headers.get(name) ?? "1"));
   }
 
-  /** Answers a call that {@linkcode DirectCalls.takes}; `undefined` for a body that is for Connect to refuse. */
-  async answer({ path, request, body, values }: DirectCall): Promise<Response | undefined> {
+  /** An answer as JSON. Those to look-ups are the same object again and again. */
+  #json({ name, output: schema }: DescMethod, output: Message): string {
+    if (name !== LOOKUP) return toJsonString(schema, output);
+    let text = this.#texts.get(output);
+    if (text === undefined) {
+      text = toJsonString(schema, output);
+      this.#texts.set(output, text);
+    }
+    return text;
+  }
+
+  /**
+   * Answers a call that {@linkcode DirectCalls.takes}, with these headers among others; `undefined` for a body that is for Connect to
+   * refuse.
+   */
+  async answer(
+    { path, request, body, values }: DirectCall,
+    headers: readonly [string, string][],
+  ): Promise<Response | undefined> {
     const known = this.#methods.get(path);
     const form = formOf(request.headers);
     if (known === undefined || form === undefined) return undefined;
     const { method, run } = known;
     const input = parse(method, body, form);
     if (input === undefined) return undefined;
-    const context = createHandlerContext({
-      service: DiscoveryService,
-      method,
-      protocolName: "connect",
-      requestMethod: "POST",
-      url: request.url,
-      contextValues: values,
-    });
     try {
       this.#admit(input, values);
-      const output = create(method.output, await run(input, context));
+      const output = create(method.output, await run(input, { values }));
       return form === "json"
-        ? respond(toJsonString(method.output, output), "application/json")
-        : respond(toBinary(method.output, output) as Uint8Array<ArrayBuffer>, "application/proto");
+        ? respond(this.#json(method, output), { form: "application/json", headers })
+        : respond(toBinary(method.output, output) as Uint8Array<ArrayBuffer>, {
+          form: "application/proto",
+          headers,
+        });
     } catch (error) {
-      return refuse(error);
-    } finally {
-      context.abort();
+      return refuse(error, headers);
     }
   }
 }
@@ -135,20 +150,25 @@ function parse(method: DescMethod, body: Uint8Array, form: "json" | "proto"): Me
   }
 }
 
-function refuse(error: unknown): Response {
+function refuse(error: unknown, headers: readonly [string, string][]): Response {
   const known = error instanceof ConnectError
     ? error
     : new ConnectError("internal error", Code.Internal, undefined, undefined, error);
   const bytes = errorToJsonBytes(known, undefined) as Uint8Array<ArrayBuffer>;
-  const response = respond(bytes, "application/json", codeToHttpStatus(known.code));
-  for (const [name, value] of known.metadata) response.headers.set(name, value);
-  return response;
+  return respond(bytes, {
+    form: "application/json",
+    headers: [...headers, ...known.metadata],
+    status: codeToHttpStatus(known.code),
+  });
 }
 
 function respond(
   body: string | Uint8Array<ArrayBuffer>,
-  contentType: string,
-  status = 200,
+  { form, headers, status = 200 }: {
+    readonly form: string;
+    readonly headers: readonly [string, string][];
+    readonly status?: number;
+  },
 ): Response {
-  return new Response(body, { status, headers: { "content-type": contentType } });
+  return new Response(body, { status, headers: [["content-type", form], ...headers] });
 }

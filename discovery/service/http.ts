@@ -11,6 +11,7 @@ import {
 } from "@connectrpc/connect";
 import {
   type UniversalHandler,
+  type UniversalServerRequest,
   universalServerRequestFromFetch,
   universalServerResponseToFetch,
 } from "@connectrpc/connect/protocol";
@@ -80,6 +81,7 @@ export class HttpHandler {
   readonly #addresses: ClientAddresses;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
   readonly #direct: DirectCalls;
+  #lastHost = { origin: "", hostname: "" };
   #requests = 0;
   #slowBodies = 0;
 
@@ -100,7 +102,7 @@ export class HttpHandler {
     });
     router.service(DiscoveryService, options.service.methods);
     const countMesh = this.#countMesh.bind(this);
-    this.#direct = new DirectCalls(options.service.methods, countMesh);
+    this.#direct = new DirectCalls(options.service.frequent, countMesh);
     this.#handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
   }
 
@@ -119,15 +121,15 @@ export class HttpHandler {
   /** Answers a request from the address that the socket saw. */
   async handle(request: Request, { hostname, port }: SocketAddress): Promise<Response> {
     this.#requests++;
-    const url = new URL(request.url);
     const socket = canonicalIp(hostname) ?? hostname;
     const remote = this.#addresses.of(request.headers, socket);
     const refusal = this.#limiter.refusal("address", remote, this.#options.now());
-    const handler = this.#handlers.get(url.pathname);
+    const { origin, path } = splitUrl(request.url);
+    const handler = this.#handlers.get(path);
     if (handler !== undefined) {
-      const call = { handler, url, remote, refusal };
-      return this.#withKey(await this.#call(request, call));
+      return await this.#call(request, { handler, origin, path, remote, refusal });
     }
+    const url = new URL(request.url);
     if (refusal !== undefined) return plainRefusal(refusal);
     const { turn, status } = this.#options;
     if (turn !== undefined && url.pathname === TURN_PATH) {
@@ -140,15 +142,16 @@ export class HttpHandler {
   /** Runs a Connect call. One that streams is under way only until its answer begins: the hub counts streams. */
   async #call(
     request: Request,
-    { handler, url, remote, refusal: limited }: {
+    { handler, origin, path, remote, refusal: limited }: {
       readonly handler: UniversalHandler;
-      readonly url: URL;
+      readonly origin: string;
+      readonly path: string;
       readonly remote: string;
       readonly refusal: ConnectError | undefined;
     },
   ): Promise<Response> {
     const contextValues = createContextValues()
-      .set(requestHost, url.hostname)
+      .set(requestHost, this.#hostOf(origin))
       .set(remoteAddress, remote);
     const leave = limited === undefined ? this.#limiter.enter(remote) : undefined;
     try {
@@ -164,15 +167,17 @@ export class HttpHandler {
           this.#options.log("debug", call.fault.rawMessage, words);
         }
       } else contextValues.set(provenKey, call.proven);
-      const path = url.pathname;
       if ("body" in call && this.#direct.takes(request, path)) {
         const { body } = call;
-        const answer = await this.#direct.answer({ path, request, body, values: contextValues });
+        const asked = { path, request, body, values: contextValues };
+        const answer = await this.#direct.answer(asked, this.#ownHeaders());
         if (answer !== undefined) return answer;
       }
-      const universal = universalServerRequestFromFetch(request, {});
-      const body = "body" in call ? oneChunk(call.body) : universal.body;
-      return universalServerResponseToFetch(await handler({ ...universal, body, contextValues }));
+      const universal = request.method === "POST"
+        ? withBody(request, "body" in call ? call.body : undefined)
+        : universalServerRequestFromFetch(request, {});
+      const answer = await handler({ ...universal, contextValues });
+      return this.#withOwnHeaders(universalServerResponseToFetch(answer));
     } finally {
       leave?.();
     }
@@ -234,13 +239,27 @@ export class HttpHandler {
     if (fault !== undefined) throw fault;
   }
 
-  /** Says the server's key and time, by which proofs are made. */
-  #withKey(response: Response): Response {
-    // Deno would compress what is longer than 64 bytes: more work than all the rest, for a packet that is no shorter.
-    response.headers.set("cache-control", "no-transform");
-    response.headers.set(PROOF_KEY_HEADER, this.#options.proofs.publicKey);
-    response.headers.set(PROOF_TIME_HEADER, String(Math.floor(this.#options.now())));
+  /** The server's key and time, by which proofs are made, and what every answer says besides. */
+  #ownHeaders(): [string, string][] {
+    return [
+      // Deno would compress what is longer than 64 bytes: more work than all the rest, for a packet that is no shorter.
+      ["cache-control", "no-transform"],
+      [PROOF_KEY_HEADER, this.#options.proofs.publicKey],
+      [PROOF_TIME_HEADER, String(Math.floor(this.#options.now()))],
+    ];
+  }
+
+  #withOwnHeaders(response: Response): Response {
+    for (const [name, value] of this.#ownHeaders()) response.headers.set(name, value);
     return response;
+  }
+
+  /** The host that a request named. Most name the same one. */
+  #hostOf(origin: string): string {
+    if (this.#lastHost.origin !== origin) {
+      this.#lastHost = { origin, hostname: new URL(origin).hostname };
+    }
+    return this.#lastHost.hostname;
   }
 
   async #get(request: Request, path: string): Promise<Response> {
@@ -278,11 +297,34 @@ export class HttpHandler {
   };
 }
 
+/** The parts of a URL as the server makes it: parsing it in full costs more than finding the method. */
+function splitUrl(url: string): { readonly origin: string; readonly path: string } {
+  const start = url.indexOf("/", url.indexOf("//") + 2);
+  if (start < 0) return { origin: url, path: "/" };
+  const end = url.slice(start).search(/[?#]/);
+  return { origin: url.slice(0, start), path: url.slice(start, end < 0 ? undefined : start + end) };
+}
+
 /** A refusal to whoever speaks no Connect. */
 function plainRefusal(error: ConnectError): Response {
   const retryAfter = error.metadata.get("retry-after") ?? "1";
   const headers = { "retry-after": retryAfter };
   return new Response("Too many requests\n", { status: 429, headers });
+}
+
+/** A request as Connect takes it, whose body has been read, or is of no interest any more. */
+function withBody(
+  { method, url, headers, signal }: Request,
+  body: Uint8Array<ArrayBuffer> | undefined,
+): UniversalServerRequest {
+  return {
+    httpVersion: "1.1",
+    method,
+    url,
+    header: headers,
+    body: oneChunk(body ?? new Uint8Array()),
+    signal,
+  };
 }
 
 async function* oneChunk(body: Uint8Array<ArrayBuffer>): AsyncGenerator<Uint8Array<ArrayBuffer>> {

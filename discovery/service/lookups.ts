@@ -8,7 +8,8 @@ import type {
 } from "../../proto/mod.ts";
 import { AGENTS_BY_ID_MAX, type NodeKey, type NodeRecord, type Store } from "../store/store.ts";
 import type { MemberService } from "./members.ts";
-import { agentResponse, colonyResponse } from "./records.ts";
+import { KeptAnswers } from "./kept_answers.ts";
+import { agentResponse } from "./records.ts";
 import { parseWanted, type WantedAgent } from "./requests.ts";
 import { invalid } from "./validate.ts";
 
@@ -29,10 +30,16 @@ export interface LookupsOptions {
 /** Looks nodes up. */
 export class Lookups {
   readonly #options: LookupsOptions;
+  readonly #answers = new KeptAnswers();
 
   /** Look-ups in a store. */
   constructor(options: LookupsOptions) {
     this.#options = options;
+  }
+
+  /** Counters by name. */
+  counters(): Record<string, number> {
+    return { answersForgotten: this.#answers.forgotten };
   }
 
   /**
@@ -42,14 +49,13 @@ export class Lookups {
    */
   async colony({ meshId, publicKey }: NodeKey): Promise<LookupColonyResponse> {
     const { store, members, now, guarded, relayOptions } = this.#options;
-    const record = await guarded(() => store.colony(meshId, now()));
-    const hidden = await members.hides({ meshId, publicKey });
-    if (record === undefined || hidden) {
+    const { record, hidden } = await guarded(() => store.colonyFor({ meshId, publicKey }, now()));
+    if (members.noted(hidden) || record === undefined) {
       throw new ConnectError(`colony ${meshId} not found`, Code.NotFound);
     }
-    const response = colonyResponse(record);
-    if (!record.noRelay) response.relays = relayOptions();
-    return response;
+    const response = this.#answers.of(record);
+    const relays = record.noRelay ? [] : relayOptions();
+    return relays.length === 0 ? response : { ...response, relays };
   }
 
   /**

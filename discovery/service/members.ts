@@ -108,6 +108,11 @@ export class MemberService {
   async hides(key: NodeKey): Promise<boolean> {
     const { store, now, guarded } = this.#options;
     const hidden = await guarded(() => store.hides(key, now()));
+    return this.noted(hidden);
+  }
+
+  /** Counts a mesh that was hidden, and says it again. */
+  noted(hidden: boolean): boolean {
     if (hidden) this.#counters.hiddenFromStrangers++;
     return hidden;
   }

@@ -112,20 +112,22 @@ export class ProofChecker {
   }
 
   async #keyOf({ publicKey }: Proof): Promise<Uint8Array | undefined> {
-    const known = this.#keys.get(publicKey);
-    const node = parseKey(publicKey);
-    const server = this.#serverKey;
-    const key = known ??
-      (node && await proofKey(this.#secret, { node, server, other: "node" }));
+    const key = this.#keys.get(publicKey) ?? await this.#agree(publicKey);
     if (key === undefined) return undefined;
     this.#keys.delete(publicKey);
     this.#keys.set(publicKey, key);
+    // Asked for only where one must go: whatever was moved to the end left a gap at the front, and each is stepped over.
+    if (this.#keys.size <= (this.#options.keysMax ?? PROOF_KEYS_MAX)) return key;
     const [oldest] = this.#keys.keys();
-    if (this.#keys.size > (this.#options.keysMax ?? PROOF_KEYS_MAX) && oldest !== undefined) {
-      this.#keys.delete(oldest);
-      this.#counters.proofKeysForgotten++;
-    }
+    if (oldest !== undefined) this.#keys.delete(oldest);
+    this.#counters.proofKeysForgotten++;
     return key;
+  }
+
+  async #agree(publicKey: string): Promise<Uint8Array | undefined> {
+    const node = parseKey(publicKey);
+    const server = this.#serverKey;
+    return node && await proofKey(this.#secret, { node, server, other: "node" });
   }
 }
 

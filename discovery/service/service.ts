@@ -46,7 +46,8 @@ import {
 } from "./member_words.ts";
 import { Observations } from "./observations.ts";
 import { PathReports } from "./path_reports.ts";
-import { Gate } from "./proven.ts";
+import type { FrequentMethods } from "./direct_calls.ts";
+import { type Caller, Gate } from "./proven.ts";
 import { PunchDesk } from "./punch_desk.ts";
 import { PunchService } from "./punches.ts";
 import { type RelayOptions, RelayService } from "./relay_service.ts";
@@ -108,6 +109,8 @@ interface RegisteredFields {
 export class Service {
   /** The methods, for a Connect router. */
   readonly methods: ServiceImpl<typeof DiscoveryService>;
+  /** Those of them that nodes call all the time. */
+  readonly frequent: FrequentMethods;
   /** What nodes say of their paths. */
   readonly paths: PathReports;
   readonly #options: ServiceOptions;
@@ -175,6 +178,7 @@ export class Service {
     });
     const relayOptions = () => this.#relays?.offered() ?? [];
     this.#lookups = new Lookups({ store, members: this.#members, now, guarded, relayOptions });
+    this.frequent = this.#bindFrequent();
     this.methods = this.#bind();
   }
 
@@ -231,6 +235,7 @@ export class Service {
       ...this.#tokens.counters(),
       ...this.#rotations.counters(),
       ...this.#members.counters(),
+      ...this.#lookups.counters(),
       ...this.paths.counters(),
     };
     return Object.fromEntries(Object.entries(all).filter(([, value]) => value > 0));
@@ -246,7 +251,7 @@ export class Service {
     this.#hub.close();
   }
 
-  #bind(): ServiceImpl<typeof DiscoveryService> {
+  #bindFrequent(): FrequentMethods {
     return {
       registerColony: async (request, context) => {
         const proven = this.#gate.callerFor(context, request.pubkey) !== "";
@@ -277,6 +282,12 @@ export class Service {
       },
       lookupAgent: (request, context) => this.#lookups.agent(request, this.#gate.caller(context)),
       health: () => this.health(),
+    };
+  }
+
+  #bind(): ServiceImpl<typeof DiscoveryService> {
+    return {
+      ...this.frequent,
       getServerInfo: (request, { values }) =>
         this.#info.answer(request, values, {
           relay: this.#relays?.hasOwn === true,
@@ -366,7 +377,7 @@ export class Service {
   }
 
   /** The fields that both registration responses have. */
-  #registered(record: NodeRecord, context: HandlerContext): RegisteredFields {
+  #registered(record: NodeRecord, context: Caller): RegisteredFields {
     const observed = record.observedEndpoints.find(({ viaRelay }) => !viaRelay);
     return {
       success: true,

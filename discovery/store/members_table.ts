@@ -117,9 +117,18 @@ export class MembersTable {
   }
 
   /** Whether a mesh shows itself to this node not at all. */
-  *hides({ meshId, publicKey }: NodeKey, now: number): Steps<boolean> {
+  *hides(key: NodeKey, now: number): Steps<boolean> {
+    const [rows = []] = yield [this.hidden(key, now)];
+    return rows.length > 0;
+  }
+
+  /** Asks for a row where a mesh does not show itself to this node, among other questions. */
+  hidden(
+    { meshId, publicKey }: NodeKey,
+    now: number,
+  ): { readonly sql: string; readonly values: readonly Value[] } {
     const own = [meshId, publicKey];
-    return (yield* rowsOf(SQL.hidden, ...own, ...own, ...own, ...own, now)).length > 0;
+    return { sql: SQL.hidden, values: [...own, ...own, ...own, ...own, now] };
   }
 
   /** What the colony calls the list that it published last. */

@@ -20,6 +20,7 @@ import {
 import {
   countOf,
   parameters,
+  type Query,
   query,
   type Row,
   rowsOf,
@@ -65,6 +66,7 @@ const COLUMNS = [...CONTENT, "registered_at", "last_seen_at", "expires_at", "gen
 const ROLE_NUMBER = { colony: 1, agent: 2 } as const satisfies Record<Role, number>;
 
 const ALL = COLUMNS.join(", ");
+const BESIDE = COLUMNS.map((name) => `nodes.${name}`).join(", ");
 const PUT = COLUMNS.filter((name) => name !== "mesh_id" && name !== "pubkey")
   .map((name) => `${name} = excluded.${name}`).join(", ");
 const SQL = {
@@ -283,6 +285,30 @@ export class NodesTable {
     displaced.push(...expired);
     return expired.length > 0;
   }
+}
+
+/**
+ * Asks for the colony of a mesh and whether another question has an answer, in one statement that looks for both, whatever it finds;
+ * {@linkcode nodeBeside} and {@linkcode isThere} read the answer.
+ */
+export function colonyBeside(
+  other: { readonly sql: string; readonly values: readonly Value[] },
+  { meshId, now }: { readonly meshId: string; readonly now: number },
+): Query {
+  const sql = `SELECT CASE WHEN EXISTS (${other.sql}) THEN 1 ELSE 0 END AS there, ${BESIDE}
+    FROM (SELECT 1 AS one) AS always
+    LEFT JOIN nodes ON nodes.mesh_id = ? AND nodes.role = 1 AND nodes.expires_at > ?`;
+  return query(sql, ...other.values, meshId, now);
+}
+
+/** The colony that {@linkcode colonyBeside} found. */
+export function nodeBeside([row]: readonly Row[]): NodeRecord | undefined {
+  return row === undefined || row["mesh_id"] === null ? undefined : toRecord(row);
+}
+
+/** Whether the other question of {@linkcode colonyBeside} has an answer. */
+export function isThere([row]: readonly Row[]): boolean {
+  return Number(row?.["there"] ?? 0) === 1;
 }
 
 /** What a transaction that deleted these rows notes and tells of them. */

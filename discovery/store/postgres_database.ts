@@ -2,7 +2,8 @@
  * A PostgreSQL database that replicas share.
  *
  * ```text
- *   pool of connections   BEGIN, steps, NOTIFY, COMMIT: what a transaction tells is told with it, in the order of the commits
+ *   pool of connections   single statements, many of them under way on each
+ *   another pool          BEGIN, steps, NOTIFY, COMMIT: what a transaction tells is told with it, in the order of the commits
  *   one more connection   LISTEN: everything that replicas tell, our own too
  * ```
  *
@@ -26,8 +27,11 @@ import type {
 } from "./sql.ts";
 import { SAID_BYTES_MAX, type StoreEvent } from "./store.ts";
 
-/** Connections for statements; one more listens. */
-const CONNECTIONS_MAX = 8;
+/**
+ * Connections for single statements, and as many for transactions; one more listens. The driver (3.4.9) does not keep a connection for a
+ * transaction whose BEGIN it writes while that connection's statements are backed up: what others ask then stands in it too.
+ */
+const CONNECTIONS_MAX = 4;
 /** How long a connection may take, in seconds. */
 const CONNECT_SECONDS = 5;
 /** Wait before a connection that failed is tried again, in seconds. */
@@ -67,6 +71,7 @@ export class PostgresDatabase implements Database {
   readonly #pulseMs: number;
   #channel = "";
   #pool: Sql;
+  #transactions: Sql;
   #ears: Sql | undefined;
   #listener: ((event: StoreEvent) => void) | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -83,6 +88,7 @@ export class PostgresDatabase implements Database {
     this.#log = log;
     this.#pulseMs = pulseMs;
     this.#pool = this.#connect(CONNECTIONS_MAX);
+    this.#transactions = this.#connect(CONNECTIONS_MAX);
   }
 
   /**
@@ -106,6 +112,10 @@ export class PostgresDatabase implements Database {
 
   run<T>(steps: () => Steps<T>): Promise<T> {
     return this.#work(() => drive(this.#pool, steps()));
+  }
+
+  put<T>(steps: () => Steps<T>): Promise<T> {
+    return this.run(steps);
   }
 
   async write<T>(
@@ -147,7 +157,11 @@ export class PostgresDatabase implements Database {
     if (retryMs > 0) await new Promise((wake) => setTimeout(wake, retryMs + 20));
     // What runs gets a second, as a stop must be over in two. The connection that listens lies inside of `ears`, which ends it with a
     // timer of 0 ms of its own: with a longer one around it, none is left behind.
-    await Promise.all([this.#pool.end({ timeout: 1 }), this.#ears?.end({ timeout: 0.1 })]);
+    const pools = [this.#pool, this.#transactions];
+    await Promise.all([
+      ...pools.map((pool) => pool.end({ timeout: 1 })),
+      this.#ears?.end({ timeout: 0.1 }),
+    ]);
   }
 
   #connect(max: number): Sql {
@@ -172,7 +186,7 @@ export class PostgresDatabase implements Database {
   }
 
   async #begin(): Promise<void> {
-    await migratePostgres(this.#pool, this.#url.shown);
+    await migratePostgres(this.#transactions, this.#url.shown);
     // Others may share the database in a schema of their own.
     const [row] = await this.#pool.unsafe("SELECT current_schema()::regnamespace::oid AS id");
     this.#channel = `moray_${row?.["id"]}`;
@@ -240,9 +254,11 @@ export class PostgresDatabase implements Database {
     if (this.#closing !== undefined) return;
     this.#log("warn", `the database ${this.#url.shown} is silent: connecting anew`);
     this.#heardAt = performance.now();
-    const [pool, ears] = [this.#pool, this.#ears];
+    const [pool, transactions, ears] = [this.#pool, this.#transactions, this.#ears];
     this.#pool = this.#connect(CONNECTIONS_MAX);
+    this.#transactions = this.#connect(CONNECTIONS_MAX);
     void pool.end({ timeout: 0 });
+    void transactions.end({ timeout: 0 });
     void ears?.end({ timeout: 0 });
     await this.#openEars();
     this.#tell({ kind: "gap" });
@@ -251,7 +267,7 @@ export class PostgresDatabase implements Database {
   async #transact<T>(steps: (transaction: Transaction) => Steps<T>): Promise<Outcome<T>> {
     const events: ReplicaMessage[] = [];
     const counts: { readonly table: CountedTable; readonly rows: number }[] = [];
-    const result = await this.#pool.begin(async (sql) => {
+    const result = await this.#transactions.begin(async (sql) => {
       const result = await drive(
         sql,
         steps({

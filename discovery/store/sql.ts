@@ -46,8 +46,13 @@ export interface Database {
   readonly shared: boolean;
   /** How far its clock is ahead of this machine's, in milliseconds: what replicas go by. 0 where it is this machine's. */
   readonly clockAheadMs: number;
-  /** Runs steps that read, or consist of one statement. */
+  /** Runs steps that read, or consist of one statement. Those that nodes write with all the time take {@linkcode Database.put}. */
   run<T>(steps: () => Steps<T>): Promise<T>;
+  /**
+   * Runs steps that consist of one statement, which changes something. Those of one turn may be committed together: none of them
+   * resolves before that.
+   */
+  put<T>(steps: () => Steps<T>): Promise<T>;
   /** Runs steps in one transaction; again from the start where another replica's was in the way. */
   write<T>(steps: (transaction: Transaction) => Steps<T>, options: WriteOptions): Promise<T>;
   /** Has `listener` called with each event, in the order of the commits, and of other replicas too. One listener. */

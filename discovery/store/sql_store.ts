@@ -8,10 +8,11 @@ import type {
 } from "./members.ts";
 import { MembersTable } from "./members_table.ts";
 import { sweepMeshes } from "./meshes_table.ts";
-import { type NodeLimits, NodesTable } from "./nodes_table.ts";
+import { colonyBeside, isThere, nodeBeside, type NodeLimits, NodesTable } from "./nodes_table.ts";
 import { meshPage, nodePage, relayTotals } from "./overview_table.ts";
 import { rotate } from "./rotations_table.ts";
 import { type SessionLimits, SessionsTable } from "./sessions_table.ts";
+import { SpendBatch } from "./spend_batch.ts";
 import {
   type CountedTable,
   countOf,
@@ -87,6 +88,7 @@ export class SqlStore implements Store {
   readonly #nodes: NodesTable;
   readonly #sessions: SessionsTable;
   readonly #spent: SpentTable;
+  readonly #spends: SpendBatch;
   readonly #rotationsMax: number | undefined;
   readonly #members: MembersTable;
   /** Rows of each table, kept here because counting them is slow. */
@@ -103,6 +105,7 @@ export class SqlStore implements Store {
       meshes: () => this.#rows.meshes,
     });
     this.#spent = new SpentTable(() => this.#rows.spent, limits.spentMax);
+    this.#spends = new SpendBatch((batch) => database.put(() => this.#spent.spendAll(batch)));
     this.#members = new MembersTable(limits, () => this.#rows.members);
     this.#sessions = new SessionsTable(sessionLimits, () => this.#rows.peer_sessions);
   }
@@ -130,7 +133,7 @@ export class SqlStore implements Store {
     // What is not just a refresh: access to the mesh is looked at.
     const refreshes = options.open === undefined && content.admission === "";
     const record = refreshes
-      ? await this.#database.run(() => this.#nodes.refresh(content, options))
+      ? await this.#database.put(() => this.#nodes.refresh(content, options))
       : undefined;
     if (record !== undefined) return { kind: "registered", record, changed: false, displaced: [] };
     return await this.#write((transaction) => this.#nodes.register(content, options, transaction));
@@ -215,6 +218,21 @@ export class SqlStore implements Store {
     return this.#database.run(() => this.#members.hides(key, now));
   }
 
+  colonyFor(
+    key: NodeKey,
+    now: number,
+  ): Promise<{ readonly record: NodeRecord | undefined; readonly hidden: boolean }> {
+    const members = this.#members;
+    return this.#database.run(function* (): Steps<
+      { readonly record: NodeRecord | undefined; readonly hidden: boolean }
+    > {
+      const [rows = []] = yield [
+        colonyBeside(members.hidden(key, now), { meshId: key.meshId, now }),
+      ];
+      return { record: nodeBeside(rows), hidden: isThere(rows) };
+    });
+  }
+
   publishMembers(news: MembershipNews): Promise<MembershipOutcome> {
     const members = this.#members;
     const nodes = this.#nodes;
@@ -238,7 +256,9 @@ export class SqlStore implements Store {
   }
 
   async spend(id: string, expiresAt: number): Promise<SpendOutcome> {
-    const outcome = await this.#database.run(() => this.#spent.spend(id, expiresAt));
+    const outcome = this.shared
+      ? await this.#spends.spend({ id, expiresAt })
+      : await this.#database.put(() => this.#spent.spend(id, expiresAt));
     if (outcome === "spent") this.#count("spent", 1);
     return outcome;
   }

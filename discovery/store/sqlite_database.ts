@@ -1,5 +1,15 @@
-/** A SQLite database of one process: steps run in the turn in which they are asked for. @module */
+/**
+ * A SQLite database of one process: steps run in the turn in which they are asked for.
+ *
+ * ```text
+ *   put  put  write           put       put
+ *   BEGIN --> COMMIT BEGIN..COMMIT BEGIN ---- end of the turn: COMMIT, and whoever waits goes on
+ * ```
+ *
+ * @module
+ */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { clearImmediate, setImmediate } from "node:timers";
 import { assert, MorayError } from "../../core/mod.ts";
 import type { StoreEvent } from "./store.ts";
 import type {
@@ -13,6 +23,14 @@ import type {
 } from "./sql.ts";
 import { databaseError, type DatabaseOptions, openDatabase, rollback } from "./sqlite_file.ts";
 
+/** Statements of one turn, in one transaction. */
+interface Group {
+  readonly committed: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+  readonly timer: NodeJS.Immediate;
+}
+
 /** A SQLite file, or memory. */
 export class SqliteDatabase implements Database {
   readonly shared = false;
@@ -21,6 +39,8 @@ export class SqliteDatabase implements Database {
   readonly #path: string;
   /** Prepared statements by their text; as many as the program has. */
   readonly #statements = new Map<string, StatementSync>();
+  /** Statements that wait to be committed together. */
+  #group: Group | undefined;
   #listener: ((event: StoreEvent) => void) | undefined;
   #open = true;
 
@@ -42,6 +62,7 @@ export class SqliteDatabase implements Database {
   /** As {@linkcode Database.close}, at once. */
   closeNow(): void {
     if (!this.#open) return;
+    this.#commitGroup();
     this.#open = false;
     this.#database.close();
   }
@@ -50,11 +71,26 @@ export class SqliteDatabase implements Database {
     return attempt(() => this.runNow(steps));
   }
 
+  async put<T>(steps: () => Steps<T>): Promise<T> {
+    const group = this.#group ?? this.#beginGroup();
+    let result: T;
+    try {
+      result = this.runNow(steps);
+    } catch (error) {
+      // SQLite takes back a statement that fails, and for some faults, as a full disk, all that was not committed.
+      if (!this.#database.isTransaction) this.#endGroup(group, error);
+      throw error;
+    }
+    await group.committed;
+    return result;
+  }
+
   write<T>(
     steps: (transaction: Transaction) => Steps<T>,
     { counted }: WriteOptions,
   ): Promise<T> {
     return attempt(() => {
+      this.#commitGroup();
       const events: StoreEvent[] = [];
       const counts: { readonly table: CountedTable; readonly rows: number }[] = [];
       const result = this.#transact(() =>
@@ -80,6 +116,44 @@ export class SqliteDatabase implements Database {
 
   close(): Promise<void> {
     return attempt(() => this.closeNow());
+  }
+
+  #beginGroup(): Group {
+    this.#exec("BEGIN IMMEDIATE");
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    // Whoever waits hears of it; there may be nobody.
+    promise.catch(() => {});
+    const timer = setImmediate(() => this.#commitGroup());
+    this.#group = { committed: promise, resolve, reject, timer };
+    return this.#group;
+  }
+
+  /** Commits what waits for it. */
+  #commitGroup(): void {
+    const group = this.#group;
+    if (group === undefined) return;
+    try {
+      this.#exec("COMMIT");
+      this.#endGroup(group);
+    } catch (error) {
+      rollback(this.#database);
+      this.#endGroup(group, error);
+    }
+  }
+
+  #endGroup(group: Group, error?: unknown): void {
+    this.#group = undefined;
+    clearImmediate(group.timer);
+    if (error === undefined) group.resolve();
+    else group.reject(error);
+  }
+
+  #exec(sql: string): void {
+    try {
+      this.#database.exec(sql);
+    } catch (error) {
+      throw this.#named(error);
+    }
   }
 
   #transact<T>(body: () => T): T {

@@ -9,6 +9,10 @@ const APPLICATION_ID = 0x6d6f7279;
 /** How long a lock of another process is waited for, once per statement. */
 const BUSY_MS = 250;
 const PAGE_BYTES = 4096;
+/** Memory for pages: nonces are two minutes' writes in random order, and each page that is not here is read and written again. */
+const CACHE_KIB = 16 * 1024;
+/** Pages in the log of writes until they are copied into the file, which waits for the disk: 16 MiB. */
+const WAL_PAGES = 4096;
 
 /** SQLite's primary result codes that mean something to us. */
 const SQLITE = {
@@ -44,6 +48,8 @@ export function openDatabase(path: string, { bytesMax }: DatabaseOptions = {}): 
     database.exec("PRAGMA locking_mode = EXCLUSIVE");
     database.exec("PRAGMA journal_mode = WAL");
     database.exec("PRAGMA synchronous = NORMAL");
+    database.exec(`PRAGMA cache_size = -${CACHE_KIB}`);
+    database.exec(`PRAGMA wal_autocheckpoint = ${WAL_PAGES}`);
     if (bytesMax !== undefined) {
       database.exec(`PRAGMA max_page_count = ${Math.max(1, Math.floor(bytesMax / PAGE_BYTES))}`);
     }

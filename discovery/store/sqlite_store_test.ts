@@ -161,6 +161,28 @@ fileTest("opens an empty file as a new database", async (path) => {
   await store.close();
 });
 
+fileTest(
+  "loses no refresh or id that it took together with others when the disk is full",
+  async (path) => {
+    const store = SqliteStore.open(path, { bytesMax: 160 * 1024 });
+    await store.register(colony(), OPTIONS);
+    const ids = Array.from({ length: 4000 }, (_, i) => `${i} ${"x".repeat(60)}`);
+    const outcomes = await Promise.allSettled(ids.map((id) => store.spend(id, NOW + 1)));
+    const failed = outcomes.filter(({ status }) => status === "rejected");
+    assert(failed.length > 0);
+    for (const one of failed) {
+      assertEquals((one as PromiseRejectedResult).reason.code, "diskFull");
+    }
+    const kept = ids.filter((_, i) => outcomes[i]?.status === "fulfilled");
+    await store.register(colony(), { ...OPTIONS, now: NOW + 1000 });
+    await store.close();
+    const again = SqliteStore.open(path);
+    assertEquals((await again.colony("reef", NOW + 1000))?.lastSeenAt, NOW + 1000);
+    for (const id of kept) assertEquals(await again.spend(id, NOW + 1), "reused");
+    await again.close();
+  },
+);
+
 fileTest("says that the disk is full, loses nothing, and goes on", async (path) => {
   const store = SqliteStore.open(path, { bytesMax: 128 * 1024 });
   await store.register(colony(), OPTIONS);

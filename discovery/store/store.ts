@@ -400,6 +400,11 @@ export interface Store {
   rotate(rotation: StoredRotation, now: number): Promise<RotateOutcome>;
   /** Whether a mesh is closed to this node: the node is not its colony, no member, and not registered in it. */
   hides(key: NodeKey, now: number): Promise<boolean>;
+  /** What {@linkcode Store.colony} and {@linkcode Store.hides} say to the node with this key, asked for together. */
+  colonyFor(
+    key: NodeKey,
+    now: number,
+  ): Promise<{ readonly record: NodeRecord | undefined; readonly hidden: boolean }>;
   /** Stores what the colony of a mesh says of its members and invites, and removes whom it revokes. */
   publishMembers(news: MembershipNews): Promise<MembershipOutcome>;
   /** Members of a mesh, in the order of their keys. */

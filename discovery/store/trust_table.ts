@@ -1,5 +1,6 @@
 /** The tables behind proofs: whose a mesh id is, what was used already, and the server's secrets. @module */
 import { type Query, query, type Row, rowsOf, type Steps, type Transaction } from "./sql.ts";
+import type { Spending } from "./spend_batch.ts";
 import { type NameRange, type SpendOutcome, SPENT_MAX } from "./store.ts";
 
 const SQL = {
@@ -14,6 +15,12 @@ const SQL = {
   secret: "SELECT secret FROM secrets WHERE name = ?",
   forget: "DELETE FROM secrets WHERE name >= ? AND name < ? RETURNING name",
 } as const;
+
+/** Uses up so many ids. */
+function spendSql(count: number): string {
+  const rows = new Array(count).fill("(?, ?)").join(", ");
+  return `INSERT INTO spent (id, expires_at) VALUES ${rows} ON CONFLICT (id) DO NOTHING RETURNING id`;
+}
 
 /** Asks for the binding of a mesh id, among other questions; {@linkcode keyOf} reads the answer. */
 export function bindingOf(meshId: string): Query {
@@ -49,6 +56,19 @@ export class SpentTable {
   *spend(id: string, expiresAt: number): Steps<SpendOutcome> {
     if (this.#rows() >= this.#max) return "full";
     return (yield* rowsOf(SQL.spend, id, expiresAt)).length > 0 ? "spent" : "reused";
+  }
+
+  /** Uses ids up with one statement. Of two that are the same one is used. */
+  *spendAll(batch: readonly Spending[]): Steps<SpendOutcome[]> {
+    const room = Math.max(0, this.#max - this.#rows());
+    const taken = batch.slice(0, room);
+    if (taken.length === 0) return batch.map(() => "full");
+    const values = taken.flatMap(({ id, expiresAt }) => [id, expiresAt]);
+    const fresh = new Set(
+      (yield* rowsOf(spendSql(taken.length), ...values)).map((row) => row["id"]),
+    );
+    // Whoever came first has it.
+    return batch.map(({ id }, i) => i >= room ? "full" : fresh.delete(id) ? "spent" : "reused");
   }
 
   /** Removes what has expired. Returns how many. */

@@ -29,6 +29,10 @@ class RecordedDatabase implements Database {
     return this.inner.run(() => this.#watched(steps()));
   }
 
+  put<T>(steps: () => Steps<T>): Promise<T> {
+    return this.inner.put(() => this.#watched(steps()));
+  }
+
   write<T>(steps: (transaction: Transaction) => Steps<T>, options: WriteOptions): Promise<T> {
     return this.inner.write((transaction) => this.#watched(steps(transaction)), options);
   }

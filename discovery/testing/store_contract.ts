@@ -513,6 +513,33 @@ export function testStore(
     assertEquals(await store.spend("b", NOW + 5), "spent");
   });
 
+  test("lets each of many ids that are shown at once be used once", async (store) => {
+    const ids = ["a", "b", "a", "b", "a"];
+    const outcomes = await Promise.all(ids.map((id) => store.spend(id, NOW + 1)));
+    const spent = ids.filter((_, i) => outcomes[i] === "spent");
+    assertEquals([...spent].sort(), ["a", "b"]);
+    assert(outcomes.every((outcome) => ["spent", "reused", "full"].includes(outcome)));
+    const others = await Promise.all(["c", "d", "e"].map((id) => store.spend(id, NOW + 1)));
+    assert(others.includes("spent"));
+    assert(others.every((outcome) => outcome !== "reused"));
+  });
+
+  test("shows a colony together with whether it hides", async (store) => {
+    const asked = async (seed: number): Promise<unknown[]> => {
+      const key_ = { meshId: "reef", publicKey: key(seed) };
+      const { record, hidden } = await store.colonyFor(key_, NOW);
+      assertEquals(record, await store.colony("reef", NOW));
+      assertEquals(hidden, await store.hides(key_, NOW));
+      return [record?.publicKey, hidden];
+    };
+    assertEquals(await asked(2), [undefined, false]);
+    await store.register(colony({ proven: true }), { now: NOW, ttlMs: TTL_MS, open: false });
+    assertEquals(await asked(2), [key(1), true]);
+    assertEquals(await asked(1), [key(1), false]);
+    await store.remove({ meshId: "reef", publicKey: key(1) }, "colony");
+    assertEquals(await asked(2), [undefined, true]);
+  });
+
   test("keeps the first secret of a name", async (store) => {
     const first = new Uint8Array(32).fill(1);
     assertEquals(await store.secret("proof", first), first);
