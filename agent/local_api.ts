@@ -5,8 +5,9 @@
  *
  * ```text
  *   {"id":1,"method":"status"}                                    -> {"id":1,"result":{...NodeStatus}}
- *   {"id":2,"method":"ping","params":{"peer":"web","sequence":1,"timeoutMs":1000}}
- *                                                                 -> {"id":2,"error":{"code":"unreachable","message":"..."}}
+ *   {"id":2,"method":"nextStatus","params":{"timeoutMs":1000}}      -> the same, when a path has changed or the time is over
+ *   {"id":3,"method":"ping","params":{"peer":"web","sequence":1,"timeoutMs":1000}}
+ *                                                                 -> {"id":3,"error":{"code":"unreachable","message":"..."}}
  * ```
  *
  * Whoever may open the socket may command the node: the directory is 0700, the socket 0600. Where the path is too
@@ -44,8 +45,24 @@ export interface LocalApiOptions {
   readonly state: string;
   /** The node. */
   readonly node: NodeHandle;
+  /** Tells when something has changed that who watches wants to see at once. Absent: nothing does. */
+  readonly changes?: Changes;
   /** Where failures go. */
   readonly log: Log;
+}
+
+/** What changes in a node. */
+export interface Changes {
+  /** Resolves when the path to a peer changes, or after `ms` milliseconds, or with the node's end. */
+  changeWithin(ms: number): Promise<void>;
+}
+
+/** A running node, as commands see it. */
+export interface RemoteHandle extends NodeHandle, Disposable {
+  /** The members of the mesh; its calls reject with `unsupported` where the node is no colony. */
+  readonly membership: MembershipHandle;
+  /** The state when the path to a peer has changed, or after `timeoutMs`, 1 to 60000. */
+  nextStatus(options: { timeoutMs: number }): Promise<NodeStatus>;
 }
 
 /** A running control plane. */
@@ -59,7 +76,9 @@ export interface LocalApi extends AsyncDisposable {
 /**
  * Opens the control plane of a node. Replaces the socket of a process that died; throws `portInUse` while another one lives.
  */
-export async function startLocalApi({ state, node, log }: LocalApiOptions): Promise<LocalApi> {
+export async function startLocalApi(
+  { state, node, changes, log }: LocalApiOptions,
+): Promise<LocalApi> {
   await ensurePrivateDirectory(state);
   const socket = await openSocket(state);
   let closed: Promise<void> | undefined;
@@ -74,7 +93,7 @@ export async function startLocalApi({ state, node, log }: LocalApiOptions): Prom
     connectionsMax: CLIENTS_MAX,
     graceMs: STOP_GRACE_MS,
     serve: async (conn, signal) => {
-      await answerAll({ conn, signal, node });
+      await answerAll({ conn, signal, node, changes });
       return NOT_CONNECTED;
     },
   });
@@ -89,15 +108,19 @@ export async function startLocalApi({ state, node, log }: LocalApiOptions): Prom
  * Rejects with `unreachable` if none runs, `permission` if it is somebody else's. The handle's calls reject with what the
  * node says, `closed` if it ends, `timedOut` if it does not answer.
  */
-export async function connectLocalApi(
-  state: string,
-): Promise<NodeHandle & Disposable & { readonly membership: MembershipHandle }> {
+export async function connectLocalApi(state: string): Promise<RemoteHandle> {
   return new RemoteNode(await connectStream(state), state);
+}
+
+/** What requests are about. */
+interface Asked {
+  readonly node: NodeHandle;
+  readonly changes: Changes | undefined;
 }
 
 /** Answers one client until it leaves. */
 async function answerAll(
-  { conn, signal, node }: { conn: ByteStream; signal: AbortSignal; node: NodeHandle },
+  { conn, signal, ...asked }: Asked & { conn: ByteStream; signal: AbortSignal },
 ): Promise<void> {
   const lines = new LineReader(REQUEST_BYTES_MAX);
   const buffer = new Uint8Array(16_384);
@@ -114,7 +137,7 @@ async function answerAll(
         return await writeAll(conn, encodeLine({ id: null, error }));
       }
       for (const line of whole) {
-        const answer = await abortable(answerTo(line, node), signal);
+        const answer = await abortable(answerTo(line, asked), signal);
         await abortable(writeAll(conn, encodeLine(answer)), signal);
       }
     }
@@ -123,19 +146,21 @@ async function answerAll(
   }
 }
 
-async function answerTo(line: string, node: NodeHandle): Promise<LocalAnswer> {
+async function answerTo(line: string, asked: Asked): Promise<LocalAnswer> {
   const request = parseRequest(line);
   if ("error" in request) return request;
   try {
-    return { id: request.id, result: await perform(request, node) };
+    return { id: request.id, result: await perform(request, asked) };
   } catch (error) {
     const code = error instanceof MorayError ? error.code : "internal";
     return { id: request.id, error: { code, message: messageOf(error) } };
   }
 }
 
-function perform(request: LocalRequest, node: NodeHandle): Promise<object> {
+function perform(request: LocalRequest, { node, changes }: Asked): Promise<object> {
   switch (request.method) {
+    case "nextStatus":
+      return nextStatus(node, changes, request.timeoutMs);
     case "status":
       return node.status();
     case "netcheck":
@@ -155,13 +180,26 @@ function perform(request: LocalRequest, node: NodeHandle): Promise<object> {
   }
 }
 
+async function nextStatus(
+  node: NodeHandle,
+  changes: Changes | undefined,
+  ms: number,
+): Promise<NodeStatus> {
+  await (changes ?? { changeWithin: pause }).changeWithin(ms);
+  return await node.status();
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
 function membersOf({ membership }: NodeHandle): MembershipHandle {
   if (membership !== undefined) return membership;
   throw new MorayError("unsupported", "This node is no colony: give the colony's --state");
 }
 
 /** A node at the other end of a socket. One request is under way at a time; the others wait for it. */
-class RemoteNode implements NodeHandle, Disposable {
+class RemoteNode implements RemoteHandle {
   readonly #conn: Deno.UnixConn;
   readonly #state: string;
   readonly #lines = new LineReader(ANSWER_BYTES_MAX);
@@ -176,6 +214,11 @@ class RemoteNode implements NodeHandle, Disposable {
 
   async status(): Promise<NodeStatus> {
     return await this.#ask("status", {}, ANSWER_TIMEOUT_MS) as NodeStatus;
+  }
+
+  async nextStatus({ timeoutMs }: { timeoutMs: number }): Promise<NodeStatus> {
+    const ms = timeoutMs + ANSWER_TIMEOUT_MS;
+    return await this.#ask("nextStatus", { timeoutMs }, ms) as NodeStatus;
   }
 
   async netcheck(): Promise<NetcheckReport> {

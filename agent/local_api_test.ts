@@ -86,6 +86,39 @@ Deno.test("a command reads status and pings through the socket", async () => {
   });
 });
 
+Deno.test("who watches hears of a change at once, and of none in its time", async () => {
+  await withState(async (state) => {
+    const waits: { ms: number; wake: () => void }[] = [];
+    const changes = {
+      changeWithin(ms: number): Promise<void> {
+        return new Promise((wake) => waits.push({ ms, wake }));
+      },
+    };
+    const api = await startLocalApi({ state, node: NODE, changes, log });
+    using node = await connectLocalApi(state);
+    let told: NodeStatus | undefined;
+    const waiting = node.nextStatus({ timeoutMs: 60_000 }).then((status) => told = status);
+    // Another client is not held up by it.
+    using other = await connectLocalApi(state);
+    while (waits.length === 0) await other.status();
+    assertEquals([waits.map(({ ms }) => ms), told], [[60_000], undefined]);
+    waits[0]?.wake();
+    assertEquals(await waiting, STATUS);
+    await rejects(node.nextStatus({ timeoutMs: 0 }), { code: "usage" });
+    await rejects(node.nextStatus({ timeoutMs: 60_001 }), { code: "usage" });
+    node[Symbol.dispose]();
+    other[Symbol.dispose]();
+    await api.stop();
+  });
+  await withState(async (state) => {
+    const api = await startLocalApi({ state, node: NODE, log });
+    using node = await connectLocalApi(state);
+    assertEquals(await node.nextStatus({ timeoutMs: 1 }), STATUS);
+    node[Symbol.dispose]();
+    await api.stop();
+  });
+});
+
 Deno.test("a status of most of a megabyte arrives whole", async () => {
   await withState(async (state) => {
     const counters = Object.fromEntries(Array.from({ length: 50_000 }, (_, i) => [`n${i}`, i]));

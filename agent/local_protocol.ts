@@ -21,12 +21,18 @@ export type LocalRequest =
   }
   | {
     readonly id: number;
+    readonly method: "nextStatus";
+    /** More than 0, up to {@linkcode WAIT_MS_MAX}. */
+    readonly timeoutMs: number;
+  }
+  | {
+    readonly id: number;
     readonly method: "ping";
     /** Name or mesh address, 1 to 255 characters. */
     readonly peer: string;
     /** From 0. */
     readonly sequence: number;
-    /** 1 to {@linkcode PING_TIMEOUT_MS_MAX}. */
+    /** 1 to {@linkcode WAIT_MS_MAX}. */
     readonly timeoutMs: number;
   };
 
@@ -44,10 +50,10 @@ export type LocalAnswer = LocalRefusal | { readonly id: number; readonly result:
 /** An answer as its asker sees it. */
 export type LocalOutcome = { readonly result: object } | { readonly error: MorayError };
 
-const METHODS = "status, netcheck, ping, invite, cancelInvite, revoke and members";
+const METHODS = "status, nextStatus, netcheck, ping, invite, cancelInvite, revoke and members";
 
-/** Longest wait for an echo that may be asked for. */
-export const PING_TIMEOUT_MS_MAX = 60_000;
+/** Longest wait for an echo or a change that may be asked for. */
+export const WAIT_MS_MAX = 60_000;
 
 /** Cuts a stream of bytes into lines of a bounded length. */
 export class LineReader {
@@ -113,17 +119,20 @@ export function parseRequest(line: string): LocalRequest | LocalRefusal {
       ? { id, method, target }
       : refuse(id, `${method} needs a target`);
   }
-  if (method !== "ping") return refuse(id, `The methods are ${METHODS}`);
+  if (method !== "ping" && method !== "nextStatus") {
+    return refuse(id, `The methods are ${METHODS}`);
+  }
+  const timeoutMs = params["timeoutMs"];
+  if (typeof timeoutMs !== "number" || !(timeoutMs > 0 && timeoutMs <= WAIT_MS_MAX)) {
+    return refuse(id, `${method} needs a timeoutMs: a number up to ${WAIT_MS_MAX}`);
+  }
+  if (method === "nextStatus") return { id, method, timeoutMs };
   const peer = params["peer"];
   const sequence = params["sequence"];
-  const timeoutMs = params["timeoutMs"];
   if (typeof peer !== "string" || peer === "" || peer.length > 255) {
     return refuse(id, "ping needs a peer");
   }
   if (!isCount(sequence)) return refuse(id, "ping needs a sequence: a number from 0");
-  if (typeof timeoutMs !== "number" || !(timeoutMs > 0 && timeoutMs <= PING_TIMEOUT_MS_MAX)) {
-    return refuse(id, `ping needs a timeoutMs: a number up to ${PING_TIMEOUT_MS_MAX}`);
-  }
   return { id, method, peer, sequence, timeoutMs };
 }
 

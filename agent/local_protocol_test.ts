@@ -40,10 +40,20 @@ Deno.test("parseRequest takes what is a request and says what is wrong with the 
     [
       '{"id":1,"method":"stop"}',
       1,
-      "The methods are status, netcheck, ping, invite, cancelInvite, revoke and members",
+      "The methods are status, nextStatus, netcheck, ping, invite, cancelInvite, revoke and members",
     ],
-    ['{"id":1,"method":"ping"}', 1, "ping needs a peer"],
-    ['{"id":1,"method":"ping","params":{"peer":"a"}}', 1, "ping needs a sequence: a number from 0"],
+    ['{"id":1,"method":"ping"}', 1, "ping needs a timeoutMs: a number up to 60000"],
+    ['{"id":1,"method":"ping","params":{"timeoutMs":1}}', 1, "ping needs a peer"],
+    [
+      '{"id":1,"method":"ping","params":{"peer":"a","timeoutMs":1}}',
+      1,
+      "ping needs a sequence: a number from 0",
+    ],
+    [
+      '{"id":1,"method":"nextStatus","params":{"timeoutMs":0}}',
+      1,
+      "nextStatus needs a timeoutMs: a number up to 60000",
+    ],
     [
       '{"id":1,"method":"ping","params":{"peer":"a","sequence":0,"timeoutMs":60001}}',
       1,

@@ -319,7 +319,7 @@ class MeshNode implements RunningNode {
       core.client.send({ kind: "linkChanged" }),
     ]);
     told.catch(() => {});
-    core.own(await startLocalApi({ state, node: this, log }));
+    core.own(await startLocalApi({ state, node: this, changes: core, log }));
     await told;
     this.#startDesk(core);
     await core.startServices();

@@ -61,6 +61,7 @@ export class NodeCore {
   readonly #listening: string[];
   readonly #finished = Promise.withResolvers<void>();
   readonly #listeners: ((change: Omit<PathChange, "name">) => void)[] = [];
+  readonly #watchers = new Set<() => void>();
   #stopping: Promise<void> | undefined;
 
   private constructor(
@@ -200,6 +201,17 @@ export class NodeCore {
     this.#listeners.push(listener);
   }
 
+  /** Resolves when the path to a peer changes, or after `ms` milliseconds, or with the node's end. */
+  async changeWithin(ms: number): Promise<void> {
+    if (this.#stopping !== undefined) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, ms);
+    this.#watchers.add(resolve);
+    await promise;
+    this.#watchers.delete(resolve);
+    clearTimeout(timer);
+  }
+
   /** Stops `service` with the node, and names where it listens. */
   own(service: Stoppable, listening?: string): void {
     this.#services.push(service);
@@ -209,6 +221,7 @@ export class NodeCore {
   /** Stops every service, then the datapath. */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
+    for (const wake of this.#watchers) wake();
     return this.#stopping;
   }
 
@@ -233,6 +246,7 @@ export class NodeCore {
     const change = pathChangeOf(event);
     if (change === undefined) return;
     for (const listener of this.#listeners) listener(change);
+    for (const wake of this.#watchers) wake();
   }
 }
 

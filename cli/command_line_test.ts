@@ -72,7 +72,7 @@ const CONTRACT: Readonly<Record<string, readonly string[]>> = {
     "--tun",
     ...COMMON,
   ],
-  status: ["--state", "--verbose", "--json", ...COMMON],
+  status: ["--state", "--verbose", "--watch", "--json", ...COMMON],
   peers: ["--state", "--verbose", "--json", ...COMMON],
   ping: ["--state", "--count", "--interval", "--timeout", "--until-direct", "--json", ...COMMON],
   netcheck: [

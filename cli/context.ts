@@ -26,6 +26,8 @@ export interface Context {
   readonly errColour: boolean;
   /** Width of the terminal in columns; 100 where there is none. */
   readonly columns: number;
+  /** Height of the terminal in rows at the time; `undefined` where stdout is none. */
+  readonly rows: number | undefined;
   /** Reads all of stdin, up to 64 KiB. Throws `limit` beyond. */
   stdin(): Promise<string>;
   /** Calls `listener` at each signal, until the returned function is called. */
@@ -56,6 +58,9 @@ export function processContext(
     outColour: !plain && Deno.stdout.isTerminal(),
     errColour: !plain && Deno.stderr.isTerminal(),
     columns: terminalColumns(),
+    get rows(): number | undefined {
+      return terminalRows();
+    },
     stdin: readStdin,
     onSignal: listenForSignals,
     settled,
@@ -101,6 +106,14 @@ function terminalColumns(): number {
     return Deno.stdout.isTerminal() ? Deno.consoleSize().columns : COLUMNS_DEFAULT;
   } catch {
     return COLUMNS_DEFAULT;
+  }
+}
+
+function terminalRows(): number | undefined {
+  try {
+    return Deno.stdout.isTerminal() ? Deno.consoleSize().rows : undefined;
+  } catch {
+    return undefined;
   }
 }
 

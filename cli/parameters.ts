@@ -447,6 +447,14 @@ export const VERBOSE = toggle("verbose", {
   fallback: "off; JSON always has them",
 });
 
+/** `status`. */
+export const WATCH = toggle("watch", {
+  letter: "w",
+  group: "Output",
+  description: "Go on, and show what changes, until Ctrl-C.",
+  fallback: "off",
+});
+
 /** `ping`. */
 export const PING = {
   count: optional(
@@ -535,6 +543,7 @@ export const FILE_KEYS: readonly string[] = [
       ...RELAY_SERVICE,
       ...DISCOVERY_RELAY,
       VERBOSE,
+      WATCH,
       ...PING,
       ...NETCHECK,
       KEEP,

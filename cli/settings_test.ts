@@ -15,6 +15,7 @@ import {
   PING,
   RELAY_SERVICE,
   VERBOSE,
+  WATCH,
   WIREGUARD_NODE,
 } from "./parameters.ts";
 import { resolveSettings, splitList } from "./settings.ts";
@@ -243,6 +244,7 @@ const CASES: readonly SettingCase[] = [
     ...[
       PING.untilDirect,
       VERBOSE,
+      WATCH,
       MESH_NODE.noGuess,
       MESH_NODE.noReport,
       MESH_NODE.noDirect,

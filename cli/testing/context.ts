@@ -44,6 +44,7 @@ export function testContext(
     outColour: false,
     errColour: false,
     columns: 100,
+    rows: undefined,
     stdin: () => Promise.resolve(stdin),
     onSignal(listener): () => void {
       listeners.add(listener);

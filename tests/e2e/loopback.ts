@@ -139,6 +139,14 @@ export function loopbackTests(
       const [peer] = (await mesh.status("agent")).peers;
       assert((peer?.candidates.length ?? 0) > 0, "the colony's candidates are known");
       assertEquals([peer?.path.kind, peer?.reason], ["direct", null]);
+      const watch = scope.use(
+        new Child([...program.command, "status", "--watch", "--json", ...state], program.options),
+      );
+      await watch.line(/^\{"node":.*"connected":true.*"kind":"direct"/);
+      assertEquals(await mesh.discovery.stop(), 0);
+      await watch.line(/^\{"node":.*"connected":false.*"kind":"direct"/);
+      watch.signal("SIGINT");
+      assertEquals((await watch.exited).code, 0, watch.log);
       assertEquals(await mesh.colony.stop(), 0);
       const lost = await mesh.command("agent", ["ping", "colony", "-c", "1", "--timeout", "500"]);
       assertEquals(lost.code, 9, lost.stdout + lost.stderr);
