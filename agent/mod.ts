@@ -18,7 +18,7 @@
 export { publicKeyOf } from "../io/mod.ts";
 export { generatePrivateKey, type KeyPair, loadOrCreateKey } from "./key_file.ts";
 export { type PreparedRotation, prepareRotation } from "./key_rotation.ts";
-export { connectLocalApi } from "./local_api.ts";
+export { connectLocalApi, type RemoteHandle } from "./local_api.ts";
 export type { NetcheckOptions } from "./netcheck/netcheck.ts";
 export type {
   AllocationReport,
