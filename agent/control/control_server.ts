@@ -13,10 +13,7 @@ import {
   createContextValues,
   type HandlerContext,
 } from "@connectrpc/connect";
-import {
-  universalServerRequestFromFetch,
-  universalServerResponseToFetch,
-} from "@connectrpc/connect/protocol";
+import { universalServerResponseToFetch } from "@connectrpc/connect/protocol";
 import { readBody } from "../../discovery/mod.ts";
 import {
   ControlService,
@@ -93,8 +90,9 @@ export function startControlServer(
     if (body === "slow") return new Response("Request timeout\n", { status: 408 });
     if (body === "large") return new Response("Content too large\n", { status: 413 });
     const contextValues = createContextValues().set(caller, publicKey);
-    const universal = { ...universalServerRequestFromFetch(request, {}), body: once(body) };
-    const answer = universalServerResponseToFetch(await handler({ ...universal, contextValues }));
+    const { method, url, headers: header, signal } = request;
+    const call = { httpVersion: "", method, url, header, signal, body: once(body), contextValues };
+    const answer = universalServerResponseToFetch(await handler(call));
     // Deno would compress the stream, and so hold it back.
     answer.headers.set("cache-control", "no-transform");
     return answer;
