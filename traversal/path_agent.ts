@@ -197,6 +197,7 @@ export class PathAgent {
     const record = this.#table.learn(now, path, choice?.primary);
     if (record === undefined) return;
     record.heardAt = now;
+    if (what === "handshake") record.greetedAt = now;
     this.#lastHeardAt = now;
     if (choice === undefined) this.#connected(now, record);
     else {

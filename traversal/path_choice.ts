@@ -142,14 +142,23 @@ export class PathChoice {
     this.#improveAt = undefined;
   }
 
-  /** The others that data is copied to while the path in use is not trusted, best first. */
+  /**
+   * The others that data is copied to while the path in use is not trusted, best first. Where the latest handshake has come from is the first of
+   * them: a peer that has started anew is there and nowhere else.
+   */
   copies(records: Iterable<PathRecord>): readonly PathRecord[] {
     const others = [...records].filter((record) => record !== this.#primary).sort(comparePaths);
     const better = this.#better;
+    const since = this.#question?.since;
+    const greetedAt = ({ greetedAt: at }: PathRecord): number =>
+      since !== undefined && at !== undefined && at >= since ? at : -Infinity;
     const chosen = others.filter((record) =>
-      record.relays === 0 && (record.works || better(record))
+      record.relays === 0 &&
+      (record.works || better(record) || greetedAt(record) > -Infinity)
     )
-      .sort((a, b) => Number(b.works) - Number(a.works)).slice(0, COPIES_MAX);
+      .sort((a, b) => Number(b.works) - Number(a.works))
+      .sort((a, b) => greetedAt(a) === greetedAt(b) ? 0 : greetedAt(b) - greetedAt(a))
+      .slice(0, COPIES_MAX);
     const relayed = others.filter(({ relays }) => relays > 0);
     const relay = relayed.find(({ works }) => works) ?? relayed[0];
     return relay === undefined ? chosen : [...chosen, relay];

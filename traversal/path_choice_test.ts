@@ -1,4 +1,4 @@
-import { deepStrictEqual as assertEquals } from "node:assert/strict";
+import { deepStrictEqual as assertEquals, ok } from "node:assert/strict";
 import type { Instant } from "../core/mod.ts";
 import type { CandidateKind } from "./candidate.ts";
 import { ownPath } from "./path.ts";
@@ -51,6 +51,25 @@ Deno.test("in doubt, data of a session that nothing proves goes where the peer s
   stranger.probed(at(0));
   stranger.answered(at(50), at(0));
   assertEquals(choice.copies([unheard, named, working, stranger]), [working]);
+});
+
+Deno.test("in doubt, data goes first to where a handshake has come from since, whatever worked before", () => {
+  const [old, warm, warmer] = ["203.0.113.1", "203.0.113.2", "203.0.113.3"].map((hostname) => {
+    const record = recordOf(hostname);
+    record.probed(at(0));
+    record.answered(at(10), at(0));
+    return record;
+  });
+  ok(old && warm && warmer);
+  const [anew, before] = [recordOf("203.0.113.4"), recordOf("203.0.113.5")];
+  before.greetedAt = at(4_999);
+  anew.greetedAt = at(5_000);
+  const choice = new PathChoice(at(0), old);
+  assertEquals(choice.copies([old, warm, warmer, anew, before]), [warm, warmer]);
+  choice.question(at(5_000));
+  const [first, ...others] = choice.copies([old, warm, warmer, anew, before]);
+  assertEquals([first, others.length], [anew, 1]);
+  ok(others[0] === warm || others[0] === warmer);
 });
 
 function recordOf(hostname: string, { listed = true } = {}): PathRecord {

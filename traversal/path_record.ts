@@ -65,6 +65,8 @@ export class PathRecord {
   learnedAt: Instant | undefined;
   /** When something authenticated came from it in this session. */
   heardAt: Instant | undefined;
+  /** When a handshake was last completed over it: who sent that has had an answer of ours there. */
+  greetedAt: Instant | undefined;
   /** When the latest probe that was answered went out. */
   provenAt: Instant | undefined;
   /** The same for the latest that was answered along the very path. */
