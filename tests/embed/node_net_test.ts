@@ -11,6 +11,13 @@ Deno.test("a node's connections do what Deno's do", async (test) => {
     listen: () => mesh.colony.listen({ port: 0 }),
     connect: (port, options = {}) => mesh.agent.connect({ hostname: "colony", port, ...options }),
     unusedPort: UNUSED_PORT,
+    resettable: async () => {
+      using listener = mesh.colony.listen({ port: 0 });
+      const accepting = listener.accept();
+      const conn = await mesh.agent.connect({ hostname: "colony", port: listener.addr.port });
+      const far = await accepting;
+      return { conn, reset: () => far.abort() };
+    },
   };
   for (const { name, run } of NET_CASES) await test.step(name, () => run(net));
 });

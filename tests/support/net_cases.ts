@@ -17,6 +17,8 @@ export interface NetUnderTest {
   connect(port: number, options?: { readonly signal?: AbortSignal }): Promise<Deno.Conn>;
   /** A port that nobody listens on. */
   readonly unusedPort: number;
+  /** A connection whose other end reads nothing and can reset it. */
+  resettable(): Promise<{ readonly conn: Deno.Conn; readonly reset: () => void }>;
 }
 
 /** One thing that must hold. */
@@ -49,6 +51,19 @@ async function withPair(
         // Deno's own connections throw the second time.
       }
     }
+  }
+}
+
+/** A connection that can be reset; it is closed at the end. */
+async function withReset(
+  net: NetUnderTest,
+  use: (conn: Deno.Conn, reset: () => void) => Promise<void>,
+): Promise<void> {
+  const { conn, reset } = await net.resettable();
+  try {
+    await use(conn, reset);
+  } finally {
+    conn.close();
   }
 }
 
@@ -136,6 +151,41 @@ export const NET_CASES: readonly NetCase[] = [
             return true;
           }
         }, { timeoutMs: 10_000, everyMs: 20 });
+      }),
+  },
+  {
+    name: "a reset fails the read that waits, and the writes after it",
+    run: (net) =>
+      withReset(net, async (conn, reset) => {
+        const waiting = assertRejects(
+          conn.read(new Uint8Array(1)),
+          Deno.errors.ConnectionReset,
+        );
+        reset();
+        await waiting;
+        // Deno's say of a reset once.
+        await assertRejects(conn.write(bytes("x")), (error) => {
+          const { BrokenPipe, ConnectionReset } = Deno.errors;
+          return error instanceof BrokenPipe || error instanceof ConnectionReset;
+        });
+      }),
+  },
+  {
+    name: "a reset fails the write that waits for room",
+    run: (net) =>
+      withReset(net, async (conn, reset) => {
+        let taken = 0;
+        const writing = (async () => {
+          for (const part of testBytes(64 * MIB)) {
+            await writeAll(conn, part);
+            taken += part.length;
+          }
+        })();
+        const failed = assertRejects(writing, Deno.errors.ConnectionReset);
+        await eventually("bytes to be on their way", () => taken > 0 || undefined);
+        reset();
+        await failed;
+        assert(taken < 64 * MIB, "nobody read them all");
       }),
   },
   {
@@ -305,6 +355,30 @@ export const NET_CASES: readonly NetCase[] = [
         net.connect(listener.addr.port, { signal: AbortSignal.abort(reason) }),
         (error) => error === reason,
       );
+    },
+  },
+  {
+    name:
+      "a signal that is aborted meanwhile ends the attempt, and later leaves the connection alone",
+    run: async (net) => {
+      using listener = net.listen();
+      const early = new AbortController();
+      const attempt = net.connect(listener.addr.port, { signal: early.signal });
+      early.abort(new Error("no longer wanted"));
+      await assertRejects(attempt);
+      const late = new AbortController();
+      const near = await net.connect(listener.addr.port, { signal: late.signal });
+      late.abort();
+      // The attempt that was given up may have come through before this one.
+      let far = await listener.accept();
+      if ((far.remoteAddr as Deno.NetAddr).port !== (near.localAddr as Deno.NetAddr).port) {
+        far.close();
+        far = await listener.accept();
+      }
+      await writeAll(near, bytes("still here"));
+      await near.closeWrite();
+      assertEquals(text(await readAll(far)), "still here");
+      for (const end of [near, far]) end.close();
     },
   },
   {
