@@ -44,7 +44,7 @@ export class MeshAccess {
   readonly #gate: Gatekeeper | undefined;
   readonly #roster = new Roster();
   /** What the log has said once; as many as there are sentences. */
-  readonly #warned = new Set<string>();
+  readonly #said = new Set<string>();
   #joined: Joined | undefined;
   #around: GateSurroundings | undefined;
   #registered = false;
@@ -126,9 +126,12 @@ export class MeshAccess {
   handleRegistered({ membersRevision }: Registered): void {
     this.#registered = true;
     this.#look();
+    if (this.#joined?.seed !== undefined) {
+      this.#sayOnce("info", "waiting for the colony to let this node in");
+    }
     if (this.#gate === undefined) return;
     if (!this.#gate.isOpen && this.#around?.client.features.members !== true) {
-      this.#warnOnce("this Discovery carries no invites: a mesh there needs --open");
+      this.#sayOnce("warn", "this Discovery carries no invites: a mesh there needs --open");
     }
     this.#gate.handleRevision(membersRevision);
   }
@@ -185,15 +188,16 @@ export class MeshAccess {
     const { seed, ...rest } = joined;
     this.#joined = rest;
     const { state, log } = this.#options;
+    log("info", "the colony has let this node in");
     letIn(state, { ...joined, seed }).catch((error) =>
       log("warn", `the invite is not forgotten: ${messageOf(error)}`)
     );
   }
 
-  #warnOnce(message: string): void {
-    if (this.#warned.has(message)) return;
-    this.#warned.add(message);
-    this.#options.log("warn", message);
+  #sayOnce(level: "info" | "warn", message: string): void {
+    if (this.#said.has(message)) return;
+    this.#said.add(message);
+    this.#options.log(level, message);
   }
 
   /** Looks at a record that may show an invite. Returns whether that has let its node in now. Never rejects. */
