@@ -41,3 +41,31 @@ Deno.test("who finds a node's server beside the mesh is turned away", async () =
   assertEquals([response.status, await response.text()], [403, "Forbidden\n"]);
   assertEquals(await (await mesh.agent.fetch("http://colony/")).text(), "1");
 });
+
+Deno.test("nothing waits for answers to be sent that nobody asked about: what rejects unheard would end the program", async () => {
+  await using mesh = await startEmbeddedMesh();
+  const serve = Deno.serve;
+  let asked = 0;
+  Deno.serve =
+    ((options: Deno.ServeTcpOptions, handler: Deno.ServeHandler<Deno.NetAddr>) =>
+      serve(options, (request, info) =>
+        handler(request, {
+          remoteAddr: info.remoteAddr,
+          get completed(): Promise<void> {
+            asked++;
+            return info.completed;
+          },
+        }))) as typeof Deno.serve;
+  try {
+    mesh.colony.serve(async (request, info) => {
+      if (new URL(request.url).pathname === "/asks") void info.completed.catch(() => {});
+      return await Promise.resolve(new Response("here"));
+    });
+  } finally {
+    Deno.serve = serve;
+  }
+  assertEquals(await (await mesh.agent.fetch("http://colony/")).text(), "here");
+  assertEquals(asked, 0);
+  assertEquals(await (await mesh.agent.fetch("http://colony/asks")).text(), "here");
+  assertEquals(asked, 1);
+});
