@@ -6,6 +6,7 @@
  * @module
  */
 import { type LifeOptions, live } from "./discovery_life.ts";
+import { say } from "./say.ts";
 
 /** Bytes that JavaScript holds, after the garbage has gone, and what it holds outside its heap. */
 function heldBytes(): number {
@@ -19,7 +20,7 @@ if (import.meta.main) {
   const report = await live({
     ...options,
     onHour: (hour) =>
-      console.log(JSON.stringify({ hour, held: heldBytes(), resident: Deno.memoryUsage().rss })),
+      say(JSON.stringify({ hour, held: heldBytes(), resident: Deno.memoryUsage().rss })),
   });
-  console.log(JSON.stringify(report));
+  say(JSON.stringify(report));
 }
