@@ -1,5 +1,7 @@
 /** The commands of docs/guide.md, section by section, as they stand. */
-import { ok as assert } from "node:assert/strict";
+import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
+import { Node } from "../agent/embed/mod.ts";
+import { startDiscovery } from "../discovery/mod.ts";
 import { Child, run } from "./support/child.ts";
 import { Island } from "./support/island.ts";
 import { ROOT } from "./support/needs.ts";
@@ -108,3 +110,45 @@ for (const { title, commands } of GUIDE) {
     },
   );
 }
+
+e2e(
+  "the guide's programs do what it says",
+  { needs: ["full"], timeoutMs: 120_000 },
+  async (scope) => {
+    const text = await Deno.readTextFile(`${ROOT}docs/guide.md`);
+    const programs = [...text.matchAll(/^```ts ignore\n([^]*?)^```$/gm)].map(([, block = ""]) =>
+      block
+    );
+    assert(programs.length === 2, "a test for each");
+    const local = { hostname: "127.0.0.1", port: 0 };
+    const discovery = scope.use(
+      await startDiscovery({
+        listen: local,
+        stunListen: [local],
+        store: ":memory:",
+        log: () => {},
+      }),
+    );
+    const { url } = discovery;
+    const state = scope.directory();
+    const colony = scope.use(
+      await Node.start({ role: "colony", mesh: "reef", discovery: url, state, portMapping: false }),
+    );
+    colony.serve(() => new Response("hello from the reef"));
+    const { invite } = await colony.invite();
+    const cwd = scope.directory();
+    const imports = { moray: `${ROOT}mod.ts`, "moray/testing": `${ROOT}testing.ts` };
+    const own = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
+    const config = { ...own, tasks: {}, imports: { ...own.imports, ...imports } };
+    await Deno.writeTextFile(`${cwd}/deno.json`, JSON.stringify(config));
+    const outputs = await Promise.all(programs.map(async (program, i) => {
+      const placeholder = "moray1.eyJ...";
+      await Deno.writeTextFile(`${cwd}/${i}.ts`, program.replace(placeholder, invite));
+      const command = [Deno.execPath(), "run", "-A", "--check", `${cwd}/${i}.ts`];
+      const { code, stdout, stderr } = await run(command, { cwd, timeoutMs: COMMAND_MS_MAX });
+      assert(code === 0, `${program}\n${stderr}`);
+      return stdout;
+    }));
+    assertEquals(outputs, ["hello from the reef\n", ""]);
+  },
+);
