@@ -279,6 +279,22 @@ e2e(
     const routes = (): Promise<string> => must(["ip", "-6", "route"], { namespace: b.namespace });
     const own = status.node.meshIpv6 ?? "";
     assert((await routes()).includes(`${own} dev reef0 `), await routes());
+    // The colony's IPv4 addresses are for the kernels too, either way.
+    const { node } = await eventually("the agent to have an IPv4 address", async () => {
+      const status = await mesh.status("agent");
+      return status.node.meshIpv4 === null ? undefined : status;
+    });
+    for (
+      const [namespace, to] of [[b.namespace, node.meshIpv4], [a.namespace, colony?.meshIpv4]]
+    ) {
+      await eventually(`a ping of ${to}`, async () => {
+        const { code } = await run(["ping", "-c", "1", "-W", "2", `${to}`], {
+          namespace: `${namespace}`,
+          timeoutMs: 5_000,
+        });
+        return code === 0 || undefined;
+      });
+    }
   },
 );
 
