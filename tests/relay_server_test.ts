@@ -276,7 +276,7 @@ e2e("10,000 half-open TCP and WebSocket clients leave the relay serving", {
   await echoThrough(late, peer, "late");
   await echoThrough(early, peer, "early");
   const grown = residentBytes(relay.child.pid) - before;
-  assert(grown < 150 * MIB, `${grown / MIB} MiB`);
+  assert(grown < 120 * MIB, `${grown / MIB} MiB`);
 });
 
 e2e("forged and expired credentials get nothing", {}, async (scope) => {

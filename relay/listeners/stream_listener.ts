@@ -9,7 +9,7 @@
  *
  * @module
  */
-import { canonicalIp, formatSocketAddress, type SocketAddress } from "../../core/mod.ts";
+import { canonicalIp, concat, formatSocketAddress, type SocketAddress } from "../../core/mod.ts";
 import { type ConnectionEnder, fromSystem } from "../../io/mod.ts";
 import type { RelayProtocol } from "../core/flow.ts";
 import { answerUpgrade, HEAD_BYTES_MAX, headEnd } from "../core/upgrade_request.ts";
@@ -17,8 +17,10 @@ import { encodeFrame, WebSocketFrames } from "../core/web_socket_frames.ts";
 import type { TlsPem } from "../tls_files.ts";
 import type { StreamCarrier, StreamClient, StreamDesk } from "./stream_desk.ts";
 
-/** Read at once; every connection has a buffer of this size. */
-const READ_BYTES = 16 << 10;
+/** Read at once from a connection that has much to say. */
+const READ_BYTES_MAX = 16 << 10;
+/** Read at once at first: thousands of connections that say nothing must cost little. */
+const READ_BYTES_MIN = 1 << 10;
 /** After a failed `accept`, as where the process has no descriptor left. */
 const ACCEPT_RETRY_MS = 100;
 /** Accepts that fail in a row before the listener counts as broken. */
@@ -164,14 +166,17 @@ class ServedConnection implements StreamCarrier {
 
   /** Reads until the end; whatever ends it, the client is closed. */
   async read(client: StreamClient): Promise<void> {
-    const buffer = new Uint8Array(READ_BYTES);
+    let buffer = new Uint8Array(READ_BYTES_MIN);
     try {
-      let count = await this.#conn.read(buffer);
+      const count = await this.#conn.read(buffer);
+      let read = count === null ? undefined : buffer.subarray(0, count);
       const isHttp = this.#kind === "websocket" || (this.#kind === "tls" && buffer[0] === LETTER_G);
-      if (isHttp && count !== null) count = await this.#upgrade(buffer, count);
-      while (count !== null && this.#open) {
-        if (!this.#take(client, buffer.subarray(0, count))) break;
-        count = await this.#conn.read(buffer);
+      if (isHttp && read !== undefined) read = await this.#upgrade(read);
+      while (read !== undefined && this.#open) {
+        if (!this.#take(client, read)) break;
+        if (read.length === READ_BYTES_MIN) buffer = new Uint8Array(READ_BYTES_MAX);
+        const count = await this.#conn.read(buffer);
+        read = count === null ? undefined : buffer.subarray(0, count);
       }
     } catch {
       // Reset by the client, or closed by us.
@@ -190,23 +195,23 @@ class ServedConnection implements StreamCarrier {
     });
   }
 
-  /** Reads the request, of which `count` bytes are there, and answers it. Returns how many bytes behind it lie in the buffer. */
-  async #upgrade(buffer: Uint8Array, count: number): Promise<number | null> {
-    let held = count;
-    let end = headEnd(buffer.subarray(0, held));
+  /** Reads the request, which begins with `first`, and answers it. Returns what lies behind it; `undefined` where no WebSocket follows. */
+  async #upgrade(first: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    let head = first;
+    let end = headEnd(head);
     while (end === undefined) {
-      if (held >= HEAD_BYTES_MAX) return null;
-      const more = await this.#conn.read(buffer.subarray(held, HEAD_BYTES_MAX));
-      if (more === null) return null;
-      held += more;
-      end = headEnd(buffer.subarray(0, held));
+      if (head.length >= HEAD_BYTES_MAX) return undefined;
+      const more = new Uint8Array(Math.min(READ_BYTES_MIN, HEAD_BYTES_MAX - head.length));
+      const count = await this.#conn.read(more);
+      if (count === null) return undefined;
+      head = concat(head, more.subarray(0, count));
+      end = headEnd(head);
     }
-    const { isUpgraded, bytes } = answerUpgrade(buffer.subarray(0, end));
+    const { isUpgraded, bytes } = answerUpgrade(head.subarray(0, end));
     await this.#write(bytes);
-    if (!isUpgraded) return null;
+    if (!isUpgraded) return undefined;
     this.#frames = new WebSocketFrames();
-    buffer.copyWithin(0, end, held);
-    return held - end;
+    return head.subarray(end);
   }
 
   /** Answers a ping; those that come while an answer waits get none (RFC 6455 section 5.5.3). */
