@@ -105,13 +105,14 @@ Deno.test("attack: ask without end, of one address, one key and one mesh", async
   for (let i = 0; i < 11; i++) outcomes.push(await outcome(flood.lookupColony(MESH)));
   assertEquals(outcomes.slice(0, 10), new Array(10).fill("ok"));
   assertEquals(outcomes[10], "limit: too many requests by this node");
-  // Eleven of the mesh's twelve are gone: the last one is anybody's, and others' meshes have their own.
+  // Eleven of the mesh's twelve are gone: the last one is anybody's, others' meshes have their own, and so has the mesh's colony.
   assertEquals(await outcome(colony.client().lookupColony(MESH)), "ok");
   const other = await world.node(3);
   assertEquals(
     await outcome(other.client().lookupColony(MESH)),
     "limit: too many requests in this mesh",
   );
+  assertEquals(await outcome(colony.client().lookupColony(MESH)), "ok");
   assertEquals(await other.register({ meshId: "atoll" }), "ok");
   // Nothing was lost, and time heals.
   world.now += 2000;
@@ -119,6 +120,28 @@ Deno.test("attack: ask without end, of one address, one key and one mesh", async
   const { requestsLimitedByKey, requestsLimitedByMesh } = world.counters();
   // Each client asked once more, after the wait that it was told.
   assertEquals([requestsLimitedByKey, requestsLimitedByMesh], [2, 2]);
+});
+
+Deno.test("attack: use up a mesh's requests with many keys", async () => {
+  // Registering takes three calls.
+  const member = { ratePerSecond: 1, burst: 5 };
+  await using world = await World.start({ limits: { ...TIGHT.limits, ...ROOMY, member } });
+  const [colony, agent] = [await world.node(1, "colony"), await world.node(2)];
+  assertEquals([await colony.register(), await agent.register()], ["ok", "ok"]);
+  for (let seed = 10; seed < 25; seed++) {
+    await outcome((await world.node(seed)).client().lookupColony(MESH));
+  }
+  const stranger = await world.node(25);
+  const refused = "limit: too many requests in this mesh";
+  assertEquals(await stranger.register(), refused);
+  assertEquals(await outcome(stranger.client().lookupColony(MESH)), refused);
+  // Those who belong to it go on, in every form of a call, and not without end.
+  assertEquals([await agent.register(), await colony.register()], ["ok", "ok"]);
+  assertEquals(await world.colonyAt(agent), "192.0.2.1");
+  assertEquals(await outcome(agent.client().membershipNews({ meshId: MESH, since: 0 })), "ok");
+  assertEquals(await outcome(agent.client().lookupColony(MESH)), refused);
+  assertEquals(await world.colonyAt(colony), "192.0.2.1");
+  assert((world.counters()["requestsSparedForMembers"] ?? 0) >= 9);
 });
 
 Deno.test("attack: use up a mesh's requests without a key", async () => {

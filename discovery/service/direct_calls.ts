@@ -51,8 +51,8 @@ export interface DirectCall {
   readonly values: ContextValues;
 }
 
-/** Throws for a call that is one too many. */
-export type Admission = (message: Message, values: ContextValues) => void;
+/** Throws for a call that is one too many, at once or, where that takes a look into the store, later. */
+export type Admission = (message: Message, values: ContextValues) => Promise<void> | undefined;
 
 /** Those methods as they are implemented: with less than Connect's context, which costs more to make than most calls. */
 export type FrequentMethods = {
@@ -116,7 +116,8 @@ export class DirectCalls {
     const input = parse(method, body, form);
     if (input === undefined) return undefined;
     try {
-      this.#admit(input, values);
+      const admitted = this.#admit(input, values);
+      if (admitted !== undefined) await admitted;
       const output = create(method.output, await run(input, { values }));
       return form === "json"
         ? respond(this.#json(method, output), { form: "application/json", headers })

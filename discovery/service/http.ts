@@ -27,6 +27,7 @@ import { provenKey } from "./proven.ts";
 import { BODY_MS_MAX, readBody } from "./read_body.ts";
 import { RequestLimiter, type RequestLimits, tooMany } from "./request_limits.ts";
 import { requestHost } from "./server_information.ts";
+import type { NodeKey } from "../store/store.ts";
 import { remoteAddress, type Service } from "./service.ts";
 
 /** Largest request body. */
@@ -226,17 +227,25 @@ export class HttpHandler {
 
   /** Counts the calls that Connect's router takes against their mesh. */
   readonly #perMesh: Interceptor = (next) => async (request) => {
-    if (!request.stream) this.#countMesh(request.message, request.contextValues);
+    if (!request.stream) await this.#countMesh(request.message, request.contextValues);
     return await next(request);
   };
 
   /** Counts a call against its mesh. Throws for one too many. Those who prove nothing cannot use up what is others'. */
-  #countMesh(message: Message, values: ContextValues): void {
-    if (values.get(provenKey) === "") return;
+  #countMesh(message: Message, values: ContextValues): Promise<void> | undefined {
+    const publicKey = values.get(provenKey);
+    if (publicKey === "") return undefined;
     const { meshId } = message as { readonly meshId?: unknown };
-    if (typeof meshId !== "string" || meshId === "") return;
+    if (typeof meshId !== "string" || meshId === "") return undefined;
     const fault = this.#limiter.refusal("mesh", meshId, this.#options.now());
-    if (fault !== undefined) throw fault;
+    return fault && this.#countMember({ meshId, publicKey }, fault);
+  }
+
+  /** Counts a call in a mesh of which too much was asked, mostly by strangers perhaps. Throws this fault for a stranger, and for one too many of a member's. */
+  async #countMember(node: NodeKey, fault: ConnectError): Promise<void> {
+    if (!await this.#options.service.belongs(node)) throw fault;
+    const own = this.#limiter.memberRefusal(node, this.#options.now());
+    if (own !== undefined) throw own;
   }
 
   /** The server's key and time, by which proofs are made, and what every answer says besides. */

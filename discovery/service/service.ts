@@ -486,6 +486,12 @@ export class Service {
     );
   }
 
+  /** Whether a node belongs to a mesh. Throws `ConnectError` as the store fails. */
+  belongs(key: NodeKey): Promise<boolean> {
+    const { store, now } = this.#options;
+    return this.guarded(() => store.belongs(key, now()));
+  }
+
   /** Runs what calls the store; its faults are logged once and told to the client without the server's inside. */
   async guarded<T>(body: () => Promise<T>): Promise<T> {
     try {

@@ -44,6 +44,9 @@ const SQL = {
     AND (closed = 1 AND NOT ${IS_MEMBER} OR ${IS_REVOKED})
     AND NOT EXISTS (SELECT 1 FROM nodes
       WHERE nodes.mesh_id = ? AND nodes.pubkey = ? AND nodes.expires_at > ?)`,
+  // A row where the asker is registered in the mesh, or is its colony or a member of it and has registered nowhere yet.
+  belongs: `SELECT 1 FROM nodes WHERE mesh_id = ? AND pubkey = ? AND expires_at > ?
+    UNION ALL SELECT 1 FROM meshes WHERE mesh_id = ? AND (pubkey = ? OR ${IS_MEMBER})`,
   count: "SELECT count(*) FROM members WHERE mesh_id = ?",
   put: `INSERT INTO members (mesh_id, pubkey, state, sequence, statement) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (mesh_id, pubkey) DO UPDATE SET
@@ -129,6 +132,13 @@ export class MembersTable {
   ): { readonly sql: string; readonly values: readonly Value[] } {
     const own = [meshId, publicKey];
     return { sql: SQL.hidden, values: [...own, ...own, ...own, ...own, now] };
+  }
+
+  /** Whether a node belongs to a mesh. */
+  *belongs({ meshId, publicKey }: NodeKey, now: number): Steps<boolean> {
+    const own = [meshId, publicKey];
+    const rows = yield* rowsOf(SQL.belongs, ...own, now, ...own, ...own);
+    return rows.length > 0;
   }
 
   /** What the colony calls the list that it published last. */

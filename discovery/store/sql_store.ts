@@ -214,6 +214,10 @@ export class SqlStore implements Store {
     );
   }
 
+  belongs(key: NodeKey, now: number): Promise<boolean> {
+    return this.#database.run(() => this.#members.belongs(key, now));
+  }
+
   hides(key: NodeKey, now: number): Promise<boolean> {
     return this.#database.run(() => this.#members.hides(key, now));
   }

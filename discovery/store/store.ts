@@ -398,6 +398,8 @@ export interface Store {
    * ends, and it registers no more.
    */
   rotate(rotation: StoredRotation, now: number): Promise<RotateOutcome>;
+  /** Whether a node belongs to a mesh: it is registered there, or is its colony, or a member that its colony has named. */
+  belongs(key: NodeKey, now: number): Promise<boolean>;
   /** Whether a mesh is closed to this node: the node is not its colony, no member, and not registered in it. */
   hides(key: NodeKey, now: number): Promise<boolean>;
   /** What {@linkcode Store.colony} and {@linkcode Store.hides} say to the node with this key, asked for together. */
