@@ -1,7 +1,9 @@
 /** Attacks that would find out which meshes and nodes there are: whoever is none of them learns nothing, by words or by work. */
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import { ConnectError } from "@connectrpc/connect";
-import { DiscoveryClient, signMembership } from "../mod.ts";
+import { parseKey } from "../../core/mod.ts";
+import { DiscoveryClient, signMembership, signRotation } from "../mod.ts";
+import type { RelayServer } from "../service/relay_registry.ts";
 import { Service } from "../service/service.ts";
 import { identityOf } from "../testing/identity.ts";
 import { provingClients } from "../testing/proving_client.ts";
@@ -97,6 +99,15 @@ Deno.test("attack: find out which meshes and agents there are", async () => {
   assertEquals(found?.publicKey, publicKey);
 });
 
+const RELAY: RelayServer = {
+  id: "eu",
+  region: "eu",
+  transports: [{ kind: "udp", endpoint: "203.0.113.7:3478" }],
+  realm: "moray",
+  bandwidthBytesPerSecond: 0,
+  secret: "of the relay",
+};
+
 /** A service with a closed mesh of a colony (key 1) and a member (key 2), an open one (colony 4, agent 5), and what it asks its store. */
 async function watched(options: { readonly allowUnproven?: boolean } = {}): Promise<{
   ask(question: Question, as?: string): Promise<readonly [string, readonly string[]]>;
@@ -112,6 +123,7 @@ async function watched(options: { readonly allowUnproven?: boolean } = {}): Prom
     now: () => Date.UTC(2026, 0, 2),
     randomId: () => crypto.randomUUID(),
     log: () => {},
+    relays: { servers: [RELAY] },
     ...options,
   });
   const as = provingClients(service);
@@ -131,6 +143,9 @@ async function watched(options: { readonly allowUnproven?: boolean } = {}): Prom
   await as(colony).publishMembership({ ...reef, members: [signed], invites: [], revision: 1n });
   const agents = [[MESH, member, AGENT], ["open", openAgent, "a5"]] as const;
   await as(openColony).registerColony({ meshId: "open", pubkey: openColony, endpoints });
+  // And a closed one (colony 6) that wants no relay.
+  const lagoon = { meshId: "lagoon", pubkey: identities[5]?.text ?? "" };
+  await as(lagoon.pubkey).registerColony({ ...lagoon, endpoints, open: false, noRelay: true });
   for (const [meshId, pubkey, agentId] of agents) {
     await as(pubkey).registerAgent({ meshId, pubkey, agentId, endpoints });
   }
@@ -138,10 +153,13 @@ async function watched(options: { readonly allowUnproven?: boolean } = {}): Prom
   return {
     keys,
     ask: async (question, key = "") => {
-      const outcome = await question(as(key)).then(() => "found", (error) => {
-        const { code, rawMessage } = ConnectError.from(error);
-        return `${code} ${rawMessage}`;
-      });
+      const outcome = await question(as(key)).then(
+        (answer) => typeof answer === "string" ? answer : "found",
+        (error) => {
+          const { code, rawMessage } = ConnectError.from(error);
+          return `${code} ${rawMessage}`;
+        },
+      );
       return [outcome, statements()];
     },
   };
@@ -194,6 +212,51 @@ Deno.test("attack: find out which meshes and agents there are by what the answer
   }
   // What is there is found by those who belong to it.
   assertEquals((await ask((it) => it.lookupColony({ meshId: MESH }), member))[0], "found");
+});
+
+Deno.test("attack: find out which meshes there are by asking for a relay, giving it back, and leaving", async () => {
+  const { ask, keys: [, , member = "", stranger = "", , , owner = ""] } = await watched();
+  const agentPubkey = parseKey(stranger) ?? new Uint8Array();
+  const meshes = [NO_MESH, MESH, "lagoon"];
+  const groups: Readonly<Record<string, (meshId: string) => Question>> = {
+    // With a session for a mesh that is not there nothing is reached, and with this one neither.
+    RequestRelay: (meshId) => async (it) => {
+      const answer = await it.requestRelay({ meshId, nodePubkey: agentPubkey, agentPubkey });
+      const { sessionId, username, password, ...rest } = answer;
+      const lengths = [sessionId.length, username.length, password.length];
+      return JSON.stringify(
+        { ...rest, lengths },
+        (_, value) => typeof value === "bigint" ? String(value) : value,
+      );
+    },
+    ReleaseRelay: (meshId) => (it) => it.releaseRelay({ meshId, sessionId: "1" }),
+    DeregisterColony: (meshId) => (it) => it.deregisterColony({ meshId, pubkey: stranger }),
+    RotateKey: (meshId) => async (it) => {
+      const keys = { oldKey: stranger, newKey: (await identityOf(9)).text };
+      const { signer } = await identityOf(3);
+      await it.rotateKey({
+        rotation: await signRotation(signer, { meshId, sequence: 1, ...keys }),
+      });
+    },
+    Watch: (meshId) => async (it) => {
+      for await (const event of it.watch({ meshId, pubkey: stranger })) return event.event.case;
+    },
+  };
+  for (const [name, questionOf] of Object.entries(groups)) {
+    const answers: (readonly [string, string, readonly string[]])[] = [];
+    for (const meshId of meshes) {
+      const [outcome, statements] = await ask(questionOf(meshId), stranger);
+      const words = (text: string): string => text.replaceAll(meshId, "MESH");
+      answers.push([name, words(outcome), statements.map(words)]);
+    }
+    assertEquals(answers, meshes.map(() => answers[0]));
+    if (name === "RequestRelay") assert(answers[0]?.[1].includes('"relayId":"eu"'));
+  }
+  // Those who belong to a mesh are told why there is none, and get theirs.
+  const ofOwn = (meshId: string, key: string): Promise<readonly [string, readonly string[]]> =>
+    ask((it) => it.requestRelay({ meshId, nodePubkey: parseKey(key) ?? agentPubkey }), key);
+  assertEquals((await ofOwn("lagoon", owner))[0], "9 the node, or its peer, wants no relay");
+  assertEquals((await ofOwn(MESH, member))[0], "found");
 });
 
 Deno.test("attack: find out which meshes and agents there are where nobody need prove a key", async () => {

@@ -243,7 +243,7 @@ export class HttpHandler {
 
   /** Counts a call in a mesh of which too much was asked, mostly by strangers perhaps. Throws this fault for a stranger, and for one too many of a member's. */
   async #countMember(node: NodeKey, fault: ConnectError): Promise<void> {
-    if (!await this.#options.service.belongs(node)) throw fault;
+    if (await this.#options.service.standing(node) !== "member") throw fault;
     const own = this.#limiter.memberRefusal(node, this.#options.now());
     if (own !== undefined) throw own;
   }

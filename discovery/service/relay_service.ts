@@ -267,10 +267,17 @@ export class RelayService {
     const proven = gate.callerFor({ values }, node.publicKey);
     if (proven === "") gate.guard(proven, await guarded(() => store.node(node, now())));
     this.#admit(node, address);
-    if (await guarded(() => store.hides(node, now()))) {
-      throw new ConnectError("the mesh is closed, and the node no member", Code.PermissionDenied);
+    const standing = await guarded(() => store.standing(node, now()));
+    if (standing === "revoked") {
+      throw new ConnectError("the node was thrown out of the mesh", Code.PermissionDenied);
     }
-    await this.#checkWilling(node, [agentKey, colonyKey]);
+    const stranger = standing !== "member";
+    this.#admitTo(node.meshId, stranger);
+    const unwilling = await this.#isUnwilling(node, [agentKey, colonyKey]);
+    // Whoever cannot know that the mesh is there is answered as if it were not.
+    if (unwilling && standing !== "outsider") {
+      throw new ConnectError("the node, or its peer, wants no relay", Code.FailedPrecondition);
+    }
     const wish = { meshId: node.meshId, relayId, region, failed };
     const volunteers = await this.#volunteersFor(node, failed);
     const relay = this.#registry.choose(now(), wish, volunteers);
@@ -282,7 +289,7 @@ export class RelayService {
       colonyKey,
       relayId: relay.id,
     };
-    const options = { now: now(), ttlMs: SESSION_TTL_MS };
+    const options = { now: now(), ttlMs: SESSION_TTL_MS, stranger };
     const outcome = await guarded(() => store.openSession(session, options));
     if (outcome.kind === "full") {
       throw exhausted(
@@ -335,20 +342,28 @@ export class RelayService {
     });
   }
 
-  /** Throws unless the node, its mesh and its address may ask once more now. */
+  /** Throws unless the node and its address may ask once more now. */
   #admit({ meshId, publicKey }: NodeKey, address: string): void {
-    const at = this.#options.now() as Instant;
-    const admit = (kind: keyof RelayLimits, source: string, message: string): void => {
-      const limiter = this.#limiters[kind];
-      if (!limiter.admit(at, source)) throw tooMany(message, limiter.waitMs(at, source));
-    };
-    if (address !== "") admit("address", address, "too many relay requests from this address");
-    admit("key", `${meshId} ${publicKey}`, "too many relay requests of this key");
-    admit("mesh", `mesh ${meshId}`, `mesh_id ${meshId}: too many relay requests`);
+    if (address !== "") {
+      this.#count("address", address, "too many relay requests from this address");
+    }
+    this.#count("key", `${meshId} ${publicKey}`, "too many relay requests of this key");
   }
 
-  /** Throws if the node, or whom it would reach, wants no relay. */
-  async #checkWilling({ meshId, publicKey }: NodeKey, others: readonly string[]): Promise<void> {
+  /** Throws unless a mesh's members, or those who only name it, may ask once more now. */
+  #admitTo(meshId: string, stranger: boolean): void {
+    const source = `${stranger ? "strangers to" : "mesh"} ${meshId}`;
+    this.#count("mesh", source, `mesh_id ${meshId}: too many relay requests`);
+  }
+
+  #count(kind: keyof RelayLimits, source: string, message: string): void {
+    const at = this.#options.now() as Instant;
+    const limiter = this.#limiters[kind];
+    if (!limiter.admit(at, source)) throw tooMany(message, limiter.waitMs(at, source));
+  }
+
+  /** Whether the node, or whom it would reach, wants no relay. */
+  async #isUnwilling({ meshId, publicKey }: NodeKey, others: readonly string[]): Promise<boolean> {
     const { store, now, guarded } = this.#options;
     const keys = new Set([publicKey, ...others].filter((key) => key !== ""));
     const records = await guarded(async () => [
@@ -356,9 +371,7 @@ export class RelayService {
       // Agents reach nobody but their colony, named or not.
       await store.colony(meshId, now()),
     ]);
-    if (records.some((record) => record?.noRelay === true)) {
-      throw new ConnectError("the node, or its peer, wants no relay", Code.FailedPrecondition);
-    }
+    return records.some((record) => record?.noRelay === true);
   }
 
   async #register(request: RegisterRelayRequest): Promise<RegisterRelayResponse> {

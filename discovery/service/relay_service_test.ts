@@ -279,6 +279,7 @@ Deno.test("one key, one mesh and one address may ask only so often", async () =>
 Deno.test("node, mesh and store have room for so many sessions", async () => {
   const sessionLimits = { perNode: 1, perMesh: 2, inAll: 3 };
   await using world = new World(undefined, { sessionLimits });
+  for (const seed of [2, 3, 4]) await world.register(seed, "agent");
   await world.ask(2, { relayId: "eu" });
   const full = { code: Code.ResourceExhausted };
   await assertRejects(world.ask(2, { relayId: "us" }), {
@@ -296,6 +297,32 @@ Deno.test("node, mesh and store have room for so many sessions", async () => {
     ...full,
     rawMessage: "no room for another relay session",
   });
+});
+
+Deno.test("attack: use up the relays of a mesh that one is none of", async () => {
+  const sessionLimits = { perNode: 1, perMesh: 6, inAll: 20 };
+  const limits = {
+    key: { ratePerSecond: 1, burst: 9 },
+    mesh: { ratePerSecond: 1, burst: 7 },
+    address: { ratePerSecond: 1, burst: 99 },
+  };
+  await using world = new World({ servers: [EU], limits }, { sessionLimits });
+  for (const seed of [1, 2, 3]) await world.register(seed, seed === 1 ? "colony" : "agent");
+  const full = { code: Code.ResourceExhausted };
+  const strangers = [11, 12, 13, 14, 15, 16, 17, 18];
+  for (const seed of strangers.slice(0, 3)) await world.ask(seed);
+  for (const seed of strangers.slice(3, 7)) {
+    await assertRejects(world.ask(seed), {
+      ...full,
+      rawMessage: "mesh_id reef: no room for another relay session",
+    });
+  }
+  await assertRejects(world.ask(18), {
+    ...full,
+    rawMessage: "mesh_id reef: too many relay requests",
+  });
+  // What is left is the members', room and requests.
+  for (const seed of [1, 2, 3]) assertEquals((await world.ask(seed)).relayId, "eu");
 });
 
 Deno.test("sessions end with the node's registration, and by themselves", async () => {

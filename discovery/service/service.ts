@@ -36,6 +36,7 @@ import type {
   NodeKey,
   NodeRecord,
   Role,
+  Standing,
   Store,
 } from "../store/store.ts";
 import {
@@ -486,10 +487,10 @@ export class Service {
     );
   }
 
-  /** Whether a node belongs to a mesh. Throws `ConnectError` as the store fails. */
-  belongs(key: NodeKey): Promise<boolean> {
+  /** What a node is to a mesh. Throws `ConnectError` as the store fails. */
+  standing(key: NodeKey): Promise<Standing> {
     const { store, now } = this.#options;
-    return this.guarded(() => store.belongs(key, now()));
+    return this.guarded(() => store.standing(key, now()));
   }
 
   /** Runs what calls the store; its faults are logged once and told to the client without the server's inside. */

@@ -9,7 +9,7 @@ import {
   type Transaction,
   type Value,
 } from "./sql.ts";
-import { type NodeContent, type NodeKey } from "./store.ts";
+import type { NodeContent, NodeKey, Standing } from "./store.ts";
 import {
   type Barred,
   INVITES_PER_MESH_MAX,
@@ -45,7 +45,7 @@ const SQL = {
     AND NOT EXISTS (SELECT 1 FROM nodes
       WHERE nodes.mesh_id = ? AND nodes.pubkey = ? AND nodes.expires_at > ?)`,
   // A row where the asker is registered in the mesh, or is its colony or a member of it and has registered nowhere yet.
-  belongs: `SELECT 1 FROM nodes WHERE mesh_id = ? AND pubkey = ? AND expires_at > ?
+  own: `SELECT 1 FROM nodes WHERE mesh_id = ? AND pubkey = ? AND expires_at > ?
     UNION ALL SELECT 1 FROM meshes WHERE mesh_id = ? AND (pubkey = ? OR ${IS_MEMBER})`,
   count: "SELECT count(*) FROM members WHERE mesh_id = ?",
   put: `INSERT INTO members (mesh_id, pubkey, state, sequence, statement) VALUES (?, ?, ?, ?, ?)
@@ -134,11 +134,17 @@ export class MembersTable {
     return { sql: SQL.hidden, values: [...own, ...own, ...own, ...own, now] };
   }
 
-  /** Whether a node belongs to a mesh. */
-  *belongs({ meshId, publicKey }: NodeKey, now: number): Steps<boolean> {
-    const own = [meshId, publicKey];
-    const rows = yield* rowsOf(SQL.belongs, ...own, now, ...own, ...own);
-    return rows.length > 0;
+  /** What a node is to a mesh. */
+  *standing(key: NodeKey, now: number): Steps<Standing> {
+    const own = [key.meshId, key.publicKey];
+    const [members = [], states = [], hidden = []] = yield [
+      query(SQL.own, ...own, now, ...own, ...own),
+      query(SQL.state, ...own),
+      this.hidden(key, now),
+    ];
+    if (members.length > 0) return "member";
+    if (states[0]?.["state"] === REVOKED) return "revoked";
+    return hidden.length > 0 ? "outsider" : "newcomer";
   }
 
   /** What the colony calls the list that it published last. */

@@ -2,8 +2,8 @@
 import {
   type NodeKey,
   type PeerSession,
-  type RegisterOptions,
   type SessionName,
+  type SessionOptions,
   type SessionOutcome,
   type SessionRequest,
   SESSIONS_MAX,
@@ -94,7 +94,7 @@ export class SessionsTable {
   /** As {@linkcode Store.openSession}. */
   *open(
     request: SessionRequest,
-    { now, ttlMs }: RegisterOptions,
+    { now, ttlMs, stranger = false }: SessionOptions,
     transaction: Transaction,
   ): Steps<SessionOutcome> {
     const { meshId, publicKey, relayId } = request;
@@ -107,6 +107,7 @@ export class SessionsTable {
     const full = renewed ? undefined : yield* this.#full(request, {
       now,
       replaces: present !== undefined,
+      stranger,
       transaction,
     });
     if (full !== undefined) return { kind: "full", of: full };
@@ -175,9 +176,10 @@ export class SessionsTable {
   /** What has no room for one more session. Expired ones of the mesh make room first. */
   *#full(
     { meshId, publicKey }: SessionRequest,
-    { now, replaces, transaction }: {
+    { now, replaces, stranger, transaction }: {
       readonly now: number;
       readonly replaces: boolean;
+      readonly stranger: boolean;
       readonly transaction: Transaction;
     },
   ): Steps<"node" | "mesh" | "store" | undefined> {
@@ -189,7 +191,7 @@ export class SessionsTable {
     if (countOf(own) >= perNode) return "node";
     if (replaces) return undefined;
     if (this.#rows() >= inAll) return "store";
-    if (countOf(all) < perMesh) return undefined;
+    if (countOf(all) < (stranger ? perMesh / 2 : perMesh)) return undefined;
     const swept = yield* rowsOf(SQL.sweepMesh, meshId, now);
     transaction.count("peer_sessions", -swept.length);
     return swept.length > 0 ? undefined : "mesh";

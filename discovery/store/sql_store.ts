@@ -39,10 +39,12 @@ import type {
   Role,
   RotateOutcome,
   SessionName,
+  SessionOptions,
   SessionOutcome,
   SessionRequest,
   SessionUsage,
   SpendOutcome,
+  Standing,
   Store,
   StoredRotation,
   StoreEvent,
@@ -171,7 +173,7 @@ export class SqlStore implements Store {
     return this.#database.run(() => this.#nodes.colonyCount(now));
   }
 
-  openSession(request: SessionRequest, options: RegisterOptions): Promise<SessionOutcome> {
+  openSession(request: SessionRequest, options: SessionOptions): Promise<SessionOutcome> {
     return this.#write((transaction) => this.#sessions.open(request, options, transaction));
   }
 
@@ -214,8 +216,8 @@ export class SqlStore implements Store {
     );
   }
 
-  belongs(key: NodeKey, now: number): Promise<boolean> {
-    return this.#database.run(() => this.#members.belongs(key, now));
+  standing(key: NodeKey, now: number): Promise<Standing> {
+    return this.#database.run(() => this.#members.standing(key, now));
   }
 
   hides(key: NodeKey, now: number): Promise<boolean> {

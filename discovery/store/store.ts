@@ -145,6 +145,12 @@ export interface RegisterOptions {
   readonly ttlMs: number;
 }
 
+/** Time and life of a session. */
+export interface SessionOptions extends RegisterOptions {
+  /** Whether the node is none of the mesh: half of what a mesh may have is kept for those that are. @default false */
+  readonly stranger?: boolean;
+}
+
 /** What a registration says of closed meshes. */
 export interface AccessOptions {
   /** A colony's: whether its mesh is open to every node from now on. @default it stays as it is */
@@ -152,6 +158,12 @@ export interface AccessOptions {
   /** An agent's: the public key of the invite that it has shown to hold. @default none */
   readonly invite?: string;
 }
+
+/**
+ * What a node is to a mesh: one that is registered there, its colony, or whom its colony has named; one that was thrown out; one that a closed
+ * mesh hides from; anybody else, where the mesh is open or there is none.
+ */
+export type Standing = "member" | "revoked" | "outsider" | "newcomer";
 
 /** Names a node. */
 export interface NodeKey {
@@ -375,7 +387,7 @@ export interface Store {
   /** Number of live colonies. */
   colonyCount(now: number): Promise<number>;
   /** Opens a node's session of a relay, or renews the one that lives. */
-  openSession(request: SessionRequest, options: RegisterOptions): Promise<SessionOutcome>;
+  openSession(request: SessionRequest, options: SessionOptions): Promise<SessionOutcome>;
   /** A node's sessions, by relay id. */
   sessions(key: NodeKey, now: number): Promise<PeerSession[]>;
   /**
@@ -398,8 +410,8 @@ export interface Store {
    * ends, and it registers no more.
    */
   rotate(rotation: StoredRotation, now: number): Promise<RotateOutcome>;
-  /** Whether a node belongs to a mesh: it is registered there, or is its colony, or a member that its colony has named. */
-  belongs(key: NodeKey, now: number): Promise<boolean>;
+  /** What a node is to a mesh. */
+  standing(key: NodeKey, now: number): Promise<Standing>;
   /** Whether a mesh is closed to this node: the node is not its colony, no member, and not registered in it. */
   hides(key: NodeKey, now: number): Promise<boolean>;
   /** What {@linkcode Store.colony} and {@linkcode Store.hides} say to the node with this key, asked for together. */

@@ -263,26 +263,27 @@ export function testMembers(
     assertEquals([await hides(3), await hides(5)], [true, false]);
   });
 
-  test("knows who belongs to a mesh", async (store) => {
-    const belong = (...seeds: number[]): Promise<boolean[]> =>
+  test("knows what a node is to a mesh", async (store) => {
+    const standing = (...seeds: number[]): Promise<string[]> =>
       Promise.all(
-        seeds.map((seed) => store.belongs({ meshId: "reef", publicKey: key(seed) }, NOW)),
+        seeds.map((seed) => store.standing({ meshId: "reef", publicKey: key(seed) }, NOW)),
       );
-    assertEquals(await belong(1, 2, 3), [false, false, false]);
+    assertEquals(await standing(1, 3), ["newcomer", "newcomer"]);
     await store.register(OWNER, { ...OPTIONS, open: true });
     await store.register(agent(2), OPTIONS);
     await store.publishMembers(news({ members: [member(3)] }));
-    assertEquals(await belong(1, 2, 3, 4), [true, true, true, false]);
+    assertEquals(await standing(1, 2, 3, 4), ["member", "member", "member", "newcomer"]);
     // Between two lives of its registration an agent of an open mesh is anybody; the colony and a member are not.
     const later = NOW + OPTIONS.ttlMs;
-    for (const [seed, expected] of [[1, true], [2, false], [3, true]] as const) {
-      assertEquals(await store.belongs({ meshId: "reef", publicKey: key(seed) }, later), expected);
+    for (const [seed, expected] of [[1, "member"], [2, "newcomer"], [3, "member"]] as const) {
+      assertEquals(await store.standing({ meshId: "reef", publicKey: key(seed) }, later), expected);
     }
-    assertEquals(await store.belongs({ meshId: "atoll", publicKey: key(1) }, NOW), false);
-    assertEquals(await store.belongs({ meshId: "reef", publicKey: "" }, NOW), false);
+    assertEquals(await store.standing({ meshId: "atoll", publicKey: key(1) }, NOW), "newcomer");
+    await store.register(OWNER, { ...OPTIONS, open: false });
     await store.publishMembers(
       news({ members: [member(3, { state: "revoked", sequence: 2 })] }),
     );
-    assertEquals(await belong(3), [false]);
+    assertEquals(await standing(1, 2, 3, 4), ["member", "outsider", "revoked", "outsider"]);
+    assertEquals(await store.standing({ meshId: "reef", publicKey: "" }, NOW), "outsider");
   });
 }

@@ -42,8 +42,8 @@ export interface LifeOptions {
   readonly ttlMs: number;
   /** Chance that a node ends at one of its refreshes; another comes in its place. */
   readonly churn: number;
-  /** The service is stopped and started again so often. */
-  readonly restartMs: number;
+  /** Hours at whose beginning the service is stopped and started again. */
+  readonly restartHours: readonly number[];
   /** Called once an hour of that day, after what the hour did. */
   readonly onHour: (hour: number) => void | Promise<void>;
 }
@@ -90,12 +90,12 @@ class Life {
   }
 
   async run(): Promise<LifeReport> {
-    const { hours, restartMs, nodes, ttlMs, churn, onHour } = this.#options;
+    const { hours, restartHours, nodes, ttlMs, churn, onHour } = this.#options;
     await this.#start();
     for (let i = 0; i < nodes; i++) await this.#join(i);
     for (let minute = 1; minute <= hours * 60; minute++) {
       this.#now += MINUTE_MS;
-      if (this.#now % restartMs < MINUTE_MS) await this.#restart();
+      if (restartHours.includes(minute / 60)) await this.#restart();
       for (const [i, node] of this.#nodes.entries()) {
         if (node.refreshAt > this.#now) continue;
         // Chance without chance: the same day every time.

@@ -84,13 +84,17 @@ interface Bucket {
 /**
  * A token bucket per source: an IPv4 address, or the /64 of an IPv6 address, since one host owns all of it.
  *
- * A source that was forgotten starts with a full bucket, so a flood from more than `sourcesMax` addresses is limited
+ * A source is remembered until its bucket is full again, and at most as long as that once more. One that was forgotten before starts with a full
+ * bucket, so a flood from more than `sourcesMax` addresses is limited
  * only by what the sockets take; {@linkcode SourceLimiter.evicted} tells.
  */
 export class SourceLimiter {
   readonly #perMs: number;
   readonly #burst: number;
   readonly #sourcesMax: number;
+  /** After so long every bucket is full. */
+  readonly #fullMs: number;
+  #sweepAt: Instant | undefined;
   /** In order of last use, oldest first. */
   readonly #buckets = new Map<string, Bucket>();
   #refused = 0;
@@ -106,6 +110,7 @@ export class SourceLimiter {
     this.#perMs = ratePerSecond / 1000;
     this.#burst = burst;
     this.#sourcesMax = sourcesMax;
+    this.#fullMs = burst / this.#perMs;
   }
 
   /** Requests refused so far. */
@@ -125,6 +130,8 @@ export class SourceLimiter {
 
   /** Takes one token of the source; `false` if it has none left. */
   admit(now: Instant, hostname: string): boolean {
+    this.#sweepAt ??= after(now, this.#fullMs);
+    if (now >= this.#sweepAt) this.#sweep(now);
     const key = sourceKey(hostname);
     const bucket = this.#buckets.get(key) ?? { tokens: this.#burst, countedAt: now };
     this.#buckets.delete(key);
@@ -143,6 +150,15 @@ export class SourceLimiter {
     }
     bucket.tokens--;
     return true;
+  }
+
+  /** Forgets those whose buckets are full again, as those of who was never seen are. */
+  #sweep(now: Instant): void {
+    this.#sweepAt = after(now, this.#fullMs);
+    for (const [key, { countedAt }] of this.#buckets) {
+      if (now < after(countedAt, this.#fullMs)) return;
+      this.#buckets.delete(key);
+    }
   }
 
   /** How long until a source that was refused `now` has a token, in milliseconds; 0 where it has one. */

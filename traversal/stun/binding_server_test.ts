@@ -141,6 +141,20 @@ Deno.test("SourceLimiter forgets the source not seen for longest", () => {
   assertEquals(limiter.admit(at(0), "192.0.2.2"), true);
 });
 
+Deno.test("SourceLimiter remembers nobody whose bucket is full again", () => {
+  const limiter = new SourceLimiter({ ratePerSecond: 10, burst: 20 });
+  for (let i = 0; i < 1000; i++) limiter.admit(at(i * 10), `192.0.2.${i}`);
+  // Each is full again 2 s later, and may stay for as long once more.
+  assert(limiter.size >= 200 && limiter.size <= 400, `${limiter.size}`);
+  for (let i = 0; i < 20; i++) assert(limiter.admit(at(20_000), "192.0.2.999"));
+  assertEquals(limiter.admit(at(21_000), "198.51.100.1"), true);
+  // Whoever owes something is not forgotten.
+  for (let i = 0; i < 10; i++) assert(limiter.admit(at(21_000), "192.0.2.999"));
+  assertEquals(limiter.admit(at(21_000), "192.0.2.999"), false);
+  limiter.admit(at(30_000), "198.51.100.2");
+  assertEquals([limiter.size, limiter.evicted], [1, 0]);
+});
+
 Deno.test("SourceLimiter survives a clock that stands still or steps back", () => {
   const limiter = new SourceLimiter({ ratePerSecond: 1000, burst: 1 });
   assertEquals(limiter.admit(at(100), "192.0.2.1"), true);
