@@ -143,7 +143,7 @@ export class MembersTable {
       this.hidden(key, now),
     ];
     if (members.length > 0) return "member";
-    if (states[0]?.["state"] === REVOKED) return "revoked";
+    if (Number(states[0]?.["state"] ?? 0) === REVOKED) return "revoked";
     return hidden.length > 0 ? "outsider" : "newcomer";
   }
 
