@@ -15,6 +15,7 @@
  *
  * @module
  */
+export * from "./batch_sender.ts";
 export * from "./clock.ts";
 export * from "./connection_ender.ts";
 export * from "./copy.ts";
@@ -37,5 +38,6 @@ export * from "./sleep.ts";
 export * from "./tcp_socket.ts";
 export * from "./train_receiver.ts";
 export * from "./tun.ts";
+export * from "./udp_loop.ts";
 export * from "./udp_socket.ts";
 export * from "./x25519.ts";

@@ -42,6 +42,8 @@ export class TrainReceiver {
   readonly #headersView = new DataView(this.#headers.buffer);
   readonly #names = new Uint8Array(BATCH * SOCKADDR_BYTES);
   readonly #namesView = new DataView(this.#names.buffer);
+  /** Each as libc wants it, to send to. */
+  readonly #nameSlots: readonly Uint8Array<ArrayBuffer>[];
   readonly #controls = new Uint8Array(BATCH * CONTROL);
   readonly #controlsView = new DataView(this.#controls.buffer);
   readonly #vectors = new Uint8Array(BATCH * 16);
@@ -49,13 +51,24 @@ export class TrainReceiver {
   #slots: readonly Uint8Array<ArrayBuffer>[] = [];
   #memory: (() => Uint8Array<ArrayBuffer>) | undefined;
   #onBatch = (): void => {};
+  #taking = 0;
 
   /** A receiver with memory of its own. */
   constructor(libc: Libc, v6: boolean, onDatagrams: TrainTaker) {
     this.#libc = libc;
     this.#v6 = v6;
     this.#onDatagrams = onDatagrams;
+    const nameBytes = v6 ? SOCKADDR_BYTES : 16;
+    this.#nameSlots = Array.from(
+      { length: BATCH },
+      (_, i) => this.#names.subarray(i * SOCKADDR_BYTES, i * SOCKADDR_BYTES + nameBytes),
+    );
     this.#prepare(new Uint8Array(BATCH * SLOT_BYTES));
+  }
+
+  /** The source of what is being taken, as the kernel says it and takes it; borrowed as the bytes are. */
+  get sourceName(): Uint8Array<ArrayBuffer> | undefined {
+    return this.#nameSlots[this.#taking];
   }
 
   /** Receives into memory of somebody else's from now on; see `FastDriver.receiveInto`. */
@@ -82,6 +95,7 @@ export class TrainReceiver {
     const slot = this.#slots[i];
     if (slot !== undefined && length > 0) {
       const bytes = slot.subarray(0, length);
+      this.#taking = i;
       this.#onDatagrams(this.#source(i), bytes, this.#segmentOf(i, length), local);
     }
     // The kernel has written what it used.
