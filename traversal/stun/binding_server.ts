@@ -6,7 +6,6 @@
 import {
   after,
   type Datagram,
-  familyOf,
   formatIp,
   type Instant,
   parseIp,
@@ -172,7 +171,7 @@ export class SourceLimiter {
 
 /** What a source is counted under: an IPv4 address, the /64 of an IPv6 address, or the text of anything else. */
 export function sourceKey(hostname: string): string {
-  if (familyOf(hostname) === 4) return hostname;
+  if (!hostname.includes(":")) return hostname;
   const ip = parseIp(hostname);
   return ip?.length === 16 ? formatIp(ip.fill(0, 8)) : hostname;
 }
