@@ -37,7 +37,12 @@ export interface BatchCounts {
 /** The calls of {@linkcode BatchSender}, for all senders of one owner: only who sends in batches binds them. */
 export class BatchCalls implements Disposable {
   /** `man 2 sendmmsg`. */
-  readonly sendmmsg: Deno.StaticForeignLibraryInterface<typeof SEND_SYMBOLS>["sendmmsg"];
+  readonly sendmmsg: (
+    fd: number,
+    headers: Uint8Array<ArrayBuffer>,
+    count: number,
+    flags: number,
+  ) => number;
   readonly #library: Deno.DynamicLibrary<typeof SEND_SYMBOLS>;
 
   /** Throws `unsupported` where there is none. */
