@@ -4,7 +4,7 @@ import {
   ok as assert,
   rejects as assertRejects,
 } from "node:assert/strict";
-import { Code, createClient } from "@connectrpc/connect";
+import { type Client, Code, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
 import type { Instant, SocketAddress } from "../core/mod.ts";
 import { DiscoveryService } from "../proto/mod.ts";
@@ -133,6 +133,23 @@ Deno.test("Discovery answers faults with Connect's JSON errors", async () => {
   }
 });
 
+/** The first events of the colony's Watch stream. Whoever leaves the loop by himself does not see the connection end. */
+async function firstEvents(
+  client: Client<typeof DiscoveryService>,
+  count: number,
+): Promise<(string | undefined)[]> {
+  const abort = new AbortController();
+  const seen: (string | undefined)[] = [];
+  await assertRejects(async () => {
+    const watch = client.watch({ meshId: "reef", pubkey: key(1) }, { signal: abort.signal });
+    for await (const { event } of watch) {
+      seen.push(event.case);
+      if (seen.length === count) abort.abort();
+    }
+  }, { code: Code.Canceled });
+  return seen.slice(0, count);
+}
+
 Deno.test("Discovery speaks binary too", async () => {
   await using server = await start();
   const transport = createConnectTransport({ baseUrl: server.url, useBinaryFormat: true });
@@ -142,13 +159,7 @@ Deno.test("Discovery speaks binary too", async () => {
   assertEquals([colony.pubkey, colony.observedEndpoints[0]?.port], [key(1), 40001]);
   await assertRejects(client.lookupColony({ meshId: "atoll" }), { code: Code.NotFound });
 
-  const abort = new AbortController();
-  const events = client.watch({ meshId: "reef", pubkey: key(1) }, { signal: abort.signal });
-  for await (const { event } of events) {
-    assertEquals(event.case, "snapshotComplete");
-    break;
-  }
-  abort.abort();
+  assertEquals(await firstEvents(client, 1), ["snapshotComplete"]);
 });
 
 Deno.test("Discovery sends heartbeats on a quiet stream", async () => {
@@ -158,17 +169,7 @@ Deno.test("Discovery sends heartbeats on a quiet stream", async () => {
     DiscoveryService,
     createConnectTransport({ baseUrl: server.url }),
   );
-  const abort = new AbortController();
-  const seen: (string | undefined)[] = [];
-  const watch = client.watch({ meshId: "reef", pubkey: key(1) }, { signal: abort.signal });
-  // Who leaves the loop by himself does not see the connection end.
-  await assertRejects(async () => {
-    for await (const { event } of watch) {
-      seen.push(event.case);
-      if (seen.length === 3) abort.abort();
-    }
-  }, { code: Code.Canceled });
-  assertEquals(seen.slice(0, 3), ["snapshotComplete", "heartbeat", "heartbeat"]);
+  assertEquals(await firstEvents(client, 3), ["snapshotComplete", "heartbeat", "heartbeat"]);
   await assertRejects(start({ heartbeatMs: 16_000 }), RangeError);
 });
 
