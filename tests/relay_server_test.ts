@@ -192,6 +192,55 @@ e2e(
   },
 );
 
+e2e(
+  "a WebSocket's request may be long, come in pieces and bring the first message along, but not go on for ever",
+  {},
+  async (scope) => {
+    const server = await startTestRelay(scope);
+    const open = async (): Promise<Deno.Conn> => {
+      const conn = await Deno.connect(addressOf(server, "websocket"));
+      scope.defer(() => conn.close());
+      return conn;
+    };
+    const conn = await open();
+    const head = `GET /turn HTTP/1.1\r\nUpgrade: websocket\r\nX-Long: ${"x".repeat(5000)}\r\n` +
+      "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" +
+      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: turn\r\n\r\n";
+    const request = allocate();
+    const bytes = Uint8Array.of(
+      ...new TextEncoder().encode(head),
+      ...[0x82, 0x80 | request.length, 0, 0, 0, 0, ...request],
+    );
+    for (let at = 0; at < bytes.length; at += 700) await conn.write(bytes.subarray(at, at + 700));
+    let answer = new Uint8Array();
+    const frameAt = (): number => {
+      const end = new TextDecoder("latin1").decode(answer).indexOf("\r\n\r\n");
+      return end < 0 ? Infinity : end + 4;
+    };
+    while (answer.length <= frameAt() + 4) {
+      const buffer = new Uint8Array(1000);
+      const count = await conn.read(buffer);
+      assert(count !== null, "the answer ends early");
+      answer = Uint8Array.of(...answer, ...buffer.subarray(0, count));
+    }
+    assertMatch(new TextDecoder().decode(answer), /^HTTP\/1\.1 101 /);
+    const frame = answer.subarray(frameAt());
+    assertEquals(frame[0], 0x82);
+    const message = decodeStun(frame.slice((frame[1] ?? 0) < 126 ? 2 : 4));
+    assertEquals(message && errorCode(message)?.code, 401);
+
+    const endless = await open();
+    const line = new TextEncoder().encode(`X: ${"x".repeat(900)}\r\n`);
+    const sent = async (): Promise<null> => {
+      await endless.write(new TextEncoder().encode("GET /turn HTTP/1.1\r\n"));
+      for (let i = 0; i < 12; i++) await endless.write(line);
+      return await endless.read(new Uint8Array(1)) as null;
+    };
+    // What was not read resets the connection, or it just ends.
+    assertEquals(await within(5000, "the end", sent().catch(() => null)), null);
+  },
+);
+
 e2e("a client that does not read costs itself only", { timeoutMs: 90_000 }, async (scope) => {
   const server = await startTestRelay(scope);
   const paused = pausable(await Deno.connect(addressOf(server, "tcp")));
