@@ -174,7 +174,8 @@ class ServedConnection implements StreamCarrier {
       if (isHttp && read !== undefined) read = await this.#upgrade(read);
       while (read !== undefined && this.#open) {
         if (!this.#take(client, read)) break;
-        if (read.length === READ_BYTES_MIN) buffer = new Uint8Array(READ_BYTES_MAX);
+        const isFull = read.length === buffer.length;
+        if (isFull && buffer.length < READ_BYTES_MAX) buffer = new Uint8Array(READ_BYTES_MAX);
         const count = await this.#conn.read(buffer);
         read = count === null ? undefined : buffer.subarray(0, count);
       }
