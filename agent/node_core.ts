@@ -148,7 +148,9 @@ export class NodeCore {
     const { dns, names } = this.#parts;
     if (dns !== undefined) {
       // Few want one, and its library takes time to load.
-      const { startDns } = await import("./dns/server.ts");
+      const { startDns } = await import(
+        "./dns/server.ts" as string
+      ) as typeof import("./dns/server.ts");
       const server = await startDns({ ...dns, names, log });
       this.#counted.push(() => {
         const { answered: _, noName: _none, ...losses } = server.counters;

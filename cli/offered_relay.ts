@@ -32,7 +32,9 @@ export function relayOffer(settings: Settings<typeof MESH_NODE>): RelayOfferOpti
 
 /** Starts the relay of a node, in a Worker of its own, by UDP and TCP. */
 async function startOfferedRelay(spec: OfferedRelaySpec): Promise<OfferedRelay> {
-  const { RELAY_LIMITS, startRelayWorker } = await import("../relay/mod.ts");
+  const { RELAY_LIMITS, startRelayWorker } = await import(
+    "../relay/mod.ts" as string
+  ) as typeof import("../relay/mod.ts");
   const { externalIps, port, bytesPerSecond, sessionsMax, log } = spec;
   const { scopes } = RELAY_LIMITS;
   const families = new Set(externalIps.map((ip) => ip.includes(":") ? 6 : 4));

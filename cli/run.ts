@@ -48,13 +48,13 @@ async function runCommand(
 ): Promise<number> {
   const command = await entry.load();
   if (asksForHelp(args)) {
-    const { commandPage } = await import("./command_line.ts");
+    const { commandPage } = await loadCommandLine();
     const style = { columns: context.columns, colour: context.outColour };
     context.out(commandPage(entry, command, style));
     return 0;
   }
   const flags = readPlainFlags(command.parameters, args) ??
-    (await import("./command_line.ts")).parseFlags(entry.name, command.parameters, args);
+    (await loadCommandLine()).parseFlags(entry.name, command.parameters, args);
   const layers = await withFile(command.parameters, { flags, env: context.env });
   return await command.run(resolveSettings(command.parameters, layers), context);
 }
@@ -65,15 +65,20 @@ async function withFile(parameters: Parameters, layers: Layers): Promise<Layers>
   const path = parameter && resolveOne(parameter, layers.flags["config"], layers);
   if (typeof path !== "string") return layers;
   const [{ parseConfigFile }, { FILE_KEYS }, { readNamedFile }] = await Promise.all([
-    import("./config_file.ts"),
+    import("./config_file.ts" as string) as Promise<typeof import("./config_file.ts")>,
     import("./parameters.ts"),
     import("./context.ts"),
   ]);
   return { ...layers, file: parseConfigFile(path, await readNamedFile(path), FILE_KEYS) };
 }
 
+/** Loads the parser that explains. */
+async function loadCommandLine(): Promise<typeof import("./command_line.ts")> {
+  return await import("./command_line.ts" as string);
+}
+
 async function unknownCommand(name: string): Promise<never> {
-  const { closest } = await import("./command_line.ts");
+  const { closest } = await loadCommandLine();
   const flag = name.startsWith("-");
   const known = flag ? ["--help", "--version"] : COMMANDS.map((entry) => entry.name);
   const similar = await closest(name, known);

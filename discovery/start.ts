@@ -7,7 +7,9 @@ import type { DiscoveryOptions, RunningDiscovery } from "./service/server.ts";
  * not have), or what opening the store says: `corrupt`, `diskFull`, `refused`, `unsupported`.
  */
 export async function startDiscovery(options: DiscoveryOptions): Promise<RunningDiscovery> {
-  const server = await import("./service/server.ts");
+  const server = await import(
+    "./service/server.ts" as string
+  ) as typeof import("./service/server.ts");
   return await server.startDiscovery(options);
 }
 
@@ -15,12 +17,16 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Running
 export async function startRelayReporter(
   options: RelayReporterOptions,
 ): Promise<RunningRelayReporter> {
-  const reporter = await import("./relay/reporter.ts");
+  const reporter = await import(
+    "./relay/reporter.ts" as string
+  ) as typeof import("./relay/reporter.ts");
   return reporter.startRelayReporter(options);
 }
 
 /** Reads the token of the status page, a file's first line. Rejects with `MorayError` `config` for one that is none, or as reading does. */
 export async function readStatusToken(path: string): Promise<string> {
-  const { readTokenFile } = await import("./status/token_file.ts");
+  const { readTokenFile } = await import(
+    "./status/token_file.ts" as string
+  ) as typeof import("./status/token_file.ts");
   return await readTokenFile(path);
 }

@@ -93,6 +93,13 @@ const plugin: Deno.lint.Plugin = {
         }
         return {
           ImportDeclaration: (node) => check(node.source),
+          // `import("./x.ts")`, also as `import("./x.ts" as string)`.
+          ImportExpression({ source }): void {
+            const path = source.type === "TSAsExpression" ? source.expression : source;
+            if (path.type === "Literal" && typeof path.value === "string") {
+              check(path as unknown as { readonly value: string });
+            }
+          },
           ExportAllDeclaration: (node) => check(node.source),
           ExportNamedDeclaration: (node) => check(node.source),
         };

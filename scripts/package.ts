@@ -55,7 +55,9 @@ async function emit(): Promise<string[]> {
   const packages = new Set<string>();
   const { diagnostics } = program.emit(undefined, (path, text) => {
     Deno.mkdirSync(path.replace(/[^/]*$/, ""), { recursive: true });
-    for (const [, name] of text.matchAll(/(?:from|import\() ?"((?:@[\w-]+\/)?[\w-]+)[^"]*"/g)) {
+    // What is imported `as string` goes through a function of tsc's, which puts `.js` for `.ts`.
+    const imports = /(?:from|import\((?:__\w+\()?) ?"((?:@[\w-]+\/)?[\w-]+)[^"]*"/g;
+    for (const [, name] of text.matchAll(imports)) {
       if (name !== undefined && name !== "node") packages.add(name);
     }
     // What a Worker is started from is no import, and imports of declarations are not renamed by the compiler.

@@ -4,5 +4,7 @@ import type { NetcheckReport } from "./report.ts";
 
 /** Examines the network that this machine is in, without a node. Rejects only when aborted. */
 export async function netcheck(options: NetcheckOptions): Promise<NetcheckReport> {
-  return await (await import("./netcheck.ts")).netcheck(options);
+  return await (await import("./netcheck.ts" as string) as typeof import("./netcheck.ts")).netcheck(
+    options,
+  );
 }

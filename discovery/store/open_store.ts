@@ -24,7 +24,9 @@ export async function openStore(text: string, { log, bytesMax }: OpenStoreOption
       throw new MorayError("usage", "The store is not postgres://USER:PASSWORD@HOST/DATABASE");
     }
     // The driver is for those who have such a database.
-    const { PostgresStore } = await import("./postgres_store.ts");
+    const { PostgresStore } = await import(
+      "./postgres_store.ts" as string
+    ) as typeof import("./postgres_store.ts");
     return await PostgresStore.open(url, { log });
   }
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1];

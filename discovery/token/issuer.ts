@@ -44,7 +44,7 @@ export class TokenIssuer {
 
   /** Issues a token. Rejects as the store does. */
   async issue(order: TokenOrder): Promise<IssuedToken> {
-    const { SignJWT } = await import("jose");
+    const { SignJWT } = await import("jose" as string) as typeof import("jose");
     const { id, privateKey } = await this.#keys.signing();
     const issuedAt = Math.floor(this.#options.now() / 1000);
     const expiresAt = issuedAt + TOKEN_LIFE_MS / 1000;

@@ -107,7 +107,7 @@ export class TokenKeys {
 }
 
 async function tokenKey(seed: Uint8Array): Promise<TokenKey> {
-  const { calculateJwkThumbprint } = await import("jose");
+  const { calculateJwkThumbprint } = await import("jose" as string) as typeof import("jose");
   const { privateKey, x } = await ed25519KeyPair(seed);
   const jwk = { kty: "OKP", crv: "Ed25519", x };
   const id = await calculateJwkThumbprint(jwk);

@@ -150,7 +150,7 @@ export class TokenVerifier {
     if (finding.kind !== "found") {
       return { fault: finding.kind === "unknown" ? "unknownKey" : "unreachable" };
     }
-    const { errors, jwtVerify } = await import("jose");
+    const { errors, jwtVerify } = await import("jose" as string) as typeof import("jose");
     try {
       const { payload } = await jwtVerify(token, finding.key, {
         algorithms: [TOKEN_ALGORITHM],

@@ -21,9 +21,9 @@ const PROGRAMS = [
   {
     name: "source",
     of: () => SOURCE,
-    idleBytesMax: 110e6,
-    colonyBytesMax: 120e6,
-    crowdedBytesMax: 160e6,
+    idleBytesMax: 95e6,
+    colonyBytesMax: 105e6,
+    crowdedBytesMax: 150e6,
   },
   {
     name: "binary",
