@@ -88,6 +88,20 @@ fn bbr_and_cubic_share_a_bottleneck() {
     }
 }
 
+/// CUBIC fills a queue of several round trips, where BBR may not follow: it is joined there, and soon.
+#[test]
+fn bbr_joins_cubic_in_a_deep_queue() {
+    use Algorithm::{Bbr, Cubic};
+    for (mbit, round_trip, queue) in [(50.0, 30.0, 3.3), (20.0, 20.0, 5.0), (100.0, 20.0, 4.0)] {
+        for gap in [3 * MS, SEC] {
+            let plans = [plan(Bbr, 0), plan(Cubic, gap)];
+            let rates = Flows::new(&plans, bottleneck(mbit, round_trip, queue), 7).rates(5 * SEC, 20 * SEC);
+            let part = rates[0] / (rates[0] + rates[1]);
+            assert!((0.33..=0.75).contains(&part), "{mbit} Mbit/s {round_trip} ms, queue {queue}, {gap} us: {part:.2}");
+        }
+    }
+}
+
 #[test]
 fn many_streams_share_and_none_starves() {
     for (count, queue, fair) in [(8, 0.5, 0.9), (8, 1.0, 0.9), (8, 2.0, 0.8), (64, 1.0, 0.9)] {

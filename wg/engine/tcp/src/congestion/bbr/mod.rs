@@ -22,6 +22,9 @@ const STARTUP_WINDOW_GAIN: u64 = 200;
 const STARTUP_WINDOW_PACE: u64 = 150;
 const WINDOW_GAIN: u64 = 200;
 const PROBE_RTT_WINDOW_GAIN: u64 = 50;
+/// Rounds after which draining ends whatever is in flight: what start-up left is gone then. Where another keeps the queue filled, the flight at
+/// the rate of draining is more than a queueless path holds of an estimate that falls with it, for ever.
+const DRAIN_ROUNDS: u64 = 3;
 const CYCLE: [u64; 8] = [125, 75, 100, 100, 100, 100, 100, 100];
 const PROBE_UP: usize = 0;
 const PROBE_DOWN: usize = 1;
@@ -81,6 +84,8 @@ pub struct Bbr {
     full_bandwidth: u64,
     full_rounds: u32,
     full: bool,
+    /// The round that ends draining at the latest.
+    drain_end: u64,
     phase: usize,
     phase_at: Time,
     /// Most that may be in flight after losses, and what this round saw.
@@ -120,6 +125,7 @@ impl Bbr {
             full_bandwidth: 0,
             full_rounds: 0,
             full: false,
+            drain_end: 0,
             phase: 0,
             phase_at: 0,
             ceiling: u64::MAX,
@@ -241,6 +247,11 @@ impl Bbr {
         if self.mode == Mode::ProbeBandwidth && self.phase >= STEADY {
             self.crowded |= self.losses.queue_seen(self.min_rtt);
             self.rival.on_steady_round(self.losses.smallest_rtt(), self.min_rtt);
+            if self.rival.crowded_out(self.round) {
+                let &mut Bbr { round, mss, window, bandwidth, .. } = self;
+                let (now, pipe) = (ack.now, ack.pipe.max(window));
+                self.rival.join(&Loss { now, round, mss, window, pipe, bandwidth, steady: true });
+            }
         }
         let asking = self.mode == Mode::ProbeBandwidth && self.phase <= PROBE_DOWN;
         if !heavy && !asking {
@@ -277,8 +288,9 @@ impl Bbr {
     fn update_mode(&mut self, ack: &Ack) {
         if self.mode == Mode::Startup && self.full {
             self.mode = Mode::Drain;
+            self.drain_end = self.round + DRAIN_ROUNDS;
         }
-        if self.mode == Mode::Drain && ack.pipe <= self.pipe_size(100) {
+        if self.mode == Mode::Drain && (ack.pipe <= self.pipe_size(100) || self.round >= self.drain_end) {
             self.enter_probe_bandwidth(ack.now);
         }
         if self.mode == Mode::ProbeBandwidth {

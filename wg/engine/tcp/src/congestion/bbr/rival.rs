@@ -3,6 +3,9 @@
 //! Who the other is shows only in what it does: one that gives way leaves the share that CUBIC would have beside it, one that does
 //! not takes whatever is left to it, and loss on the air goes on whatever is in flight. So giving way is tried, judged by what is in
 //! flight from loss to loss, and given up for ever longer where it does not pay.
+//!
+//! One that fills a queue of several round trips takes what it wants without a loss of ours: what BBR may have in flight is less than lies
+//! there already. Such a queue is joined first: the window grows until something is lost, and from there on as above.
 
 use crate::congestion::{Ack, CongestionControl, Cubic};
 use crate::Time;
@@ -28,6 +31,11 @@ const DOUBLINGS_MAX: u32 = 4;
 /// Round trips above the smallest that mean that somebody keeps the queue filled, and up to which it is empty, in percent.
 const FILLED: u64 = 125;
 const EMPTY: u64 = 105;
+/// And that no BBR, which keeps two round trips' worth at most, has filled it; so many steady rounds in a row, of an estimate that has not
+/// grown for so many: two of us that just began fill more, until the first maxima are forgotten.
+const OVERFULL: u64 = 280;
+const OVERFULL_ROUNDS: u32 = 3;
+const OVERFULL_SETTLED_ROUNDS: u64 = 16;
 
 struct Trial {
     cubic: Cubic,
@@ -35,6 +43,8 @@ struct Trial {
     reduced: u64,
     early: u32,
     losses: u64,
+    /// Nothing has been lost yet: the queue is being joined.
+    joining: bool,
     /// The window of the last loss.
     peak: u64,
     /// The estimate of before, for when the trial fails.
@@ -56,6 +66,8 @@ pub enum Outcome {
 pub struct Rival {
     /// The last round of steady sending found the queue filled.
     filled: bool,
+    /// Steady rounds in a row that found more there than BBR leaves.
+    overfull: u32,
     trial: Option<Trial>,
     /// No trial before this round, and how many have failed in a row.
     retry: u64,
@@ -79,6 +91,17 @@ impl Rival {
     /// A round of steady sending, when what the last probe left has drained; the smallest round trips of it and of the path.
     pub fn on_steady_round(&mut self, smallest: Time, minimum: Time) {
         self.filled = above(smallest, minimum, FILLED);
+        self.overfull = if above(smallest, minimum, OVERFULL) { self.overfull + 1 } else { 0 };
+    }
+
+    /// Somebody keeps more in the queue than BBR may have in flight.
+    pub fn crowded_out(&self, round: u64) -> bool {
+        self.overfull >= OVERFULL_ROUNDS && round >= self.retry && round >= self.settled + OVERFULL_SETTLED_ROUNDS
+    }
+
+    /// Begins a trial without a loss.
+    pub fn join(&mut self, at: &Loss) {
+        self.begin(at, true);
     }
 
     /// A round outside of trials, and the estimate.
@@ -92,6 +115,10 @@ impl Rival {
     /// A round of a trial has ended.
     pub fn on_trial_round(&mut self, round: u64, smallest: Time, minimum: Time) -> Outcome {
         let Some(t) = &mut self.trial else { return Outcome::Going };
+        if t.joining {
+            t.cubic.take_room();
+            return Outcome::Going;
+        }
         if round > t.reduced + 1 && !above(smallest, minimum, EMPTY) {
             t.cubic.take_room();
         }
@@ -118,11 +145,14 @@ impl Rival {
     pub fn on_loss(&mut self, loss: &Loss) -> Outcome {
         let Some(t) = &mut self.trial else {
             if self.filled && loss.steady && loss.round >= self.retry && loss.round >= self.settled + SETTLED_ROUNDS {
-                self.begin(loss);
+                self.begin(loss, false);
             }
             return Outcome::Going;
         };
         let window = t.cubic.window();
+        if std::mem::take(&mut t.joining) {
+            self.reference = window;
+        }
         t.losses += 1;
         t.early = if loss.round - t.reduced < EARLY_ROUNDS { t.early + 1 } else { 0 };
         let shrunk = window * 100 < self.reference * (KEPT + KEPT_AT_FIRST / t.losses);
@@ -135,15 +165,17 @@ impl Rival {
         Outcome::Going
     }
 
-    fn begin(&mut self, loss: &Loss) {
+    fn begin(&mut self, loss: &Loss, joining: bool) {
         let mut cubic = Cubic::taking_over(loss.mss, loss.window.min(loss.pipe).max(loss.mss));
         let peak = cubic.window();
         if self.reference == 0 {
             self.reference = peak;
         }
-        cubic.on_recovery(loss.now, loss.pipe);
+        if !joining {
+            cubic.on_recovery(loss.now, loss.pipe);
+        }
         let (since, reduced, bandwidth) = (loss.round, loss.round, loss.bandwidth);
-        self.trial = Some(Trial { cubic, since, reduced, early: 0, losses: 0, peak, bandwidth });
+        self.trial = Some(Trial { cubic, since, reduced, early: 0, losses: 0, joining, peak, bandwidth });
     }
 
     /// Ends a trial that does not pay.
@@ -159,6 +191,7 @@ impl Rival {
     fn end(&mut self, round: u64) {
         self.trial = None;
         self.filled = false;
+        self.overfull = 0;
         self.settled = round;
         self.settled_bandwidth = 0;
     }
@@ -281,6 +314,46 @@ mod tests {
         let over = (101..150).find(|round| rival.on_trial_round(*round, MIN_RTT, MIN_RTT) == Outcome::Over);
         // From 0.7 of the window to 1.5 of it by an eighth a round, from the second round after the loss.
         assert_eq!(over, Some(108));
+    }
+
+    /// One beside somebody who keeps `rtt` of queue, at the first round that could see him for what he is.
+    fn crowded(rtt: Time) -> Rival {
+        let mut rival = Rival::default();
+        rival.on_round(1, BANDWIDTH);
+        for _ in 0..OVERFULL_ROUNDS {
+            rival.on_steady_round(rtt, MIN_RTT);
+        }
+        rival
+    }
+
+    #[test]
+    fn a_queue_is_joined_where_it_holds_more_than_bbr_leaves_and_the_estimate_stands() {
+        let due = 1 + OVERFULL_SETTLED_ROUNDS;
+        assert!(!crowded(MIN_RTT * OVERFULL / 100).crowded_out(due));
+        let mut rival = crowded(MIN_RTT * 3);
+        assert!(!rival.crowded_out(due - 1));
+        assert!(rival.crowded_out(due));
+        rival.on_steady_round(MIN_RTT * 2, MIN_RTT);
+        assert!(!rival.crowded_out(due));
+    }
+
+    #[test]
+    fn who_joins_a_queue_grows_until_the_first_loss_and_is_judged_from_there() {
+        let mut rival = crowded(MIN_RTT * 3);
+        rival.join(&loss(20, WINDOW));
+        assert_eq!(rival.trial().map(|cubic| cubic.window()), Some(WINDOW));
+        for round in 21..=26 {
+            assert_eq!(rival.on_trial_round(round, MIN_RTT * 3, MIN_RTT), Outcome::Going);
+        }
+        let joined = rival.trial().map_or(0, |cubic| cubic.window());
+        // An eighth a round.
+        assert!(joined > WINDOW * 2, "{joined}");
+        assert_eq!(lose(&mut rival, 27), Outcome::Going);
+        let left = rival.trial().map_or(0, |cubic| cubic.window());
+        assert!((joined * 69 / 100..=joined * 7 / 10 + 1).contains(&left), "{left} of {joined}");
+        // Judged by what it had grown to: seven tenths of that is enough after one loss more, a half is not after two.
+        let outcomes = [1, 2].map(|n| lose(&mut rival, 27 + n * EARLY_ROUNDS));
+        assert_eq!(outcomes, [Outcome::Going, Outcome::Failed(BANDWIDTH)]);
     }
 
     #[test]
