@@ -508,7 +508,9 @@ async function reachableFrom(roots: readonly string[]): Promise<ReadonlySet<stri
     }[];
   }
   const found = new Set<string>();
-  for (const root of roots) {
+  // What is imported `as string` is not in the graph of who imports it.
+  const starts = [...roots];
+  for (const root of starts) {
     const { code, stdout, stderr } = await run([
       Deno.execPath(),
       "info",
@@ -523,6 +525,7 @@ async function reachableFrom(roots: readonly string[]): Promise<ReadonlySet<stri
       const path = name.replace(`file://${ROOT}`, "");
       if (found.has(path)) continue;
       found.add(path);
+      if (path !== COMMANDS) starts.push(...await lateImportsOf(path));
       for (const { code: loaded, isDynamic } of byName.get(name)?.dependencies ?? []) {
         if (isDynamic === true && path === COMMANDS) continue;
         if (loaded?.specifier?.startsWith("file://")) open.push(loaded.specifier);
@@ -530,4 +533,13 @@ async function reachableFrom(roots: readonly string[]): Promise<ReadonlySet<stri
     }
   }
   return found;
+}
+
+/** The files that a file imports as `import("./x.ts" as string)`. */
+async function lateImportsOf(path: string): Promise<string[]> {
+  const text = await Deno.readTextFile(`${ROOT}${path}`);
+  const late = [...text.matchAll(/\bimport\(\s*"(\.[^"]+)" as string\s*\)/g)];
+  return late.map(([, to = ""]) =>
+    new URL(to, `file://${ROOT}${path}`).pathname.slice(ROOT.length)
+  );
 }
