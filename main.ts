@@ -3,6 +3,8 @@ import project from "./deno.json" with { type: "json" };
 
 /** How long after a service is ready the memory of its start is given back: by then its first connections are made. */
 const SETTLE_MS = 2_000;
+/** The exit status of `permission`, whose table is not loaded then. */
+const UNREADABLE = 6;
 /** How often what was needed since is given back, in about a millisecond. */
 const RELEASE_MS = 5_000;
 
@@ -15,9 +17,9 @@ async function main(args: readonly string[]): Promise<number> {
     await Deno.stdout.write(new TextEncoder().encode(`moray ${project.version}\n`));
     return 0;
   }
-  const { processContext, reportError, runCommandLine } = await import(
-    "./cli/mod.ts" as string
-  ) as typeof import("./cli/mod.ts");
+  const program = await loadProgram();
+  if (program === undefined) return UNREADABLE;
+  const { processContext, reportError, runCommandLine } = program;
   const { exit } = Deno;
   const context = processContext({ version: project.version, exit, settled });
   globalThis.addEventListener("unhandledrejection", (event) => {
@@ -29,6 +31,20 @@ async function main(args: readonly string[]): Promise<number> {
     Deno.exit(reportError(event.error, args, context));
   });
   return await runCommandLine(args, context);
+}
+
+/** The command line; `undefined` when Deno may not read it, which is said. */
+async function loadProgram(): Promise<typeof import("./cli/mod.ts") | undefined> {
+  try {
+    return await import("./cli/mod.ts" as string);
+  } catch (error) {
+    if (!(error instanceof TypeError) || !error.message.startsWith("Requires read access")) {
+      throw error;
+    }
+    // Deno's words name the file and the flag.
+    await Deno.stderr.write(new TextEncoder().encode(`moray: Cannot load: ${error.message}\n`));
+    return undefined;
+  }
 }
 
 function settled(): void {

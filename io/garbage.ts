@@ -4,7 +4,8 @@ import { runInNewContext } from "node:vm";
 
 /**
  * Collects this thread's garbage, where the runtime lets it be asked for, and lets V8 give back the memory. A start leaves a third of the heap behind, texts of modules most of all,
- * and V8 looks for it only when it runs short, which an idle node does not. Takes 10 to 20 ms, in which the thread stands still.
+ * and V8 looks for it only when it runs short, which an idle node does not. Took 55 ms beside
+ * a benchmark on both cores, in which the thread stood still.
  */
 export function collectGarbage(): void {
   setFlagsFromString("--expose-gc");
