@@ -15,9 +15,8 @@ import {
   requestedTransportAttribute,
   restCredentials,
 } from "../traversal/mod.ts";
-import { residentBytes, run } from "./support/child.ts";
+import { residentBytes } from "./support/child.ts";
 import { Moray, moray, SOURCE } from "./support/moray.ts";
-import { ROOT } from "./support/needs.ts";
 import { startTestRelay, type TestRelay } from "./support/relayed_nodes.ts";
 import { e2e, eventually, type Scope, within } from "./support/scope.ts";
 import { restFor, selfSigned, type TurnCarrier, TurnLink } from "./support/turn.ts";
@@ -449,16 +448,6 @@ e2e("moray relay: what is wrong with the flags is one line", { needs: ["full"] }
   }
 });
 
-Deno.test("no way leads from the relay to a WireGuard key: it imports neither the engine nor the agent", async () => {
-  const reached = await reachableFrom(["cli/relay.ts"]);
-  for (const path of [COMMANDS, "relay/server.ts", "relay/core/relay_server.ts"]) {
-    assert(reached.has(path), path);
-  }
-  const forbidden = [...reached].filter((path) => /^(?:wg|agent)\//.test(path));
-  assertEquals(forbidden, []);
-  assertEquals([...reached].filter((path) => /key_file|keygen/.test(path)), []);
-});
-
 Deno.test("startRelay says no to options that make no sense", async () => {
   const good = { listenUdp: ANY_PORT, externalIps: ["127.0.0.1"], secret: "s", log: () => {} };
   const bad = [
@@ -490,56 +479,4 @@ function pausable(conn: Deno.Conn): { readonly conn: Deno.Conn; readonly pause: 
     conn: proxy as unknown as Deno.Conn,
     pause: () => void (isPaused = true),
   };
-}
-
-/** Where the commands are listed, of which each loads only when it is asked for. */
-const COMMANDS = "cli/command.ts";
-
-/** Every file that is loaded when one of these runs; types are not, and other commands. */
-async function reachableFrom(roots: readonly string[]): Promise<ReadonlySet<string>> {
-  interface Dependency {
-    readonly code?: { readonly specifier?: string };
-    readonly isDynamic?: boolean;
-  }
-  interface Graph {
-    readonly modules: readonly {
-      readonly specifier: string;
-      readonly dependencies?: readonly Dependency[];
-    }[];
-  }
-  const found = new Set<string>();
-  // What is imported `as string` is not in the graph of who imports it.
-  const starts = [...roots];
-  for (const root of starts) {
-    const { code, stdout, stderr } = await run([
-      Deno.execPath(),
-      "info",
-      "--json",
-      `${ROOT}${root}`,
-    ], { cwd: ROOT });
-    assertEquals(code, 0, stderr);
-    const { modules } = JSON.parse(stdout) as Graph;
-    const byName = new Map(modules.map((module) => [module.specifier, module]));
-    const open = [`file://${ROOT}${root}`];
-    for (let name; (name = open.pop()) !== undefined;) {
-      const path = name.replace(`file://${ROOT}`, "");
-      if (found.has(path)) continue;
-      found.add(path);
-      if (path !== COMMANDS) starts.push(...await lateImportsOf(path));
-      for (const { code: loaded, isDynamic } of byName.get(name)?.dependencies ?? []) {
-        if (isDynamic === true && path === COMMANDS) continue;
-        if (loaded?.specifier?.startsWith("file://")) open.push(loaded.specifier);
-      }
-    }
-  }
-  return found;
-}
-
-/** The files that a file imports as `import("./x.ts" as string)`. */
-async function lateImportsOf(path: string): Promise<string[]> {
-  const text = await Deno.readTextFile(`${ROOT}${path}`);
-  const late = [...text.matchAll(/\bimport\(\s*"(\.[^"]+)" as string\s*\)/g)];
-  return late.map(([, to = ""]) =>
-    new URL(to, `file://${ROOT}${path}`).pathname.slice(ROOT.length)
-  );
 }
