@@ -23,12 +23,18 @@ pub struct Flows {
     flows: Vec<Flow>,
     /// There and back.
     pub links: [Link; 2],
+    /// Times that a sender sent one segment, and several together.
+    pub sent: [u64; 2],
     buf: Vec<u8>,
     touched: Vec<(usize, usize)>,
+    seed: u64,
+    late: Random,
 }
 
 const ORIGIN: Time = SEC;
 const FIRST_PORT: u16 = 4000;
+/// A timer comes late by less than this, as `ppoll` does. Without, streams that pace evenly keep step, and one finds the full queue always.
+const LATE_MAX: Time = 80;
 
 impl Flows {
     pub fn new(plans: &[Plan], link: Impairment, seed: u64) -> Self {
@@ -40,13 +46,16 @@ impl Flows {
                 .map(|p| Flow { plan: *p, ends: [None, None], due: [Some(ORIGIN + p.start), None], got: 0 })
                 .collect(),
             links: [Link::new(link, seed), Link::new(back, seed ^ 0xbeef)],
+            sent: [0; 2],
             buf: vec![0; 65536],
             touched: Vec::new(),
+            seed,
+            late: Random(!seed),
         }
     }
 
-    fn identity(seed: u64) -> Identity {
-        let bits = Random(seed).bits();
+    fn identity(&self, end: u64) -> Identity {
+        let bits = Random(end ^ self.seed << 32).bits();
         Identity { iss: bits as u32, stamp_offset: (bits >> 32) as u32 }
     }
 
@@ -55,11 +64,11 @@ impl Flows {
             let s = Segment::parse(&p, false).expect("we wrote it");
             let port = if side == 0 { s.dst.port() } else { s.src.port() };
             let i = usize::from(port - FIRST_PORT);
+            let id = self.identity(!(i as u64));
             let flow = &mut self.flows[i];
             match &mut flow.ends[side] {
                 Some(c) => c.handle_segment(self.now, &s),
                 None => {
-                    let id = Self::identity(!(i as u64));
                     flow.ends[side] = Some(Connection::accept(self.now, flow.plan.config, &s, id));
                 }
             }
@@ -72,10 +81,11 @@ impl Flows {
 
     fn run_end(&mut self, i: usize, side: usize) {
         let now = self.now;
+        let id = self.identity(i as u64);
+        let late = self.late.bits() % LATE_MAX;
         let flow = &mut self.flows[i];
         if side == 0 && flow.ends[0].is_none() {
             let local = format!("10.0.0.1:{}", usize::from(FIRST_PORT) + i).parse().unwrap();
-            let id = Self::identity(i as u64);
             flow.ends[0] = Some(Connection::connect(flow.plan.config, local, "10.0.0.2:80".parse().unwrap(), id));
         }
         let Some(c) = &mut flow.ends[side] else { return };
@@ -94,13 +104,18 @@ impl Flows {
                 flow.got += n as u64;
             }
         }
+        let mut together = 0;
         while let Some(b) = c.poll_transmit(now) {
+            together += b.count();
             for k in 0..b.count() {
                 let n = b.write(k, &mut self.buf);
                 self.links[side].send(now, &self.buf[..n]);
             }
         }
-        flow.due[side] = c.poll_timeout();
+        if side == 0 && together > 0 {
+            self.sent[usize::from(together > 1)] += 1;
+        }
+        flow.due[side] = c.poll_timeout().map(|at| if at > now { at + late } else { at });
     }
 
     pub fn step(&mut self) {

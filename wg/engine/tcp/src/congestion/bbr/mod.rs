@@ -1,9 +1,11 @@
-//! BBR after the IETF draft (draft-ietf-ccwg-bbr): the model and gain cycle of version 1, with the loss ceiling of version 3 and its
-//! start-up that ends on loss. Loss is judged against what the path loses anyway (see `loss`): less than that is ridden out.
+//! BBR after the IETF draft (draft-ietf-ccwg-bbr): the model and gain cycle of version 1, with version 3's start-up that ends on loss.
+//! Loss is judged against what the path loses anyway (see `loss`): less than that is ridden out, more ends a probe.
 //!
 //! The cycle is that of version 1 because its probes, every eight round trips, make streams of ours meet at equal shares; with
-//! version 3's, every two to three seconds, two of them stayed at 27 to 73 for as long as was simulated. Beside streams that give way to
-//! loss it may give way itself (see `rival`).
+//! version 3's, every two to three seconds, two of them stayed at 27 to 73 for as long as was simulated. A probe asks for some segments
+//! beside its part, so that who has little asks for more of that: parts alone leave shares as they are where loss and not a standing queue
+//! bounds everybody. Version 3's ceiling after a probe that lost is not taken over: a stream without one, as the kernel's, leaves a quarter to
+//! one that has it. Beside streams that give way to loss it may give way itself (see `rival`).
 
 mod loss;
 mod rival;
@@ -27,6 +29,8 @@ const PROBE_RTT_WINDOW_GAIN: u64 = 50;
 const DRAIN_ROUNDS: u64 = 3;
 const CYCLE: [u64; 8] = [125, 75, 100, 100, 100, 100, 100, 100];
 const PROBE_UP: usize = 0;
+/// Segments a round trip that a probe sends beside the cycle's part.
+const PROBE_SEGMENTS: u64 = 6;
 const PROBE_DOWN: usize = 1;
 /// The first phase in which nothing of what the last probe sent is in the queue any more.
 const STEADY: usize = 5;
@@ -232,14 +236,13 @@ impl Bbr {
 
     /// Version 3's reaction to loss beyond what the path loses anyway, judged once a round.
     fn check_loss(&mut self, ack: &Ack, grew: bool) {
-        let probing = self.mode == Mode::ProbeBandwidth && self.phase == PROBE_UP;
+        let probing = self.probing();
         let heavy = self.losses.events() >= LOSS_EVENTS && self.losses.congested(self.mss, 0);
         let pipe = self.pipe_size(100);
         if heavy && self.mode == Mode::Startup && (!grew || self.losses.queue_seen(self.min_rtt)) {
             self.full = true;
             self.ceiling = pipe.max(ack.prior_pipe * BETA / 100);
         } else if heavy && probing {
-            self.ceiling = ack.prior_pipe.max(pipe) * BETA / 100;
             self.set_phase(PROBE_DOWN, ack.now);
         } else if probing && self.ceiling != u64::MAX {
             self.ceiling = self.ceiling.saturating_mul(CEILING_GROWTH) / 100;
@@ -258,6 +261,10 @@ impl Bbr {
             self.losses.learn();
         }
         self.losses.end_round();
+    }
+
+    fn probing(&self) -> bool {
+        self.mode == Mode::ProbeBandwidth && self.phase == PROBE_UP
     }
 
     fn set_phase(&mut self, phase: usize, now: Time) {
@@ -343,10 +350,11 @@ impl Bbr {
             Mode::ProbeBandwidth => CYCLE[self.phase],
             Mode::ProbeRtt => 100,
         };
-        let base =
-            if self.bandwidth > 0 { self.bandwidth } else { rate(INITIAL_WINDOW * self.mss, ack.smoothed.max(1)) };
-        let pacing = base * gain / 100 * PACING_MARGIN / 100;
-        let window_rate = rate(self.window, ack.smoothed.max(1));
+        let round_trip = ack.smoothed.max(1);
+        let base = if self.bandwidth > 0 { self.bandwidth } else { rate(INITIAL_WINDOW * self.mss, round_trip) };
+        let asked = if self.probing() { rate(PROBE_SEGMENTS * self.mss, round_trip) } else { 0 };
+        let pacing = base * gain / 100 * PACING_MARGIN / 100 + asked;
+        let window_rate = rate(self.window, round_trip);
         // The estimate is a round trip old: in start-up alone it would leave the window unused.
         let pacing = if self.full { pacing } else { pacing.max(window_rate * STARTUP_WINDOW_PACE / 100) };
         // What stood for the round trip before one was measured paces nothing any more.
@@ -527,7 +535,7 @@ impl CongestionControl for Bbr {
         }
         self.full = true;
         self.ceiling = self.ceiling.min(pipe.max(self.pipe_size(100)) * BETA / 100);
-        if self.mode == Mode::ProbeBandwidth && self.phase == PROBE_UP {
+        if self.probing() {
             self.set_phase(PROBE_DOWN, now);
         }
     }

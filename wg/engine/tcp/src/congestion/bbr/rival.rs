@@ -11,9 +11,9 @@ use crate::congestion::{Ack, CongestionControl, Cubic};
 use crate::Time;
 
 /// Rounds without growth before a trial: a stream that is still finding its share has nothing to compare with.
-const SETTLED_ROUNDS: u64 = 40;
+const SETTLED_ROUNDS: u64 = 24;
 /// Growth of the estimate that counts, in percent.
-const SETTLED_GROWTH: u64 = 108;
+const SETTLED_GROWTH: u64 = 140;
 /// Losses that come sooner than this many rounds after a reduction, so many in a row, are not answered by anybody.
 const EARLY_ROUNDS: u64 = 6;
 const EARLY_LOSSES: u32 = 3;
