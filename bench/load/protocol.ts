@@ -8,8 +8,8 @@
  *   E: server sends back what it gets
  * ```
  *
- * Whoever receives counts, so what waits in a buffer is never counted as carried. bench/peers/netstack speaks the
- * same protocol.
+ * Time begins with the first byte, as in iperf3: what a stream takes to open is no part of its rate. Whoever receives
+ * counts, so what waits in a buffer is never counted as carried. bench/peers/netstack speaks the same protocol.
  *
  * @module
  */
@@ -152,14 +152,16 @@ async function answerSend(stream: ByteStream, timing: Timing): Promise<void> {
   while (performance.now() < end && await stream.read(buffer) !== null);
 }
 
-/** Reads for `skipMs`, then counts for `measureMs`. */
+/** Reads for `skipMs` from the first byte, then counts for `measureMs`. */
 async function take(stream: ByteStream, { skipMs, measureMs }: Timing): Promise<Flow> {
   const buffer = new Uint8Array(CHUNK_BYTES);
-  const from = performance.now() + skipMs;
+  let from: number | undefined;
   for (let bytes = 0;;) {
     const read = await stream.read(buffer);
     if (read === null) throw new Error("The other side broke off");
-    const elapsed = performance.now() - from;
+    const now = performance.now();
+    from ??= now + skipMs;
+    const elapsed = now - from;
     if (elapsed > 0) bytes += read;
     if (elapsed >= measureMs) return { bytes, seconds: elapsed / 1000 };
   }

@@ -153,15 +153,18 @@ func answer(stream net.Conn) {
 	}
 }
 
-// take reads for skip, then counts for measure.
+// take reads for skip from the first byte, then counts for measure.
 func take(stream io.Reader, skip, measure time.Duration) (flow, error) {
 	buffer := make([]byte, chunkBytes)
-	from := time.Now().Add(skip)
+	var from time.Time
 	var bytes uint64
 	for {
 		n, err := stream.Read(buffer)
 		if err != nil {
 			return flow{}, err
+		}
+		if from.IsZero() {
+			from = time.Now().Add(skip)
 		}
 		elapsed := time.Since(from)
 		if elapsed > 0 {

@@ -8,6 +8,8 @@ use crate::segment::{Options, MAX_SACK};
 use crate::seq::{wire, ORIGIN};
 use crate::{Time, MS};
 
+/// Ranges that changed since the last acknowledgment, and are remembered until one has told of them; beyond that the oldest are forgotten.
+const UNTOLD_MAX: usize = 512;
 /// Room for growth that the window keeps above what was read in a round trip, in segments.
 const WINDOW_SLACK: u64 = 16;
 
@@ -26,6 +28,9 @@ pub struct Receiver {
     mss: u64,
     /// Positions inside the ranges that changed last, newest first (RFC 2018 section 4).
     recent: [u64; MAX_SACK],
+    /// Positions inside the ranges that changed since the last acknowledgment, oldest first: a batch of segments makes more of them
+    /// than one acknowledgment has room for.
+    untold: Vec<u64>,
     duplicate: Option<(u64, u64)>,
     unacknowledged: u64,
     pub ack_now: bool,
@@ -54,6 +59,7 @@ impl Receiver {
             edge: start,
             mss: mss as u64,
             recent: [0; MAX_SACK],
+            untold: Vec::new(),
             duplicate: None,
             unacknowledged: 0,
             ack_now: false,
@@ -207,6 +213,12 @@ impl Receiver {
             *slot = *p;
         }
         self.recent = kept;
+        if !self.untold.iter().any(|p| (range.0..range.1).contains(p)) {
+            if self.untold.len() == UNTOLD_MAX {
+                self.untold.remove(0);
+            }
+            self.untold.push(start);
+        }
     }
 
     /// Every second full segment, at once in the beginning, else soon (RFC 9293 section 3.8.6.3, RFC 5681 section 4.2).
@@ -228,24 +240,31 @@ impl Receiver {
         self.duplicate = None;
     }
 
-    /// Adds DSACK (RFC 2883) and SACK blocks; `room` of them fit.
-    pub fn blocks(&self, irs: u32, room: usize, o: &mut Options) {
+    /// Adds DSACK (RFC 2883) and SACK blocks; `room` of them fit. True when there is more to tell than that: another acknowledgment has
+    /// to follow, or the sender takes for lost what has arrived.
+    pub fn blocks(&mut self, irs: u32, room: usize, o: &mut Options) -> bool {
         let mut count = 0;
-        let mut add = |a: u64, b: u64| {
+        let mut add = |(a, b): (u64, u64)| {
             if count < room {
                 o.sack[count] = (wire(irs, a), wire(irs, b));
                 count += 1;
             }
         };
-        if let Some((a, b)) = self.duplicate {
-            add(a, b);
+        if let Some(range) = self.duplicate {
+            add(range);
         }
-        for p in self.recent.iter().filter(|p| **p != 0) {
-            if let Some((a, b)) = self.out_of_order.around(*p) {
-                add(a, b);
-            }
+        let ranges = &self.out_of_order;
+        self.untold.retain(|p| ranges.around(*p).is_some());
+        let rest = room - usize::from(self.duplicate.is_some());
+        let more = self.untold.len() > rest;
+        if more {
+            self.untold.drain(..rest).filter_map(|p| ranges.around(p)).for_each(&mut add);
+        } else {
+            self.untold.clear();
+            self.recent.iter().filter_map(|p| ranges.around(*p)).for_each(&mut add);
         }
         o.sack_count = count as u8;
+        more
     }
 
     /// A round-trip sample from timestamps or the handshake.

@@ -265,6 +265,30 @@ fn keepalive_gives_up_on_a_dead_peer() {
     assert_eq!(w.ends[0].c.as_ref().unwrap().error(), Some(Error::TimedOut));
 }
 
+/// A batch with more holes than an acknowledgment tells of is answered by several: nothing that has arrived is sent again.
+#[test]
+fn every_second_segment_of_a_batch_lost_costs_no_more_than_those() {
+    let mut w = world(Algorithm::Bbr);
+    w.grain = 10 * MS;
+    w.ends[0].to_send = 20_000_000;
+    let lost: Rc<RefCell<Vec<u32>>> = Rc::default();
+    let (seen, mut sent) = (lost.clone(), 0);
+    w.drop = Some(Box::new(move |end, _, s| {
+        if end != 0 || s.payload.is_empty() || seen.borrow().contains(&s.seq) {
+            return false;
+        }
+        sent += 1;
+        let lose = (3_000..5_000).contains(&sent) && sent % 2 == 0;
+        if lose {
+            seen.borrow_mut().push(s.seq);
+        }
+        lose
+    }));
+    assert!(w.until(60 * SEC, |w| w.complete()));
+    let (again, lost) = (w.ends[0].c.as_ref().unwrap().figures().retransmissions as usize, lost.borrow().len());
+    assert!(lost > 900 && again < lost * 11 / 10, "{lost} lost, {again} sent again");
+}
+
 #[test]
 fn reordering_does_not_look_like_loss_for_long() {
     let i = Impairment { reorder: 10_000, ..Impairment::round_trip(66) };

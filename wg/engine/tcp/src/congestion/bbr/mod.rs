@@ -20,6 +20,8 @@ use rival::{Loss, Outcome, Rival};
 const STARTUP_GAIN: u64 = 277;
 const DRAIN_GAIN: u64 = 36;
 const STARTUP_WINDOW_GAIN: u64 = 200;
+/// Initial windows that are delivered before the estimate bounds the window: it is a round trip old, and the third would bring half of a doubling.
+const EARLY_WINDOWS: u64 = 4;
 /// Of the rate at which a window leaves in a round trip, the least that start-up sends at: less would delay the doubling.
 const STARTUP_WINDOW_PACE: u64 = 150;
 const WINDOW_GAIN: u64 = 200;
@@ -432,7 +434,7 @@ impl Bbr {
             let target = self.target(gain) + self.extra_acked();
             if self.full {
                 self.window = (self.window + ack.delivered).min(target);
-            } else if self.window < target || ack.total_delivered < INITIAL_WINDOW * self.mss {
+            } else if self.window < target || ack.total_delivered < EARLY_WINDOWS * INITIAL_WINDOW * self.mss {
                 self.window += ack.delivered;
             }
         }
