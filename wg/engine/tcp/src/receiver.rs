@@ -213,12 +213,12 @@ impl Receiver {
             *slot = *p;
         }
         self.recent = kept;
-        if !self.untold.iter().any(|p| (range.0..range.1).contains(p)) {
-            if self.untold.len() == UNTOLD_MAX {
-                self.untold.remove(0);
-            }
-            self.untold.push(start);
+        // A range is told of once: the same block twice is a DSACK (RFC 2883 section 4).
+        self.untold.retain(|p| !(range.0..range.1).contains(p));
+        if self.untold.len() == UNTOLD_MAX {
+            self.untold.remove(0);
         }
+        self.untold.push(start);
     }
 
     /// Every second full segment, at once in the beginning, else soon (RFC 9293 section 3.8.6.3, RFC 5681 section 4.2).
@@ -324,6 +324,53 @@ impl Receiver {
         if self.ring.len() == 0 && self.out_of_order.is_empty() {
             self.ring.release();
             self.out_of_order.shrink();
+            self.untold = Vec::new();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEGMENT: u64 = 1_000;
+
+    /// What acknowledgments with room for three blocks tell after segments with these numbers have come together, in segments.
+    fn told(numbers: &[u64]) -> Vec<Vec<(u64, u64)>> {
+        let mut receiver = Receiver::new(&Config::default(), SEGMENT as usize);
+        let start = |number: u64| ORIGIN + 1 + number * SEGMENT;
+        for number in numbers {
+            receiver.accept(0, start(*number), &[0; SEGMENT as usize], false);
+        }
+        let number = |position: u32| u64::from(position.wrapping_sub(wire(0, start(0)))) / SEGMENT;
+        let mut all = Vec::new();
+        loop {
+            let mut options = Options::default();
+            let more = receiver.blocks(0, 3, &mut options);
+            let blocks = &options.sack[..usize::from(options.sack_count)];
+            all.push(blocks.iter().map(|(a, b)| (number(*a), number(*b))).collect());
+            if !more {
+                return all;
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_is_told_of_whole_and_the_last_acknowledgment_begins_with_what_came_last() {
+        assert_eq!(told(&[2, 4]), [[(4, 5), (2, 3)]]);
+        assert_eq!(told(&[2, 4, 6, 8, 10])[0], [(2, 3), (4, 5), (6, 7)]);
+        assert_eq!(told(&[2, 4, 6, 8, 10])[1][..2], [(10, 11), (8, 9)]);
+        assert_eq!(told(&[2, 4, 6, 8, 10]).len(), 2);
+    }
+
+    #[test]
+    fn ranges_that_grew_together_are_told_of_once() {
+        assert_eq!(told(&[2, 4, 3]), [[(2, 5)]]);
+        assert_eq!(told(&[2, 4, 6, 8, 10, 3, 9]), [[(8, 11), (2, 5), (6, 7)]]);
+    }
+
+    #[test]
+    fn what_was_filled_since_is_not_told_of() {
+        assert_eq!(told(&[1, 2, 3, 0]), [Vec::new()]);
     }
 }
