@@ -54,6 +54,8 @@ struct Undo {
     first_stamp: Option<u32>,
     retransmissions: u32,
     armed: bool,
+    /// When the reduction was made.
+    since: Time,
 }
 
 pub struct Sender {

@@ -40,6 +40,7 @@ impl Sender {
         let minimum = self.rtt.minimum();
         let (offset, slept_until) = (self.stamp_offset, self.slept_until);
         let before_delivered = self.delivery.delivered;
+        let repaired = advanced && self.board.first().is_some_and(|r| r.retransmitted && r.sent_at >= self.undo.since);
         {
             let Sender { board, rack, delivery, .. } = self;
             let mut each = |r: &Record| {
@@ -84,7 +85,7 @@ impl Sender {
         if duplicate {
             self.rack.duplicate_reported(self.next);
         }
-        self.check_spurious(now, f, advanced, duplicate);
+        self.check_spurious(now, f, repaired, duplicate);
         self.finish_recovery(now);
         let found = self.detect(now);
         self.report(now, delivered, prior_pipe, rtt, found);
@@ -145,7 +146,7 @@ impl Sender {
     fn enter_recovery(&mut self, now: Time) {
         if self.recovery.is_none() {
             self.recovery = Some(Recovery { point: self.next, timeout: false });
-            self.undo = Undo { armed: true, ..Undo::default() };
+            self.undo = Undo { armed: true, since: now, ..Undo::default() };
             self.control.on_recovery(now, self.board.pipe);
         }
     }
@@ -158,13 +159,14 @@ impl Sender {
         }
     }
 
-    /// Eifel (RFC 3522) by timestamps, and counting DSACKs (RFC 3708).
-    fn check_spurious(&mut self, now: Time, f: &Feedback, advanced: bool, duplicate: bool) {
+    /// Eifel (RFC 3522) by timestamps, and counting DSACKs (RFC 3708). `repaired` when what was missing first has come, and was sent again
+    /// since the reduction: what was sent again before it echoes an earlier time as well, and its coming says nothing.
+    fn check_spurious(&mut self, now: Time, f: &Feedback, repaired: bool, duplicate: bool) {
         if !self.undo.armed {
             return;
         }
         let earlier_echo = match (self.undo.first_stamp, f.echo) {
-            (Some(first), Some(echo)) => advanced && self.recovery.is_some() && before(echo, first),
+            (Some(first), Some(echo)) => repaired && self.recovery.is_some() && before(echo, first),
             _ => false,
         };
         let mut all_duplicates = false;
@@ -264,7 +266,7 @@ impl Sender {
         self.full_timeouts += u32::from(self.board.first().is_some_and(|r| r.length() >= self.mss));
         self.rack.mark_on_timeout(now, &mut self.board, self.una);
         if self.recovery.is_none() {
-            self.undo = Undo { armed: true, ..Undo::default() };
+            self.undo = Undo { armed: true, since: now, ..Undo::default() };
         }
         self.recovery = Some(Recovery { point: self.next, timeout: true });
         self.control.on_timeout(now, self.board.pipe);

@@ -236,7 +236,7 @@ impl Bbr {
         false
     }
 
-    /// Version 3's reaction to loss beyond what the path loses anyway, judged once a round.
+    /// Loss beyond what the path loses anyway ends start-up, as in version 3, and a probe; judged once a round.
     fn check_loss(&mut self, ack: &Ack, grew: bool) {
         let probing = self.probing();
         let heavy = self.losses.events() >= LOSS_EVENTS && self.losses.congested(self.mss, 0);

@@ -2,7 +2,7 @@
 //!
 //! Who the other is shows only in what it does: one that gives way leaves the share that CUBIC would have beside it, one that does
 //! not takes whatever is left to it, and loss on the air goes on whatever is in flight. So giving way is tried, judged by what is in
-//! flight from loss to loss, and given up for ever longer where it does not pay.
+//! flight from loss to loss and by whether the queue shrinks after one, and given up for ever longer where it does not pay.
 //!
 //! One that fills a queue of several round trips takes what it wants without a loss of ours: what BBR may have in flight is less than lies
 //! there already. Such a queue is joined first: the window grows until something is lost, and from there on as above.
@@ -19,10 +19,21 @@ const EARLY_ROUNDS: u64 = 6;
 const EARLY_LOSSES: u32 = 3;
 /// A trial has failed when the window is below this many percent of what it was when it began: the first part is for all losses, the
 /// second is divided by their number. CUBIC beside us from nine tenths of a link to its half leaves more at each step.
-const KEPT: u64 = 45;
+const KEPT: u64 = 30;
 const KEPT_AT_FIRST: u64 = 35;
+/// What giving way begins from, in percent of what was in flight: BBR holds more than its share beside a stream that gives way, and CUBIC,
+/// which both are from then on, would take a minute to even that out.
+const HANDED_OVER: u64 = 65;
+/// Round trips in so many rounds after a loss that are at most so many percent of those before it, or of the smallest, mean that others
+/// gave way as well. So many losses in a row without that, and they do not.
+const YIELD_ROUNDS: u64 = 4;
+const YIELDED: u64 = 90;
+const DRAINED: u64 = 110;
+const UNYIELDING_LOSSES: u32 = 3;
 /// A window this many percent of the one of the last loss has found nobody to share with.
 const ALONE_GROWTH: u64 = 150;
+/// So many rounds in a row without a queue mean the same. Fewer do not: two that have just given way leave one empty for a while.
+const ALONE_ROUNDS: u64 = 64;
 /// Rounds of giving way after which it is asked again whether anybody is there.
 const TERM: u64 = 1024;
 /// Rounds until the next trial after one that failed, doubled each time, so many times at most.
@@ -45,6 +56,13 @@ struct Trial {
     losses: u64,
     /// Nothing has been lost yet: the queue is being joined.
     joining: bool,
+    /// Rounds in a row that found the queue empty.
+    empty: u64,
+    /// The smallest round trip of the round before the last loss, and whether others were seen to give way after it.
+    before: Time,
+    yielded: Option<bool>,
+    /// Losses in a row without that.
+    unyielding: u32,
     /// The window of the last loss.
     peak: u64,
     /// The estimate of before, for when the trial fails.
@@ -66,6 +84,8 @@ pub enum Outcome {
 pub struct Rival {
     /// The last round of steady sending found the queue filled.
     filled: bool,
+    /// The smallest round trip of the last round.
+    smallest: Time,
     /// Steady rounds in a row that found more there than BBR leaves.
     overfull: u32,
     trial: Option<Trial>,
@@ -90,6 +110,7 @@ impl Rival {
 
     /// A round of steady sending, when what the last probe left has drained; the smallest round trips of it and of the path.
     pub fn on_steady_round(&mut self, smallest: Time, minimum: Time) {
+        self.smallest = smallest;
         self.filled = above(smallest, minimum, FILLED);
         self.overfull = if above(smallest, minimum, OVERFULL) { self.overfull + 1 } else { 0 };
     }
@@ -115,14 +136,17 @@ impl Rival {
     /// A round of a trial has ended.
     pub fn on_trial_round(&mut self, round: u64, smallest: Time, minimum: Time) -> Outcome {
         let Some(t) = &mut self.trial else { return Outcome::Going };
+        self.smallest = smallest;
         if t.joining {
             t.cubic.take_room();
             return Outcome::Going;
         }
-        if round > t.reduced + 1 && !above(smallest, minimum, EMPTY) {
-            t.cubic.take_room();
+        if round > t.reduced && round <= t.reduced + YIELD_ROUNDS {
+            let yielded = !above(smallest, t.before, YIELDED) || !above(smallest, minimum, DRAINED);
+            t.yielded = Some(yielded || t.yielded == Some(true));
         }
-        let alone = t.cubic.window() * 100 > t.peak * ALONE_GROWTH;
+        t.empty = if above(smallest, minimum, EMPTY) { 0 } else { t.empty + 1 };
+        let alone = t.empty > ALONE_ROUNDS || t.cubic.window() * 100 > t.peak * ALONE_GROWTH;
         if !alone && round - t.since <= TERM {
             return Outcome::Going;
         }
@@ -154,20 +178,28 @@ impl Rival {
             self.reference = window;
         }
         t.losses += 1;
+        t.unyielding = match t.yielded.take() {
+            Some(true) => 0,
+            Some(false) => t.unyielding + 1,
+            None => t.unyielding,
+        };
+        t.before = self.smallest;
         t.early = if loss.round - t.reduced < EARLY_ROUNDS { t.early + 1 } else { 0 };
         let shrunk = window * 100 < self.reference * (KEPT + KEPT_AT_FIRST / t.losses);
-        if t.early >= EARLY_LOSSES || shrunk {
+        if t.early >= EARLY_LOSSES || t.unyielding >= UNYIELDING_LOSSES || shrunk {
             return self.fail(loss.round);
         }
         t.reduced = loss.round;
+        t.empty = 0;
         t.peak = window;
         t.cubic.on_recovery(loss.now, loss.pipe);
         Outcome::Going
     }
 
     fn begin(&mut self, loss: &Loss, joining: bool) {
-        let mut cubic = Cubic::taking_over(loss.mss, loss.window.min(loss.pipe).max(loss.mss));
-        let peak = cubic.window();
+        let peak = loss.window.min(loss.pipe).max(loss.mss);
+        let handed = if joining { peak } else { (peak * HANDED_OVER / 100).max(loss.mss) };
+        let mut cubic = Cubic::taking_over(loss.mss, handed);
         if self.reference == 0 {
             self.reference = peak;
         }
@@ -175,7 +207,20 @@ impl Rival {
             cubic.on_recovery(loss.now, loss.pipe);
         }
         let (since, reduced, bandwidth) = (loss.round, loss.round, loss.bandwidth);
-        self.trial = Some(Trial { cubic, since, reduced, early: 0, losses: 0, joining, peak, bandwidth });
+        self.trial = Some(Trial {
+            cubic,
+            since,
+            reduced,
+            early: 0,
+            losses: 0,
+            joining,
+            empty: 0,
+            before: self.smallest,
+            yielded: None,
+            unyielding: 0,
+            peak,
+            bandwidth,
+        });
     }
 
     /// Ends a trial that does not pay.
@@ -209,9 +254,9 @@ pub struct Loss {
     pub steady: bool,
 }
 
-/// A round trip that is more than this many percent of the smallest; false when there was none.
-fn above(rtt: Time, minimum: Time, percent: u64) -> bool {
-    rtt != Time::MAX && rtt.saturating_mul(100) > minimum.saturating_mul(percent)
+/// A round trip that is more than this many percent of another; false when there was none.
+fn above(rtt: Time, other: Time, percent: u64) -> bool {
+    rtt != Time::MAX && rtt.saturating_mul(100) > other.saturating_mul(percent)
 }
 
 #[cfg(test)]
@@ -266,17 +311,17 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_gives_way_as_cubic_does() {
+    fn a_trial_hands_over_and_gives_way_as_cubic_does() {
         let mut rival = settled();
         lose(&mut rival, 100);
-        assert_eq!(rival.trial().map(|cubic| cubic.window()), Some(WINDOW * 7 / 10));
+        assert_eq!(rival.trial().map(|cubic| cubic.window()), Some(WINDOW * HANDED_OVER / 100 * 7 / 10));
     }
 
     #[test]
     fn a_share_that_shrinks_ends_a_trial_and_gives_the_estimate_back() {
         let mut rival = settled();
         lose(&mut rival, 100);
-        // Seven tenths of what it was, where the first loss has to leave eight.
+        // Less than a half of what it was, where the first loss has to leave two thirds.
         assert_eq!(lose(&mut rival, 100 + EARLY_ROUNDS), Outcome::Failed(BANDWIDTH));
         assert!(!rival.trying());
     }
@@ -308,12 +353,48 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_queue_is_filled_until_nobody_is_found_there() {
+    fn a_queue_that_stays_empty_means_that_nobody_is_there() {
         let mut rival = settled();
         lose(&mut rival, 100);
-        let over = (101..150).find(|round| rival.on_trial_round(*round, MIN_RTT, MIN_RTT) == Outcome::Over);
-        // From 0.7 of the window to 1.5 of it by an eighth a round, from the second round after the loss.
-        assert_eq!(over, Some(108));
+        for round in 101..=100 + ALONE_ROUNDS {
+            assert_eq!(rival.on_trial_round(round, MIN_RTT, MIN_RTT), Outcome::Going);
+        }
+        assert_eq!(rival.on_trial_round(101 + ALONE_ROUNDS, MIN_RTT, MIN_RTT), Outcome::Over);
+
+        let mut shared = settled();
+        lose(&mut shared, 100);
+        for round in 101..=100 + 4 * ALONE_ROUNDS {
+            let rtt = if round % ALONE_ROUNDS == 0 { QUEUED } else { MIN_RTT };
+            assert_eq!(shared.on_trial_round(round, rtt, MIN_RTT), Outcome::Going);
+        }
+    }
+
+    /// What becomes of a trial with several losses after which the smallest round trip is `left`, of [`QUEUED`] before.
+    fn losses_that_leave(left: Time, minimum: Time) -> Vec<Outcome> {
+        let mut rival = settled();
+        lose(&mut rival, 100);
+        let mut outcomes = Vec::new();
+        for loss in 1..=3 {
+            let round = 100 + 20 * loss;
+            for round in round - 19..=round {
+                let rtt = if round % 20 == 2 { left } else { QUEUED };
+                assert_eq!(rival.on_trial_round(round, rtt, minimum), Outcome::Going);
+            }
+            while rival.trial().is_some_and(|cubic| cubic.window() < WINDOW) {
+                rival.trial().expect("a trial").take_room();
+            }
+            outcomes.push(lose(&mut rival, round));
+        }
+        outcomes
+    }
+
+    #[test]
+    fn who_does_not_give_way_after_our_losses_ends_a_trial() {
+        use Outcome::{Failed, Going};
+        assert_eq!(losses_that_leave(QUEUED * YIELDED / 100, MIN_RTT), [Going, Going, Going]);
+        assert_eq!(losses_that_leave(QUEUED * YIELDED / 100 + 1, MIN_RTT), [Going, Going, Failed(BANDWIDTH)]);
+        // In a queue so short that there is nothing to see.
+        assert_eq!(losses_that_leave(QUEUED, QUEUED * 100 / DRAINED + 1), [Going, Going, Going]);
     }
 
     /// One beside somebody who keeps `rtt` of queue, at the first round that could see him for what he is.
@@ -351,9 +432,9 @@ mod tests {
         assert_eq!(lose(&mut rival, 27), Outcome::Going);
         let left = rival.trial().map_or(0, |cubic| cubic.window());
         assert!((joined * 69 / 100..=joined * 7 / 10 + 1).contains(&left), "{left} of {joined}");
-        // Judged by what it had grown to: seven tenths of that is enough after one loss more, a half is not after two.
-        let outcomes = [1, 2].map(|n| lose(&mut rival, 27 + n * EARLY_ROUNDS));
-        assert_eq!(outcomes, [Outcome::Going, Outcome::Failed(BANDWIDTH)]);
+        // Judged by what it had grown to: a half of that is enough after two losses more, a third is not after three.
+        let outcomes = [1, 2, 3].map(|n| lose(&mut rival, 27 + n * EARLY_ROUNDS));
+        assert_eq!(outcomes, [Outcome::Going, Outcome::Going, Outcome::Failed(BANDWIDTH)]);
     }
 
     #[test]
