@@ -1,5 +1,5 @@
 /** Candidates as the main thread knows them. @module */
-import { formatSocketAddress, parseSocketAddress } from "../../core/mod.ts";
+import { formatSocketAddress, parseSocketAddress, type SocketAddress } from "../../core/mod.ts";
 import type { Candidate, CandidateKind, NatHint } from "../../traversal/mod.ts";
 import type { CandidateInfo } from "../shared/mod.ts";
 
@@ -23,7 +23,9 @@ export function parseNatHint(hint: string): NatHint {
   return NAT_HINTS.find((known) => known === hint) ?? "NAT_UNKNOWN";
 }
 
-/** Formats a candidate for the main thread. */
-export function formatCandidate({ kind, address }: Candidate): CandidateInfo {
+/** Formats a candidate for the main thread, or an address that a NAT gave a fresh socket. */
+export function formatCandidate(
+  { kind, address }: { readonly kind: CandidateKind | "sampled"; readonly address: SocketAddress },
+): CandidateInfo {
   return { kind, address: formatSocketAddress(address) };
 }

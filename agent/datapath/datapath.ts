@@ -48,7 +48,7 @@ import { formatCandidate, parseCandidates, parseNatHint } from "./candidate_info
 import { DatagramTable } from "./datagram_table.ts";
 import { parseOwnAddress, peerEvent, reportDatapath } from "./datapath_report.ts";
 import { OwnAddresses } from "./own_addresses.ts";
-import { type OwnNat, type Peer, PeerTable } from "./peer_table.ts";
+import { type Peer, PeerTable } from "./peer_table.ts";
 import { PingTable } from "./ping_table.ts";
 import { PolicyDesk } from "./policy_desk.ts";
 import { RelayDesk } from "./relay_desk.ts";
@@ -159,7 +159,7 @@ export class Datapath implements EngineSink {
       },
       connect: (event) => this.#say(event),
       deliver: (...run) => this.handleTrain(...run),
-      delivered: () => this.handleBatch(),
+      delivered: () => this.#take(),
     });
     this.#policy = new PolicyDesk({
       engine,
@@ -174,7 +174,7 @@ export class Datapath implements EngineSink {
       rng,
       noGuess,
       noDirect,
-      nat: this.#ownNat(),
+      nat: this.#stun.ownNat,
       listener: (peer, event) => this.#tell(peer, event),
       samplePorts: () => this.#stun.samplePorts(this.#now),
     });
@@ -189,8 +189,16 @@ export class Datapath implements EngineSink {
     return this.#stopped;
   }
 
-  /** Takes a datagram from a socket, borrowed for the call. {@linkcode Datapath.step} follows soon. */
+  /**
+   * Takes a datagram from a socket, borrowed for the call. {@linkcode Datapath.step} follows soon. Commands first: one that was
+   * written before the datagram was sent may have its wake-up behind it.
+   */
   handleDatagram(source: SocketAddress, payload: Uint8Array, local = 0): void {
+    this.#takeCommands();
+    this.#takeDatagram(source, payload, local);
+  }
+
+  #takeDatagram(source: SocketAddress, payload: Uint8Array, local: number): void {
     switch (classify(payload)) {
       case "wireguard":
         if (this.#engine.receiveFull) this.#poll();
@@ -222,7 +230,7 @@ export class Datapath implements EngineSink {
       // What is not a packet of a session is rare, and ends the train.
       if (bytes[at] === 4 && bytes[at + 1] === 0) continue;
       for (let i = 0; i < bytes.length; i += segment) {
-        this.handleDatagram(source, bytes.subarray(i, i + segment), local);
+        this.#takeDatagram(source, bytes.subarray(i, i + segment), local);
       }
       return;
     }
@@ -230,10 +238,13 @@ export class Datapath implements EngineSink {
     this.#engine.receive(source, bytes, segment, local);
   }
 
-  /** What was handed over until now may be overwritten afterwards. {@linkcode Datapath.step} follows soon. */
+  /**
+   * What {@linkcode Datapath.handleTrain} took until now may be overwritten afterwards. {@linkcode Datapath.step} follows soon. Commands
+   * first, as in {@linkcode Datapath.handleDatagram}; not between trains, which lie in memory that a command can move.
+   */
   handleBatch(): void {
-    this.#now = this.#options.clock.now();
-    this.#engine.take(this.#now, this);
+    this.#takeCommands();
+    this.#take();
   }
 
   /**
@@ -273,14 +284,8 @@ export class Datapath implements EngineSink {
     this.#now = this.#options.clock.now();
     this.#arena.answerWorkerBell();
     if (this.#outbox.flush()) this.#ring = true;
-    for (;;) {
-      const command = this.#arena.commands.popJson();
-      // Slots first: one that was released before the command is free for it.
-      this.#arena.takeDirtyForWorker((slot) => this.#streams.handleSlot(slot));
-      if (command === undefined) break;
-      this.#execute(command as Command);
-    }
-    if (this.#arena.commands.takeRoomWanted()) this.#ring = true;
+    this.#takeCommands();
+    this.#arena.takeDirtyForWorker((slot) => this.#streams.handleSlot(slot));
   }
 
   /**
@@ -337,13 +342,27 @@ export class Datapath implements EngineSink {
     }
   }
 
+  #takeCommands(): void {
+    if (this.#arena.commands.empty) return;
+    this.#now = this.#options.clock.now();
+    this.#arena.takeCommands(
+      (slot) => this.#streams.handleSlot(slot),
+      (command) => this.#execute(command as Command),
+    );
+    if (this.#arena.commands.takeRoomWanted()) this.#ring = true;
+  }
+
+  #take(): void {
+    this.#now = this.#options.clock.now();
+    this.#engine.take(this.#now, this);
+  }
+
   #poll(): void {
     this.#engine.poll(this.#now, this);
   }
 
   #ringMain(wakeMain: () => void): void {
-    const ring = this.#streams.takeRing() || this.#ring;
-    if (ring && this.#arena.ringMain()) wakeMain();
+    if ((this.#streams.takeRing() || this.#ring) && this.#arena.ringMain()) wakeMain();
     this.#ring = false;
   }
 
@@ -396,19 +415,17 @@ export class Datapath implements EngineSink {
         this.#options.tun?.setPeer(command.publicKey, []);
         return undefined;
       }
-      case "setCandidates": {
-        this.#change(command, (agent) => agent.setRegistered(this.#now, command.gone !== true));
-        return undefined;
-      }
+      case "setCandidates":
+        return this.#change(command, (agent) => {
+          agent.setRegistered(this.#now, command.gone !== true);
+        });
       case "connectPeer":
-        return this.#connectPeer(this.#peers.find(command.publicKey));
-      case "punch": {
-        this.#change(command, (agent) => {
+        return this.#peers.connect(this.#now, this.#peers.find(command.publicKey));
+      case "punch":
+        return this.#change(command, (agent) => {
           agent.setRegistered(this.#now, true);
           agent.punch(this.#now, command.windowMs, command.coin);
         });
-        return undefined;
-      }
       case "setStunServers":
       case "setProbed":
       case "regather":
@@ -483,13 +500,7 @@ export class Datapath implements EngineSink {
     });
   }
 
-  #connectPeer(peer: Peer): undefined {
-    if (peer.agent === undefined) this.#engine.initiate(peer.id);
-    else this.#peers.withAgent(this.#now, peer, (agent) => agent.connect(this.#now));
-    return undefined;
-  }
-
-  #linkChanged(): undefined {
+  #linkChanged(): void {
     this.#addresses.linkChanged();
     this.#stun.linkChanged(this.#now, this.#addresses.hosts);
     this.#relays.linkChanged(this.#now);
@@ -497,15 +508,13 @@ export class Datapath implements EngineSink {
       this.#peers.withAgent(this.#now, peer, (agent) => agent.restart(this.#now));
     }
     this.#sayCandidates();
-    return undefined;
   }
 
-  #setAddresses(texts: readonly string[]): undefined {
+  #setAddresses(texts: readonly string[]): void {
     if (!this.#engine.setAddresses(texts.map(parseOwnAddress))) {
       throw new MorayError("limit", "more than 8 addresses");
     }
     this.#options.tun?.setAddresses(texts);
-    return undefined;
   }
 
   #setRoutes({ publicKey, allowedIps }: Command & { readonly kind: "addPeer" }): void {
@@ -529,16 +538,11 @@ export class Datapath implements EngineSink {
     if (told !== undefined) this.#say(told);
   }
 
-  #ownNat(): OwnNat {
-    const { nat: own, udpBlocked, keepaliveMs, sampled } = this.#stun;
-    return { own, udpBlocked, keepaliveMs, ownPorts: sampled };
-  }
-
   #stepStun(): void {
     const { candidates, silent, refused, vouched } = this.#stun.step(this.#now);
     // Before the candidates, which are registered at once.
     for (const said of vouched) this.#say({ kind: "vouched", ...said });
-    this.#peers.setNat(this.#now, this.#ownNat());
+    this.#peers.setNat(this.#now, this.#stun.ownNat);
     if (candidates) this.#sayCandidates();
     if (silent) this.#say({ kind: "stunSilent" });
     if (refused) this.#say({ kind: "stunRefused" });
@@ -557,10 +561,8 @@ export class Datapath implements EngineSink {
   }
 
   #sayCandidates(): void {
-    const sampled = this.#stun.sampled.map((address) => (
-      { kind: "sampled", address: formatSocketAddress(address) }
-    ));
-    const candidates = [...this.#candidates().map(formatCandidate), ...sampled];
+    const sampled = this.#stun.sampled.map((address) => ({ kind: "sampled" as const, address }));
+    const candidates = [...this.#candidates(), ...sampled].map(formatCandidate);
     this.#say({ kind: "candidatesChanged", candidates, nat: this.#stun.nat });
   }
 

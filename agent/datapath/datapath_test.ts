@@ -27,6 +27,10 @@ interface Node {
   readonly publicKey: string;
   readonly outer: SocketAddress;
   readonly mesh: string;
+  /** Whether its datapath hears the bell. */
+  hears: boolean;
+  /** Whether its datagrams come in batches, as the fast driver's do. */
+  batches: boolean;
   wantsStep: boolean;
   wantsWake: boolean;
   dueAt: Instant | undefined;
@@ -93,6 +97,8 @@ class World {
       publicKey: formatBase64(engine.publicKey),
       outer,
       mesh: `10.42.0.${i + 1}`,
+      hears: true,
+      batches: false,
       wantsStep: true,
       wantsWake: false,
       dueAt: undefined,
@@ -153,7 +159,7 @@ class World {
       if (node.wantsStep) {
         moved = true;
         node.wantsStep = false;
-        node.datapath.handleBell();
+        if (node.hears) node.datapath.handleBell();
         node.dueAt = node.datapath.step(() => node.wantsWake = true);
       }
       if (node.wantsWake) {
@@ -174,8 +180,12 @@ class World {
       const node = this.nodes.find(({ outer }) =>
         formatSocketAddress(outer) === formatSocketAddress(to)
       );
-      node?.datapath.handleDatagram(from, bytes);
-      if (node) node.wantsStep = true;
+      if (node === undefined) continue;
+      if (node.batches) {
+        node.datapath.handleTrain(from, bytes, bytes.length);
+        node.datapath.handleBatch();
+      } else node.datapath.handleDatagram(from, bytes);
+      node.wantsStep = true;
     }
     // What the main thread's code does next is in the promise queue.
     for (let i = 0; i < 20; i++) await Promise.resolve();
@@ -390,6 +400,23 @@ Deno.test("Datapath: a stranger is told of, at most 16 times a second", async ()
   const told = b.events.filter(({ kind }) => kind === "unknownPeer");
   assert(told.length > 20 && told.length < 16 * 21, `${told.length}`);
   assert(told.every((event) => event.kind === "unknownPeer" && event.publicKey === a.publicKey));
+});
+
+Deno.test("Datapath: a connection that comes before the wake-up for its listener finds it", async () => {
+  const world = new World();
+  const [a, b] = [world.add(), world.add()];
+  await world.join(a, b);
+  await world.join(b, a);
+  await world.run(300);
+  b.hears = false;
+  for (const batches of [false, true]) {
+    b.batches = batches;
+    const port = batches ? 80 : 81;
+    const listener = b.network.listen(port);
+    const conn = await world.until(a.network.connect({ hostname: b.mesh, port }));
+    conn.abort();
+    listener.close();
+  }
 });
 
 Deno.test("Datapath: junk is counted by name and changes nothing", async () => {

@@ -285,6 +285,12 @@ export class PeerTable {
     }
   }
 
+  /** Wants a path to a peer, or a handshake with one that needs no path agent. */
+  connect(now: Instant, peer: Peer): void {
+    if (peer.agent === undefined) this.#engine.initiate(peer.id);
+    else this.withAgent(now, peer, (agent) => agent.connect(now));
+  }
+
   /** Takes what is known of the own NAT. */
   setNat(now: Instant, nat: OwnNat): void {
     const { own, udpBlocked, keepaliveMs, ownPorts } = this.#nat;

@@ -48,6 +48,7 @@ import type {
   StunServerInfo,
   VouchedEvent,
 } from "../shared/mod.ts";
+import type { OwnNat } from "./peer_table.ts";
 import type { Transport } from "./transport.ts";
 
 /** Time between two looks at the NAT's ports, whichever peers ask for them. */
@@ -139,6 +140,12 @@ export class StunDesk {
   get sampled(): readonly SocketAddress[] {
     // Of a NAT that turns out to give one port only, peers would predict others.
     return this.nat.mapping === "endpointIndependent" ? NO_PORTS : this.#sampled;
+  }
+
+  /** What peers' path agents have to know of the NAT. */
+  get ownNat(): OwnNat {
+    const { nat: own, udpBlocked, keepaliveMs, sampled } = this;
+    return { own, udpBlocked, keepaliveMs, ownPorts: sampled };
   }
 
   /** The verdict on the NAT now. */

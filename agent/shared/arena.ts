@@ -9,9 +9,6 @@
  * The system commits memory page by page as it is touched: a new arena costs nothing (measured at 258 MiB: 0 MiB resident
  * after 22 us). A page once touched stays, so the worker takes the lowest free slot.
  *
- * The worker takes the dirty slots after popping a command and before executing it: then a slot that the main thread
- * released before it sent `connectStream` is free when the command asks for one.
- *
  * @module
  */
 import { assert } from "../../core/mod.ts";
@@ -109,6 +106,17 @@ export class SharedArena {
   /** Worker: the main thread must look at this slot. */
   markForMain(slot: StreamSlot): void {
     mark(this.#mainDirty, slot.index);
+  }
+
+  /**
+   * Worker: calls `execute` with each command, oldest first, and before that `look` with every slot marked since the last time: one
+   * that was released before the command is free for it.
+   */
+  takeCommands(look: (slot: StreamSlot) => void, execute: (command: unknown) => void): void {
+    for (let command; (command = this.commands.popJson()) !== undefined;) {
+      this.takeDirtyForWorker(look);
+      execute(command);
+    }
   }
 
   /** Worker: calls `look` with every slot marked since the last time. */

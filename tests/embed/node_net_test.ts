@@ -13,9 +13,10 @@ Deno.test("a node's connections do what Deno's do", async (test) => {
     unusedPort: UNUSED_PORT,
     resettable: async () => {
       using listener = mesh.colony.listen({ port: 0 });
-      const accepting = listener.accept();
-      const conn = await mesh.agent.connect({ hostname: "colony", port: listener.addr.port });
-      const far = await accepting;
+      const [far, conn] = await Promise.all([
+        listener.accept(),
+        mesh.agent.connect({ hostname: "colony", port: listener.addr.port }),
+      ]);
       return { conn, reset: () => far.abort() };
     },
   };

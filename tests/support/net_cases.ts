@@ -38,9 +38,8 @@ async function withPair(
   use: (near: Deno.Conn, far: Deno.Conn) => Promise<void>,
 ): Promise<void> {
   using listener = net.listen();
-  const accepting = listener.accept();
-  const near = await net.connect(listener.addr.port);
-  const far = await accepting;
+  // Together: a connection that fails must not leave the other promise to fail unheard.
+  const [near, far] = await Promise.all([net.connect(listener.addr.port), listener.accept()]);
   try {
     await use(near, far);
   } finally {
