@@ -5,7 +5,7 @@
 //! flight from loss to loss and by whether the queue shrinks after one, and given up for ever longer where it does not pay.
 //!
 //! One that fills a queue of several round trips takes what it wants without a loss of ours: what BBR may have in flight is less than lies
-//! there already. Such a queue is joined first: the window grows until something is lost, and from there on as above.
+//! there already. Such a queue is joined first: the window grows through two losses, and from there on as above.
 
 use crate::congestion::{Ack, CongestionControl, Cubic};
 use crate::Time;
@@ -47,6 +47,9 @@ const EMPTY: u64 = 105;
 const OVERFULL: u64 = 280;
 const OVERFULL_ROUNDS: u32 = 3;
 const OVERFULL_SETTLED_ROUNDS: u64 = 16;
+/// Joining goes on through so many losses. CUBIC has most of the queue then, gives way once at each, and would take a minute to even out
+/// what is left between us after the first.
+const JOINING_LOSSES: u32 = 2;
 
 struct Trial {
     cubic: Cubic,
@@ -54,8 +57,8 @@ struct Trial {
     reduced: u64,
     early: u32,
     losses: u64,
-    /// Nothing has been lost yet: the queue is being joined.
-    joining: bool,
+    /// Losses until the queue is joined, zero for a trial that began with one.
+    joining: u32,
     /// Rounds in a row that found the queue empty.
     empty: u64,
     /// The smallest round trip of the round before the last loss, and whether others were seen to give way after it.
@@ -122,7 +125,7 @@ impl Rival {
 
     /// Begins a trial without a loss.
     pub fn join(&mut self, at: &Loss) {
-        self.begin(at, true);
+        self.begin(at, JOINING_LOSSES);
     }
 
     /// A round outside of trials, and the estimate.
@@ -137,7 +140,7 @@ impl Rival {
     pub fn on_trial_round(&mut self, round: u64, smallest: Time, minimum: Time) -> Outcome {
         let Some(t) = &mut self.trial else { return Outcome::Going };
         self.smallest = smallest;
-        if t.joining {
+        if t.joining > 0 {
             t.cubic.take_room();
             return Outcome::Going;
         }
@@ -169,12 +172,13 @@ impl Rival {
     pub fn on_loss(&mut self, loss: &Loss) -> Outcome {
         let Some(t) = &mut self.trial else {
             if self.filled && loss.steady && loss.round >= self.retry && loss.round >= self.settled + SETTLED_ROUNDS {
-                self.begin(loss, false);
+                self.begin(loss, 0);
             }
             return Outcome::Going;
         };
         let window = t.cubic.window();
-        if std::mem::take(&mut t.joining) {
+        if t.joining > 0 {
+            t.joining -= 1;
             self.reference = window;
         }
         t.losses += 1;
@@ -196,14 +200,14 @@ impl Rival {
         Outcome::Going
     }
 
-    fn begin(&mut self, loss: &Loss, joining: bool) {
+    fn begin(&mut self, loss: &Loss, joining: u32) {
         let peak = loss.window.min(loss.pipe).max(loss.mss);
-        let handed = if joining { peak } else { (peak * HANDED_OVER / 100).max(loss.mss) };
+        let handed = if joining > 0 { peak } else { (peak * HANDED_OVER / 100).max(loss.mss) };
         let mut cubic = Cubic::taking_over(loss.mss, handed);
         if self.reference == 0 {
             self.reference = peak;
         }
-        if !joining {
+        if joining == 0 {
             cubic.on_recovery(loss.now, loss.pipe);
         }
         let (since, reduced, bandwidth) = (loss.round, loss.round, loss.bandwidth);
@@ -418,22 +422,34 @@ mod tests {
         assert!(!rival.crowded_out(due));
     }
 
+    /// Grows for six rounds from `window` after `round`, an eighth a round.
+    fn grow(rival: &mut Rival, round: u64, window: u64) -> u64 {
+        for round in round + 1..=round + 6 {
+            assert_eq!(rival.on_trial_round(round, MIN_RTT * 3, MIN_RTT), Outcome::Going);
+        }
+        let grown = rival.trial().map_or(0, |cubic| cubic.window());
+        assert!(grown > window * 2, "{grown} of {window}");
+        grown
+    }
+
     #[test]
-    fn who_joins_a_queue_grows_until_the_first_loss_and_is_judged_from_there() {
+    fn who_joins_a_queue_grows_through_two_losses_and_is_judged_from_there() {
         let mut rival = crowded(MIN_RTT * 3);
         rival.join(&loss(20, WINDOW));
         assert_eq!(rival.trial().map(|cubic| cubic.window()), Some(WINDOW));
-        for round in 21..=26 {
-            assert_eq!(rival.on_trial_round(round, MIN_RTT * 3, MIN_RTT), Outcome::Going);
+        let (mut window, mut round) = (WINDOW, 20);
+        for _ in 0..JOINING_LOSSES {
+            let joined = grow(&mut rival, round, window);
+            round += 7;
+            assert_eq!(lose(&mut rival, round), Outcome::Going);
+            window = rival.trial().map_or(0, |cubic| cubic.window());
+            assert!((joined * 69 / 100..=joined * 7 / 10 + 1).contains(&window), "{window} of {joined}");
         }
-        let joined = rival.trial().map_or(0, |cubic| cubic.window());
-        // An eighth a round.
-        assert!(joined > WINDOW * 2, "{joined}");
-        assert_eq!(lose(&mut rival, 27), Outcome::Going);
-        let left = rival.trial().map_or(0, |cubic| cubic.window());
-        assert!((joined * 69 / 100..=joined * 7 / 10 + 1).contains(&left), "{left} of {joined}");
+        // Joined: no room is taken any more.
+        assert_eq!(rival.on_trial_round(round + 1, MIN_RTT * 3, MIN_RTT), Outcome::Going);
+        assert_eq!(rival.trial().map(|cubic| cubic.window()), Some(window));
         // Judged by what it had grown to: a half of that is enough after two losses more, a third is not after three.
-        let outcomes = [1, 2, 3].map(|n| lose(&mut rival, 27 + n * EARLY_ROUNDS));
+        let outcomes = [1, 2, 3].map(|n| lose(&mut rival, round + n * EARLY_ROUNDS));
         assert_eq!(outcomes, [Outcome::Going, Outcome::Going, Outcome::Failed(BANDWIDTH)]);
     }
 
